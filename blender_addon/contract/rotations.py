@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotation maths in numpy, batched over leading axes. The torch counterpart is backend.body.rotations.
+
+Legend: ``aa`` (..., 3) axis-angle, radians; ``matrix`` (..., 3, 3); ``quat`` (..., 4) as w, x, y, z.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def axis_angle_to_matrix(aa: npt.ArrayLike) -> Array:
+    """(..., 3) axis-angle to (..., 3, 3), by Rodrigues' formula; exact near zero."""
+    aa = np.asarray(aa, dtype=np.float64)
+    angle = np.linalg.norm(aa, axis=-1)[..., None, None]
+    skew = np.zeros((*aa.shape[:-1], 3, 3))
+    skew[..., 0, 1], skew[..., 0, 2] = -aa[..., 2], aa[..., 1]
+    skew[..., 1, 0], skew[..., 1, 2] = aa[..., 2], -aa[..., 0]
+    skew[..., 2, 0], skew[..., 2, 1] = -aa[..., 1], aa[..., 0]
+    # sinc keeps sin(t)/t and (1 - cos t)/t^2 finite at t = 0.
+    return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (skew @ skew)
+
+
+def matrix_to_quaternion(matrix: npt.ArrayLike) -> Array:
+    """(..., 3, 3) to (..., 4) unit quaternions w, x, y, z with w >= 0; stable for every angle (Shepperd 1978)."""
+    m = np.asarray(matrix, dtype=np.float64)
+    m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    # Row k holds 4 q_k q: dividing the row of the largest component by its norm is well conditioned.
+    rows = np.empty((*m.shape[:-2], 4, 4))
+    rows[..., 0, 0] = 1 + m00 + m11 + m22
+    rows[..., 1, 1] = 1 + m00 - m11 - m22
+    rows[..., 2, 2] = 1 - m00 + m11 - m22
+    rows[..., 3, 3] = 1 - m00 - m11 + m22
+    rows[..., 0, 1] = rows[..., 1, 0] = m[..., 2, 1] - m[..., 1, 2]
+    rows[..., 0, 2] = rows[..., 2, 0] = m[..., 0, 2] - m[..., 2, 0]
+    rows[..., 0, 3] = rows[..., 3, 0] = m[..., 1, 0] - m[..., 0, 1]
+    rows[..., 1, 2] = rows[..., 2, 1] = m[..., 0, 1] + m[..., 1, 0]
+    rows[..., 1, 3] = rows[..., 3, 1] = m[..., 0, 2] + m[..., 2, 0]
+    rows[..., 2, 3] = rows[..., 3, 2] = m[..., 1, 2] + m[..., 2, 1]
+    best = np.argmax(np.einsum("...kk->...k", rows), axis=-1)[..., None, None]
+    quat = np.take_along_axis(rows, best, axis=-2)[..., 0, :]
+    quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
+    return np.where(quat[..., :1] < 0, -quat, quat)
+
+
+def quaternion_to_matrix(quat: npt.ArrayLike) -> Array:
+    """(..., 4) quaternions w, x, y, z (normalised here) to (..., 3, 3)."""
+    q = np.asarray(quat, dtype=np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def matrix_to_axis_angle(matrix: npt.ArrayLike) -> Array:
+    """(..., 3, 3) to (..., 3) axis-angle with angles in [0, pi]."""
+    quat = matrix_to_quaternion(matrix)
+    w, xyz = quat[..., :1], quat[..., 1:]
+    sine = np.linalg.norm(xyz, axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, w)
+    scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
+    return xyz * scale
+
+
+def geodesic_degrees(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
+    """Angle between rotation matrices (..., 3, 3), in degrees, shape (...)."""
+    relative = np.swapaxes(np.asarray(a, dtype=np.float64), -1, -2) @ np.asarray(b, dtype=np.float64)
+    return np.degrees(np.linalg.norm(matrix_to_axis_angle(relative), axis=-1))
