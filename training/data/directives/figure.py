@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pose that directives turn: rotation operators, aiming of limbs and two-bone inverse kinematics.
+
+Everything happens in the body's own upright frame: the heading has been taken out, so +x is the body's left,
++y up and +z the way it faces. Positions are metres relative to the pelvis. A figure is never changed in
+place: every operator returns a new one.
+
+Legend: J = 24 joints; ``local`` (J, 3, 3) local rotations; ``rot`` (J, 3, 3) global rotations; ``pos`` (J, 3).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_addon.contract.kinematics import forward_kinematics, heading, mirror_pose, yaw_matrix
+from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+
+Side = Literal["left", "right"]
+
+LEFT: Final = np.array([1.0, 0.0, 0.0])
+UP: Final = np.array([0.0, 1.0, 0.0])
+FRONT: Final = np.array([0.0, 0.0, 1.0])
+
+UPPER_ARM: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_elbow"]]))
+FOREARM: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_wrist"]]))
+PALM: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_hand"]]))
+THIGH: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_knee"]]))
+SHANK: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_ankle"]]))
+
+
+def unit(vector: npt.ArrayLike) -> Array:
+    """The vector (3,) scaled to length one."""
+    vector = np.asarray(vector, dtype=np.float64)
+    return vector / np.linalg.norm(vector)
+
+
+def turn(axis: npt.ArrayLike, degrees: float) -> Array:
+    """Rotation matrix (3, 3) about ``axis`` (3,) by ``degrees``, right-handed."""
+    return axis_angle_to_matrix(unit(axis) * np.radians(degrees))
+
+
+def shortest_turn(start: npt.ArrayLike, end: npt.ArrayLike, fallback_axis: npt.ArrayLike = FRONT) -> Array:
+    """The smallest rotation (3, 3) that takes the direction ``start`` to ``end``.
+
+    ``fallback_axis`` is the axis of the half turn when the two directions are opposite.
+    """
+    start, end = unit(start), unit(end)
+    axis = np.cross(start, end)
+    sine, cosine = float(np.linalg.norm(axis)), float(start @ end)
+    if sine < 1e-6:
+        return np.eye(3) if cosine > 0 else turn(fallback_axis, 180.0)
+    return axis_angle_to_matrix(axis / sine * np.arctan2(sine, cosine))
+
+
+def angle_degrees(u: npt.ArrayLike, v: npt.ArrayLike) -> float:
+    """Angle between two directions, degrees."""
+    return float(np.degrees(np.arccos(np.clip(unit(u) @ unit(v), -1.0, 1.0))))
+
+
+class Figure:
+    """One pose in its own upright frame.
+
+    Args:
+        local: (J, 3, 3) local rotations whose root has no heading (see ``from_pose``).
+        yaw: heading that was taken out, radians.
+    """
+
+    def __init__(self, local: Array, yaw: float = 0.0) -> None:
+        self.local = local
+        self.yaw = yaw
+
+    @classmethod
+    def from_pose(cls, pose_aa: npt.ArrayLike) -> Figure:
+        """From a pose (J, 3) axis-angle, radians."""
+        local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
+        yaw = float(heading(local[0]))
+        local[0] = yaw_matrix(-yaw) @ local[0]
+        return cls(local, yaw)
+
+    def to_pose(self) -> npt.NDArray[np.float32]:
+        """The pose (J, 3) axis-angle, radians, with the heading put back."""
+        local = self.local.copy()
+        local[0] = yaw_matrix(self.yaw) @ local[0]
+        return matrix_to_axis_angle(local).astype(np.float32)
+
+    def mirrored(self) -> Figure:
+        """The figure seen in a mirror."""
+        return Figure.from_pose(mirror_pose(self.to_pose()))
+
+    @cached_property
+    def _kinematics(self) -> tuple[Array, Array]:
+        return forward_kinematics(self.local)
+
+    @property
+    def rot(self) -> Array:
+        """(J, 3, 3) global rotations."""
+        return self._kinematics[0]
+
+    @property
+    def pos(self) -> Array:
+        """(J, 3) joint positions relative to the pelvis, metres."""
+        return self._kinematics[1]
+
+    def at(self, joint: str) -> Array:
+        """Position (3,) of a joint."""
+        return self.pos[JOINT_INDEX[joint]]
+
+    def rot_of(self, joint: str) -> Array:
+        """Global rotation (3, 3) of a joint."""
+        return self.rot[JOINT_INDEX[joint]]
+
+    def segment(self, start: str, end: str) -> Array:
+        """Vector (3,) from one joint to another."""
+        return self.at(end) - self.at(start)
+
+    def floor(self) -> float:
+        """Height of the lowest joint relative to the pelvis."""
+        return float(self.pos[:, 1].min())
+
+    # -- measures ----------------------------------------------------------------------------------------
+
+    def elbow_flexion(self, side: Side) -> float:
+        """Bend of the elbow in degrees; 0 is straight."""
+        return angle_degrees(
+            self.segment(f"{side}_shoulder", f"{side}_elbow"), self.segment(f"{side}_elbow", f"{side}_wrist")
+        )
+
+    def knee_flexion(self, side: Side) -> float:
+        """Bend of the knee in degrees; 0 is straight."""
+        return angle_degrees(
+            self.segment(f"{side}_hip", f"{side}_knee"), self.segment(f"{side}_knee", f"{side}_ankle")
+        )
+
+    # -- operators ---------------------------------------------------------------------------------------
+
+    def with_local(self, changes: dict[str, Array]) -> Figure:
+        """A figure with some joints' local rotations (3, 3) replaced."""
+        local = self.local.copy()
+        for joint, rotation in changes.items():
+            local[JOINT_INDEX[joint]] = rotation
+        return Figure(local, self.yaw)
+
+    def with_global(self, joint: str, rotation: Array) -> Figure:
+        """A figure whose joint has this global rotation (3, 3); joints below it keep their local rotations."""
+        parent = PARENTS[JOINT_INDEX[joint]]
+        return self.with_local({joint: rotation if parent < 0 else self.rot[parent].T @ rotation})
+
+    def turned(self, joint: str, rotation: Array) -> Figure:
+        """A figure whose joint, with all below it, is turned by ``rotation`` (3, 3) in the upright frame."""
+        return self.with_global(joint, rotation @ self.rot_of(joint))
+
+    def turned_locally(self, joint: str, rotation: Array) -> Figure:
+        """A figure whose joint is turned by ``rotation`` (3, 3) about its own axes (after its local rotation)."""
+        return self.with_local({joint: self.local[JOINT_INDEX[joint]] @ rotation})
+
+    def with_heading_turned(self, degrees: float) -> Figure:
+        """The whole body turned on the spot; positive to its left."""
+        return Figure(self.local, self.yaw + np.radians(degrees))
+
+    # -- arms --------------------------------------------------------------------------------------------
+
+    def arm_aimed(self, side: Side, direction: npt.ArrayLike) -> Figure:
+        """The upper arm pointed along ``direction`` (3,) in the upright frame, without any twist of its own.
+
+        The twist is the one of the shortest turn from the T-pose relative to the chest: with it the elbow bends
+        forward for a hanging or raised arm and inward for an arm held forward, as people's do.
+        """
+        chest = self.rot_of("spine3")
+        rest = LEFT if side == "left" else -LEFT
+        swing = shortest_turn(rest, chest.T @ unit(direction), fallback_axis=UP)
+        return self.with_global(f"{side}_shoulder", chest @ swing)
+
+    def arm_turned_towards(self, side: Side, direction: npt.ArrayLike) -> Figure:
+        """The upper arm turned the shortest way to ``direction`` (3,), the forearm carried along unchanged."""
+        current = self.segment(f"{side}_shoulder", f"{side}_elbow")
+        return self.turned(f"{side}_shoulder", shortest_turn(current, direction))
+
+    def elbow_bent_to(self, side: Side, degrees: float) -> Figure:
+        """The elbow bent to ``degrees`` as a hinge, the forearm kept in the plane that it is in if it is bent."""
+        flexion = turn(UP, -degrees if side == "left" else degrees)
+        if self.elbow_flexion(side) < 15.0:
+            return self.with_local({f"{side}_elbow": flexion})
+        upper = unit(self.segment(f"{side}_shoulder", f"{side}_elbow"))
+        fore = unit(self.segment(f"{side}_elbow", f"{side}_wrist"))
+        axis = np.cross(upper, fore)
+        return self.turned(f"{side}_elbow", turn(axis, degrees - self.elbow_flexion(side)))
+
+    def hand_at(self, side: Side, target: npt.ArrayLike, elbow_towards: npt.ArrayLike) -> Figure:
+        """The hand joint brought to ``target`` (3,) with a straight wrist by two-bone inverse kinematics.
+
+        ``elbow_towards`` (3,) is the direction in which the elbow is pushed out. A target out of reach is
+        approached as far as the arm goes. The collar and the trunk stay.
+        """
+        shoulder = self.at(f"{side}_shoulder")
+        reach = np.asarray(target, dtype=np.float64) - shoulder
+        fore = FOREARM + PALM
+        distance = float(np.clip(np.linalg.norm(reach), abs(UPPER_ARM - fore) + 0.02, UPPER_ARM + fore - 1e-4))
+        forward = unit(reach)
+        out = np.asarray(elbow_towards, dtype=np.float64)
+        out = unit(out - (out @ forward) * forward)
+        cosine = (UPPER_ARM**2 + distance**2 - fore**2) / (2 * UPPER_ARM * distance)
+        upper = cosine * forward + np.sqrt(max(0.0, 1 - cosine**2)) * out
+        lower = unit(forward * distance - upper * UPPER_ARM)
+        flexion = angle_degrees(upper, lower)
+        # The forearm of a bent arm lies in the plane of the upper arm's x and z axes: R ez is its part across.
+        ez = unit(lower - np.cos(np.radians(flexion)) * upper) if flexion > 1.0 else unit(np.cross(upper, out))
+        ex = upper if side == "left" else -upper
+        rotation = np.stack([ex, np.cross(ez, ex), ez], axis=-1)
+        figure = self.with_global(f"{side}_shoulder", rotation)
+        hinge = turn(UP, -flexion if side == "left" else flexion)
+        return figure.with_local({f"{side}_elbow": hinge, f"{side}_wrist": np.eye(3)})
+
+    # -- legs --------------------------------------------------------------------------------------------
+
+    def thigh_aimed(self, side: Side, direction: npt.ArrayLike) -> Figure:
+        """The thigh pointed along ``direction`` (3,), with the knee facing as in the shortest turn from the T-pose
+        relative to the pelvis; the knee's bend is kept."""
+        pelvis = self.rot_of("pelvis")
+        swing = shortest_turn(-UP, pelvis.T @ unit(direction), fallback_axis=LEFT)
+        return self.with_global(f"{side}_hip", pelvis @ swing)
+
+    def knee_bent_to(self, side: Side, degrees: float) -> Figure:
+        """The knee bent to ``degrees`` as a hinge about the shank's own left-right axis."""
+        return self.with_local({f"{side}_knee": turn(LEFT, degrees)})
+
+    def foot_at(self, side: Side, target: npt.ArrayLike, knee_towards: npt.ArrayLike = FRONT) -> Figure:
+        """The ankle brought to ``target`` (3,) by two-bone inverse kinematics, the knee pushed ``knee_towards``."""
+        hip = self.at(f"{side}_hip")
+        reach = np.asarray(target, dtype=np.float64) - hip
+        distance = float(np.clip(np.linalg.norm(reach), abs(THIGH - SHANK) + 0.05, THIGH + SHANK - 1e-4))
+        forward = unit(reach)
+        out = np.asarray(knee_towards, dtype=np.float64)
+        out = unit(out - (out @ forward) * forward)
+        cosine = (THIGH**2 + distance**2 - SHANK**2) / (2 * THIGH * distance)
+        upper = cosine * forward + np.sqrt(max(0.0, 1 - cosine**2)) * out
+        lower = unit(forward * distance - upper * THIGH)
+        flexion = angle_degrees(upper, lower)
+        # A bent knee carries the shank backwards: R (-ez) is the shank's part across the thigh.
+        ez = unit(np.cos(np.radians(flexion)) * upper - lower) if flexion > 1.0 else out
+        ey = -upper
+        rotation = np.stack([np.cross(ey, ez), ey, ez], axis=-1)
+        return self.with_global(f"{side}_hip", rotation).with_local({f"{side}_knee": turn(LEFT, flexion)})
+
+    def foot_levelled(self, side: Side) -> Figure:
+        """The foot turned at the ankle so that its sole is level and it points where the knee points."""
+        forward = self.rot_of(f"{side}_knee") @ FRONT
+        flat = np.array([forward[0], 0.0, forward[2]])
+        if np.linalg.norm(flat) < 0.2:
+            flat = self.rot_of("pelvis") @ FRONT * [1.0, 0.0, 1.0]
+        ez = unit(flat)
+        rotation = np.stack([np.cross(UP, ez), UP, ez], axis=-1)
+        return self.with_global(f"{side}_ankle", rotation)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences for directives, expanded from the wording files (``wording/*.yaml``).
+
+A wording file has ``words``, named alternatives shared by its sentences, and ``kinds``: for each kind (and
+``kind/variant`` where a kind has variants) the lists ``do``, imperative clauses, and ``say``, everything else.
+In a sentence ``[a|b|]`` picks one alternative (they nest; an empty one is allowed), ``{name}`` is a slot: first
+looked up in the words the kind gave, then in ``words``. ``{L}`` and ``{R}`` are the sides, ``{your}`` a possessive that
+stays the same throughout a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+WORDING_FOLDER: Final = Path(__file__).parent / "wording"
+_INNERMOST_CHOICE: Final = re.compile(r"\[([^\[\]]*)\]")
+_SLOT: Final = re.compile(r"\{(\w+)\}")
+_POSSESSIVES: Final = ("your", "your", "your", "the", "the", "the", "her", "his", "their", "my",
+                       "the character's", "its", "")  # fmt: skip
+
+
+class Wording:
+    """All wording files together."""
+
+    def __init__(self, words: Mapping[str, str], kinds: Mapping[str, Mapping[str, list[str]]]) -> None:
+        self.words = words
+        self.kinds = kinds
+
+    @classmethod
+    def load(cls, folder: Path = WORDING_FOLDER) -> Wording:
+        """Reads every wording file. Raises ValueError where two files define the same name."""
+        words: dict[str, str] = {}
+        kinds: dict[str, dict[str, list[str]]] = {}
+        for path in sorted(folder.glob("*.yaml")):
+            data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            for table, part in ((words, data.get("words", {})), (kinds, data.get("kinds", {}))):
+                for name in part:
+                    if name in table:
+                        raise ValueError(f"{path.name}: {name!r} is defined in another wording file too")
+                table.update(part)
+        return cls(words, kinds)
+
+    def clause(
+        self, rng: np.random.Generator, name: str, slots: Mapping[str, str], *, mirrored: bool, imperative: bool = False
+    ) -> tuple[str, bool]:
+        """One wording of a kind and whether it is an imperative.
+
+        Args:
+            name: ``kind`` or ``kind/variant``.
+            slots: the words that the kind gave.
+            mirrored: whether left and right change places.
+            imperative: only imperatives are wanted (for compounds and requests), where the kind has any.
+        """
+        entry = self.kinds[name]
+        do, say = entry.get("do", []), entry.get("say", [])
+        use_do = bool(do) and (imperative or not say or rng.random() < 0.7)
+        pool = do if use_do else say
+        sides = {"L": "right", "R": "left"} if mirrored else {"L": "left", "R": "right"}
+        table = {**self.words, **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
+        return expand(rng, pool[rng.integers(len(pool))], table), use_do
+
+
+@cache
+def default_wording() -> Wording:
+    """The project's wording, read once."""
+    return Wording.load()
+
+
+def expand(rng: np.random.Generator, text: str, table: Mapping[str, str]) -> str:
+    """Fills slots and picks alternatives until none is left, then tidies white space.
+
+    Raises:
+        KeyError: a slot that the table does not have.
+    """
+
+    def pick(match: re.Match[str]) -> str:
+        options = match.group(1).split("|")
+        return options[rng.integers(len(options))]
+
+    while "[" in text or "{" in text:
+        text = _SLOT.sub(lambda match: table[match.group(1)], text)
+        while (chosen := _INNERMOST_CHOICE.sub(pick, text)) != text:
+            text = chosen
+    text = re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+([,.;!?])", r"\1", text)
