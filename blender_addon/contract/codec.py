@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages to text and back: one JSON object per websocket text message, with its kind under ``type``.
+
+Poses travel as ``{"shape": [N, 24, 3], "float32": base64 of little-endian float32}`` and images as base64
+PNG. Numbers spelt out in JSON would take five times the bytes, round the values and, above all, hold Python's
+global lock for tens of milliseconds while a long range of frames is written, during which Blender's window
+cannot redraw.
+
+Everything decoded is checked for type, count, size and finiteness before an array is made of it. Unknown
+fields are ignored, unknown types are refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from .messages import (
+    Cancel,
+    ErrorMessage,
+    Hello,
+    Limits,
+    Message,
+    PoseArray,
+    Progress,
+    ProtocolError,
+    Request,
+    Result,
+    Welcome,
+    check_poses,
+    no_poses,
+    quote,
+)
+from .skeleton import NUM_JOINTS
+
+MAX_ID_CHARS: Final = 64
+_MAX_TOKEN_CHARS: Final = 1024
+_MAX_COUNT: Final = 2**53
+
+Json = Mapping[str, Any]
+
+
+def encode(message: Message) -> str:
+    """The JSON text of a message."""
+    return json.dumps(_ENCODERS[type(message)](message), allow_nan=False, separators=(",", ":"))
+
+
+def decode(data: str | bytes, limits: Limits | None = None) -> Message:
+    """The message in one websocket message.
+
+    ``limits`` bound the arrays, texts and images it may hold (the default Limits when None). Whether a
+    request makes sense for a model is check_request's to say.
+
+    Raises:
+        ProtocolError: the data is no message of this protocol; ``request_id`` is set when the id could be
+        read.
+    """
+    limits = limits or Limits()
+    if isinstance(data, (bytes, bytearray)):
+        raise ProtocolError("bad_message", "A binary message arrived; this protocol sends JSON as text.")
+    if len(data) > limits.max_message_bytes:
+        raise ProtocolError(
+            "too_large",
+            f"The message has {len(data)} characters; at most {limits.max_message_bytes} are taken.",
+        )
+    try:
+        record = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ProtocolError):
+            raise
+        raise ProtocolError("bad_message", "The message is not valid JSON.") from None
+    if not isinstance(record, dict):
+        raise ProtocolError("bad_message", "The message is not a JSON object.")
+    kind = record.get("type")
+    if not isinstance(kind, str):
+        raise ProtocolError("bad_message", "The message has no type.", _id_if_readable(record))
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise ProtocolError(
+            "unknown_type",
+            f"Unknown message type {quote(kind)}; known are {', '.join(_DECODERS)}.",
+            _id_if_readable(record),
+        )
+    try:
+        return decoder(record, limits)
+    except ProtocolError as error:
+        raise ProtocolError(error.code, error.sentence, _id_if_readable(record)) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ProtocolError("bad_message", f"The message contains {name}; every number must be finite.")
+
+
+def _id_if_readable(record: Json) -> str | None:
+    try:
+        return _identifier(record)
+    except ProtocolError:
+        return None
+
+
+# One reader per JSON kind, so that every sentence about a field is worded the same way.
+
+
+def _text(record: Json, name: str, longest: int, default: str | None = None) -> str:
+    value = record.get(name, default)
+    if not isinstance(value, str):
+        raise ProtocolError("bad_message", f"{name} must be a text.")
+    return _bounded(value, name, longest)
+
+
+def _bounded(value: str, name: str, longest: int) -> str:
+    if len(value) > longest:
+        raise ProtocolError("bad_text", f"{name} has {len(value)} characters; shorten it to {longest}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError("bad_text", f"{name} contains half a Unicode character.") from None
+    return value
+
+
+def _identifier(record: Json) -> str:
+    value = record.get("id")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS or not value.isascii():
+        raise ProtocolError("bad_message", f"id must be a text of 1 to {MAX_ID_CHARS} ASCII characters.")
+    return value
+
+
+def _count(record: Json, name: str, default: int | None = None) -> int:
+    value = record.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_COUNT:
+        raise ProtocolError("bad_message", f"{name} must be a whole number, 0 or more.")
+    return value
+
+
+def _number(record: Json, name: str, default: float) -> float:
+    value = record.get(name, default)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ProtocolError("bad_message", f"{name} must be a number.")
+    if abs(value) > _MAX_COUNT or not math.isfinite(value):  # 1e999 is valid JSON and reads as infinity
+        raise ProtocolError("bad_message", f"{name} is out of range.")
+    return float(value)
+
+
+def _items(record: Json, name: str) -> list[Any]:
+    value = record.get(name, [])
+    if not isinstance(value, list):
+        raise ProtocolError("bad_message", f"{name} must be a list.")
+    return value
+
+
+def _base64_bytes(value: Any, name: str, code: str, most: int) -> bytes:
+    if not isinstance(value, str):
+        raise ProtocolError(code, f"{name} must be base64 text.")
+    if len(value) * 3 // 4 - 2 > most:
+        raise ProtocolError(code, f"{name} has about {len(value) * 3 // 4} bytes; at most {most} are taken.")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ProtocolError(code, f"{name} is not valid base64.") from None
+
+
+def _encode_poses(poses: PoseArray) -> dict[str, Any]:
+    data = np.ascontiguousarray(poses, dtype="<f4")
+    return {"shape": list(data.shape), "float32": base64.b64encode(data.tobytes()).decode("ascii")}
+
+
+def _decode_poses(value: Any, limits: Limits) -> PoseArray:
+    """(N, 24, 3) float32, finite, N <= limits.max_poses."""
+    if value is None:
+        return no_poses()
+    if not isinstance(value, dict) or not isinstance(value.get("shape"), list):
+        raise ProtocolError("bad_pose", "poses must hold a shape and float32 data.")
+    shape = value["shape"]
+    whole = all(
+        isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MAX_COUNT for size in shape
+    )
+    if not whole or len(shape) != 3 or shape[1:] != [NUM_JOINTS, 3]:
+        raise ProtocolError(
+            "bad_pose",
+            f"Poses must have the shape (poses, {NUM_JOINTS} joints, 3); these have {quote(str(shape[:8]))}.",
+        )
+    if shape[0] > limits.max_poses:
+        raise ProtocolError(
+            "too_large", f"{shape[0]} poses in one request; split it, at most {limits.max_poses} fit."
+        )
+    size = shape[0] * NUM_JOINTS * 3 * 4
+    data = _base64_bytes(value.get("float32"), "poses.float32", "bad_pose", size + 4)
+    if len(data) != size:
+        raise ProtocolError("bad_pose", f"{shape[0]} poses take {size} bytes; {len(data)} arrived.")
+    poses = np.frombuffer(data, dtype="<f4").reshape(shape[0], NUM_JOINTS, 3).astype(np.float32)
+    check_poses(poses, limits)
+    return poses
+
+
+def _encode_request(message: Request) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "type": "request",
+        "id": message.id,
+        "task": message.task,
+        "instruction": message.instruction,
+        "strength": float(message.strength),
+    }
+    if len(message.poses):
+        record["poses"] = _encode_poses(message.poses)
+    if message.image_png is not None:
+        record["image_png"] = base64.b64encode(message.image_png).decode("ascii")
+    if message.history:
+        record["history"] = [{"role": role, "text": text} for role, text in message.history]
+    if message.parts is not None:
+        record["parts"] = sorted(message.parts)
+    return record
+
+
+def _decode_request(record: Json, limits: Limits) -> Request:
+    image = record.get("image_png")
+    parts = record.get("parts")
+    if parts is not None and not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+        raise ProtocolError("bad_option", "parts must be a list of body part names.")
+    return Request(
+        id=_identifier(record),
+        task=_text(record, "task", MAX_ID_CHARS),
+        instruction=_text(record, "instruction", limits.max_text_chars, ""),
+        poses=_decode_poses(record.get("poses"), limits),
+        image_png=None
+        if image is None
+        else _base64_bytes(image, "image_png", "bad_image", limits.max_image_bytes),
+        history=_decode_history(record, limits),
+        parts=None if parts is None else frozenset(parts),
+        strength=_number(record, "strength", 1.0),
+    )
+
+
+def _decode_history(record: Json, limits: Limits) -> tuple[tuple[str, str], ...]:
+    turns = _items(record, "history")
+    if len(turns) > limits.max_history_turns:
+        raise ProtocolError(
+            "bad_text", f"The history has {len(turns)} turns; send the last {limits.max_history_turns}."
+        )
+    if not all(isinstance(turn, dict) for turn in turns):
+        raise ProtocolError("bad_message", "Every turn of the history must be an object with role and text.")
+    return tuple(
+        (_text(turn, "role", MAX_ID_CHARS), _text(turn, "text", limits.max_text_chars)) for turn in turns
+    )
+
+
+def _encode_result(message: Result) -> dict[str, Any]:
+    poses = [pose for pose in message.poses if pose is not None]
+    return {
+        "type": "result",
+        "id": message.id,
+        "has_pose": [pose is not None for pose in message.poses],
+        "poses": _encode_poses(np.stack(poses) if poses else no_poses()),
+        "texts": list(message.texts),
+        "queued_ms": message.queued_ms,
+        "engine_ms": message.engine_ms,
+    }
+
+
+def _decode_result(record: Json, limits: Limits) -> Result:
+    has_pose, texts = _items(record, "has_pose"), _items(record, "texts")
+    poses = _decode_poses(record.get("poses"), limits)
+    if not all(isinstance(flag, bool) for flag in has_pose) or sum(has_pose) != len(poses):
+        raise ProtocolError("bad_message", "has_pose does not fit the poses of the result.")
+    if len(texts) != len(has_pose) or not all(isinstance(text, str) for text in texts):
+        raise ProtocolError("bad_message", "A result must have one text for each answer.")
+    remaining = iter(poses)
+    return Result(
+        id=_identifier(record),
+        poses=tuple(next(remaining) if flag else None for flag in has_pose),
+        texts=tuple(texts),
+        queued_ms=_number(record, "queued_ms", 0.0),
+        engine_ms=_number(record, "engine_ms", 0.0),
+    )
+
+
+def _encode_welcome(message: Welcome) -> dict[str, Any]:
+    return {
+        "type": "welcome",
+        "version": message.version,
+        "model": message.model,
+        "tasks": list(message.tasks),
+        "limits": {item.name: getattr(message.limits, item.name) for item in fields(Limits)},
+    }
+
+
+def _decode_welcome(record: Json, limits: Limits) -> Welcome:
+    tasks, offered = _items(record, "tasks"), record.get("limits")
+    if not all(isinstance(task, str) for task in tasks) or not isinstance(offered, dict):
+        raise ProtocolError("bad_message", "A welcome must have a list of tasks and the limits.")
+    return Welcome(
+        model=_text(record, "model", 200),
+        tasks=tuple(tasks),
+        limits=Limits(
+            **{item.name: _count(offered, item.name, getattr(Limits, item.name)) for item in fields(Limits)}
+        ),
+        version=_count(record, "version"),
+    )
+
+
+def _encode_error(message: ErrorMessage) -> dict[str, Any]:
+    return {"type": "error", "code": message.code, "message": message.message, "id": message.id}
+
+
+def _decode_error(record: Json, limits: Limits) -> ErrorMessage:
+    return ErrorMessage(
+        code=_text(record, "code", MAX_ID_CHARS),
+        message=_text(record, "message", limits.max_text_chars),
+        id=None if record.get("id") is None else _identifier(record),
+    )
+
+
+def _decode_hello(record: Json, limits: Limits) -> Hello:
+    return Hello(token=_text(record, "token", _MAX_TOKEN_CHARS, ""), version=_count(record, "version"))
+
+
+def _decode_progress(record: Json, limits: Limits) -> Progress:
+    return Progress(
+        id=_identifier(record),
+        done=_count(record, "done"),
+        total=_count(record, "total"),
+        ahead=_count(record, "ahead", 0),
+    )
+
+
+def _decode_cancel(record: Json, limits: Limits) -> Cancel:
+    return Cancel(id=_identifier(record))
+
+
+_DECODERS: Final[dict[str, Callable[[Json, Limits], Message]]] = {
+    "hello": _decode_hello,
+    "welcome": _decode_welcome,
+    "request": _decode_request,
+    "progress": _decode_progress,
+    "result": _decode_result,
+    "error": _decode_error,
+    "cancel": _decode_cancel,
+}
+
+_ENCODERS: Final[dict[type, Callable[[Any], dict[str, Any]]]] = {
+    Hello: lambda message: {"type": "hello", "version": message.version, "token": message.token},
+    Welcome: _encode_welcome,
+    Request: _encode_request,
+    Progress: lambda message: {
+        "type": "progress",
+        "id": message.id,
+        "done": message.done,
+        "total": message.total,
+        "ahead": message.ahead,
+    },
+    Result: _encode_result,
+    ErrorMessage: _encode_error,
+    Cancel: lambda message: {"type": "cancel", "id": message.id},
+}

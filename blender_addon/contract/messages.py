@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every message that passes between the add-on and the backend, and what makes a request valid.
+
+The conversation, on websocket subprotocol ``posellava.v1``: the client says Hello, the backend Welcome; then
+any number of Requests, each answered by Progress messages and finally one Result or one ErrorMessage. Cancel
+ends a request early; its answer is then an ErrorMessage with the code ``cancelled``. How messages look on the
+wire is codec.py's business.
+
+Legend: poses are (N, 24, 3) float32 axis-angle, radians, SMPL joint order, joint 0 the global orientation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .skeleton import BODY_PARTS, NUM_JOINTS
+
+PoseArray = npt.NDArray[np.float32]
+
+SUBPROTOCOL: Final = "posellava.v1"
+PROTOCOL_VERSION: Final = 1
+
+TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
+"""Every task the protocol knows; a model says in its Welcome which of them it answers."""
+
+HISTORY_ROLES: Final = ("user", "assistant")
+
+
+class ProtocolError(ValueError):
+    """A message or request that cannot be accepted.
+
+    ``code`` is for programs (see CODES), ``sentence`` is for people and says what to do, ``request_id`` names
+    the request at fault when that much could be read.
+    """
+
+    def __init__(self, code: str, sentence: str, request_id: str | None = None) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.request_id = request_id
+
+
+CODES: Final = {
+    "bad_message": "not a message of this protocol",
+    "unknown_type": "a message type this side does not know",
+    "wrong_version": "client and backend speak different versions",
+    "unauthorized": "the token is missing or wrong",
+    "unknown_task": "the model does not do this task",
+    "bad_pose": "poses missing, not finite, or of the wrong shape",
+    "bad_image": "the image is missing, no PNG, or too large",
+    "bad_text": "the instruction or history is missing or too long",
+    "bad_option": "an option is out of its range",
+    "too_large": "the message or batch exceeds a limit",
+    "busy": "the backend's queue is full",
+    "cancelled": "the request was cancelled",
+    "engine_failed": "the model failed on this request",
+    "shutting_down": "the backend is stopping",
+    "not_connected": "no connection has been opened",
+    "no_backend": "nothing answers at the address",
+    "connection_lost": "the connection broke while the request ran",
+    "timeout": "no answer came in time",
+}
+"""Every error code with its meaning. The last four arise in the client and never travel."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a backend accepts; told to the client in Welcome so that it can refuse before sending."""
+
+    max_message_bytes: int = 32 * 1024 * 1024
+    max_poses: int = 4096
+    max_text_chars: int = 2000
+    max_history_turns: int = 32
+    max_image_bytes: int = 16 * 1024 * 1024
+    max_image_side: int = 4096
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of a client."""
+
+    token: str = ""
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The backend's answer to a Hello it accepts."""
+
+    model: str
+    tasks: tuple[str, ...]
+    limits: Limits = field(default_factory=Limits)
+    version: int = PROTOCOL_VERSION
+
+
+def no_poses() -> PoseArray:
+    """(0, 24, 3), the poses of a request that has none."""
+    return np.zeros((0, NUM_JOINTS, 3), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One task for the model, for one pose or many.
+
+    ``poses`` (N, 24, 3): the start poses, each answered with the same instruction; N = 0 asks for one answer
+    without a start pose. ``parts``: names of BODY_PARTS that may move, None for all. ``strength`` 0 keeps the
+    start pose, 1 takes the model's answer, between them the rotation is interpolated. ``history``: earlier
+    turns as (role, text), oldest first. The model is deterministic, so there is no seed and no number of
+    variants.
+    """
+
+    id: str
+    task: str
+    instruction: str = ""
+    poses: PoseArray = field(default_factory=no_poses)
+    image_png: bytes | None = None
+    history: tuple[tuple[str, str], ...] = ()
+    parts: frozenset[str] | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far request ``id`` is: ``done`` of ``total`` poses, ``ahead`` requests wait in front of it."""
+
+    id: str
+    done: int
+    total: int
+    ahead: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer to request ``id``: one pose and one text per start pose, in the order of the request.
+
+    A pose is (24, 3), or None where the model answered in words only. Milliseconds: ``queued_ms`` from
+    arrival until the model began, ``engine_ms`` from then until the last pose was there.
+    """
+
+    id: str
+    poses: tuple[PoseArray | None, ...]
+    texts: tuple[str, ...]
+    queued_ms: float = 0.0
+    engine_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class ErrorMessage:
+    """Why request ``id`` has no result, or, with ``id`` None, why a message or the connection was refused."""
+
+    code: str
+    message: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop request ``id``. An id that is not running any more is ignored."""
+
+    id: str
+
+
+Message = Hello | Welcome | Request | Progress | Result | ErrorMessage | Cancel
+
+
+def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TASKS) -> None:
+    """Raise ProtocolError unless ``request`` can be answered by a model of ``tasks`` within ``limits``.
+
+    Both sides call it: the client before it sends, the backend before anything reaches the model. Pixels are
+    not looked at here, only the number of image bytes.
+    """
+
+    def refuse(code: str, sentence: str) -> ProtocolError:
+        return ProtocolError(code, sentence, request.id)
+
+    if request.task not in tasks:
+        raise refuse(
+            "unknown_task", f"Unknown task {quote(request.task)}; this model does {', '.join(tasks)}."
+        )
+    if len(request.instruction) > limits.max_text_chars:
+        raise refuse(
+            "bad_text",
+            f"The instruction has {len(request.instruction)} characters; "
+            f"shorten it to {limits.max_text_chars}.",
+        )
+    if request.task in ("adjust", "generate", "chat") and not request.instruction.strip():
+        raise refuse("bad_text", "The instruction is empty; type what should happen.")
+    _check_history(request, limits)
+    check_poses(request.poses, limits, request.id)
+    if request.task == "adjust" and len(request.poses) == 0:
+        raise refuse("bad_pose", "An edit needs at least one start pose; the request has none.")
+    if request.image_png is not None and len(request.image_png) > limits.max_image_bytes:
+        raise refuse(
+            "bad_image",
+            f"The image has {len(request.image_png)} bytes, "
+            f"{limits.max_image_bytes} are taken; make it smaller.",
+        )
+    if request.task == "estimate" and request.image_png is None:
+        raise refuse("bad_image", "Estimating a pose needs an image; the request has none.")
+    if request.task == "describe" and request.image_png is None and len(request.poses) == 0:
+        raise refuse("bad_pose", "A description needs a pose or an image; the request has neither.")
+    _check_options(request)
+
+
+def check_poses(poses: PoseArray, limits: Limits, request_id: str | None = None) -> None:
+    """Raise ProtocolError unless ``poses`` is (N, 24, 3) and finite, with N within the limits."""
+    if poses.ndim != 3 or poses.shape[1:] != (NUM_JOINTS, 3):
+        raise ProtocolError(
+            "bad_pose",
+            f"Poses must have the shape (poses, {NUM_JOINTS} joints, 3); these have {tuple(poses.shape)}.",
+            request_id,
+        )
+    if len(poses) > limits.max_poses:
+        raise ProtocolError(
+            "too_large",
+            f"{len(poses)} poses in one request; split it, at most {limits.max_poses} fit.",
+            request_id,
+        )
+    if not np.isfinite(poses).all():
+        raise ProtocolError(
+            "bad_pose", "A pose contains NaN or infinity; every rotation must be finite.", request_id
+        )
+
+
+def _check_history(request: Request, limits: Limits) -> None:
+    if len(request.history) > limits.max_history_turns:
+        raise ProtocolError(
+            "bad_text",
+            f"The history has {len(request.history)} turns; send the last {limits.max_history_turns}.",
+            request.id,
+        )
+    for role, text in request.history:
+        if role not in HISTORY_ROLES:
+            raise ProtocolError(
+                "bad_text", f"A turn's role is {quote(role)}; it must be user or assistant.", request.id
+            )
+        if len(text) > limits.max_text_chars:
+            raise ProtocolError(
+                "bad_text",
+                f"A turn of the history has {len(text)} characters; shorten it to {limits.max_text_chars}.",
+                request.id,
+            )
+
+
+def _check_options(request: Request) -> None:
+    if not (math.isfinite(request.strength) and 0.0 <= request.strength <= 1.0):
+        raise ProtocolError(
+            "bad_option", f"strength is {request.strength}; it must lie between 0 and 1.", request.id
+        )
+    if request.parts is None:
+        return
+    unknown = sorted(request.parts - BODY_PARTS.keys())
+    if unknown:
+        raise ProtocolError(
+            "bad_option",
+            f"Unknown body part {quote(unknown[0])}; known are {', '.join(BODY_PARTS)}.",
+            request.id,
+        )
+    if not request.parts:
+        raise ProtocolError("bad_option", "No body part may move; choose at least one.", request.id)
+
+
+def quote(text: str, longest: int = 40) -> str:
+    """``text`` in quotes for an error sentence, cut short so that a hostile value cannot fill the screen."""
+    return ascii(text if len(text) <= longest else text[:longest] + "…")
