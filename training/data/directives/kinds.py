@@ -38,24 +38,31 @@ KindFunction = Callable[[np.random.Generator, Figure], Edit | None]
 
 @dataclass(frozen=True)
 class Kind:
-    """A registered kind: its name, family (arm, leg, …), how often it is drawn, and its geometry."""
+    """A registered kind: its name, family (arm, leg, …), how often it is drawn, and its geometry.
+
+    ``mirrored`` is false where the words name no side although the target has one (crossed legs, a fighting
+    stance): mirroring the target alone would give one sentence two meanings. Such a kind is drawn as written.
+    """
 
     name: str
     family: str
     weight: float
     apply: KindFunction
+    mirrored: bool = True
 
 
 KINDS: Final[dict[str, Kind]] = {}
 
 
-def kind(name: str, *, family: str, weight: float = 1.0) -> Callable[[KindFunction], KindFunction]:
+def kind(
+    name: str, *, family: str, weight: float = 1.0, mirrored: bool = True
+) -> Callable[[KindFunction], KindFunction]:
     """Registers a kind. Its sentences stand under the same name in the family's wording file."""
 
     def register(function: KindFunction) -> KindFunction:
         if name in KINDS:
             raise ValueError(f"directive kind {name!r} is registered twice")
-        KINDS[name] = Kind(name, family, weight, function)
+        KINDS[name] = Kind(name, family, weight, function, mirrored)
         return function
 
     return register

@@ -4,8 +4,9 @@
 A wording file has ``words``, named alternatives shared by its sentences, and ``kinds``: for each kind (and
 ``kind/variant`` where a kind has variants) the lists ``do``, imperative clauses, and ``say``, everything else.
 In a sentence ``[a|b|]`` picks one alternative (they nest; an empty one is allowed), ``{name}`` is a slot: first
-looked up in the words the kind gave, then in ``words``. ``{L}`` and ``{R}`` are the sides, ``{your}`` a possessive that
-stays the same throughout a sentence.
+looked up in the words the kind gave, then in ``words``. ``{L}`` and ``{R}`` are the sides, ``{Li}`` and ``{Ri}`` their
+initials, ``{ccw}`` and ``{cw}`` the turns towards them seen from above, ``{your}`` a possessive that stays the same
+throughout a sentence.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ import yaml
 WORDING_FOLDER: Final = Path(__file__).parent / "wording"
 _INNERMOST_CHOICE: Final = re.compile(r"\[([^\[\]]*)\]")
 _SLOT: Final = re.compile(r"\{(\w+)\}")
+_SIDES: Final = (
+    {"L": "left", "R": "right", "Li": "L", "Ri": "R", "ccw": "counter-clockwise", "cw": "clockwise"},
+    {"L": "right", "R": "left", "Li": "R", "Ri": "L", "ccw": "clockwise", "cw": "counter-clockwise"},
+)
 _POSSESSIVES: Final = ("your", "your", "your", "the", "the", "the", "her", "his", "their", "my",
                        "the character's", "its", "")  # fmt: skip
 
@@ -48,7 +53,13 @@ class Wording:
         return cls(words, kinds)
 
     def clause(
-        self, rng: np.random.Generator, name: str, slots: Mapping[str, str], *, mirrored: bool, imperative: bool = False
+        self,
+        rng: np.random.Generator,
+        name: str,
+        slots: Mapping[str, str],
+        *,
+        mirrored: bool,
+        imperative: bool = False,
     ) -> tuple[str, bool]:
         """One wording of a kind and whether it is an imperative.
 
@@ -62,7 +73,7 @@ class Wording:
         do, say = entry.get("do", []), entry.get("say", [])
         use_do = bool(do) and (imperative or not say or rng.random() < 0.7)
         pool = do if use_do else say
-        sides = {"L": "right", "R": "left"} if mirrored else {"L": "left", "R": "right"}
+        sides = _SIDES[mirrored]
         table = {**self.words, **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
         return expand(rng, pool[rng.integers(len(pool))], table), use_do
 
