@@ -24,6 +24,7 @@ PoseArray = npt.NDArray[np.float32]
 
 SUBPROTOCOL: Final = "posellava.v1"
 PROTOCOL_VERSION: Final = 1
+DEFAULT_PORT: Final = 8765
 
 TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
 """Every task the protocol knows; a model says in its Welcome which of them it answers."""

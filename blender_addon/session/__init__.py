@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talks to the backend: one connection, the requests in flight, the history of edits.
+
+May import the contract, websockets and the standard library; never bpy. One background thread does all the
+work (imports of asyncio and websockets, encoding, network, decoding), so every call below returns at once
+unless its name says that it waits.
+
+In a window::
+
+    connection = Connection(Address.parse("ws://127.0.0.1:8765", token="…"))
+    connection.connect()                       # retries by itself, with growing pauses, until disconnect()
+    handle = connection.submit(Request(new_request_id(), "adjust", "raise the left arm", poses))
+    for event in connection.poll():            # in a timer, on the main thread
+        match event:
+            case StatusChanged(status): ...    # status.state, status.sentence, status.welcome
+            case Progressed(handle): ...       # handle.progress.done / .total / .ahead
+            case Finished(handle): ...         # handle.result, or handle.error.sentence for the user
+    connection.cancel(handle)                  # handle.error.code becomes "cancelled" at once
+    connection.close()                         # in unregister()
+
+A handle finishes exactly once, with a result or with a ProtocolError, whatever happens to the backend;
+requests submitted while the connection is still opening wait for it, and fail with one sentence when it does
+not open.
+
+In background mode, blocking::
+
+    with Connection(address) as connection:    # connects; leaving the block closes
+        result = connection.ask(request)       # raises ProtocolError(code, sentence)
+"""
+
+from .address import Address
+from .connection import Connection
+from .events import Event, Finished, Handle, Progressed, State, Status, StatusChanged, new_request_id
+from .history import Edit, History
+
+__all__ = [
+    "Address",
+    "Connection",
+    "Edit",
+    "Event",
+    "Finished",
+    "Handle",
+    "History",
+    "Progressed",
+    "State",
+    "Status",
+    "StatusChanged",
+    "new_request_id",
+]

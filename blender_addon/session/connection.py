@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection as the add-on sees it: connect, submit, cancel, poll, ask."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+from ..contract.messages import Progress, ProtocolError, Request, Result
+from .address import Address
+from .events import Event, Handle, State, Status
+from .link import Link
+
+_DISCONNECTED: Final = Status(State.DISCONNECTED, "Not connected.")
+
+
+class Connection:
+    """A connection to one backend, which survives the backend's absence and restarts.
+
+    Every method may be called from any thread; only ask() and close() wait.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._link: Link | None = None
+
+    @property
+    def status(self) -> Status:
+        """The state now, with a sentence for the user."""
+        return self._link.status if self._link else _DISCONNECTED
+
+    def connect(self) -> None:
+        """Start connecting and keep trying until disconnect(); while it waits to try again, try at once."""
+        if self._link is None or self.status.state is State.FAILED:
+            self._link = Link(self.address, self._events.put)
+            self._link.start()
+        else:
+            self._link.hurry()
+
+    def disconnect(self) -> None:
+        """Give the connection up; unfinished requests fail with the code ``not_connected``."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.stop()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """disconnect(), and wait up to ``timeout`` seconds for the background thread to end."""
+        link = self._link
+        self.disconnect()
+        if link is not None:
+            link.join(timeout)
+
+    def submit(self, request: Request) -> Handle:
+        """Send a request as soon as the connection is open. Do not change its arrays afterwards."""
+        handle = Handle(request, self._events.put)
+        if self._link is None:
+            handle.finish(error=ProtocolError("not_connected", "Not connected to a backend; press Connect."))
+        else:
+            self._link.submit(handle)
+        return handle
+
+    def cancel(self, handle: Handle) -> None:
+        """Finish the handle with the code ``cancelled`` and tell the backend to stop working on it."""
+        handle.finish(error=ProtocolError("cancelled", "Cancelled; nothing was changed."))
+        if self._link is not None:
+            self._link.cancel(handle)
+
+    def poll(self) -> list[Event]:
+        """Everything that happened since the last poll, oldest first. Never waits."""
+        events: list[Event] = []
+        while True:
+            try:
+                events.append(self._events.get_nowait())
+            except queue.Empty:
+                return events
+
+    def ask(
+        self,
+        request: Request,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Result:
+        """Submit and wait for the answer. Connects first when that has not been done; for background mode.
+
+        Args:
+            request: what to ask.
+            timeout: seconds to wait at most, None for as long as it takes.
+            on_progress: called on this thread with every new Progress.
+
+        Raises:
+            ProtocolError: with the code of what went wrong and a sentence for the user.
+        """
+        if self.status.state in (State.DISCONNECTED, State.FAILED):
+            self.connect()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        handle = self.submit(request)
+        seen: Progress | None = None
+        while not handle.wait(0.05 if on_progress else timeout):
+            if deadline is not None and time.monotonic() >= deadline:
+                self.cancel(handle)
+                raise ProtocolError("timeout", f"The backend gave no answer within {timeout:g} seconds.")
+            if on_progress and handle.progress is not None and handle.progress is not seen:
+                seen = handle.progress
+                on_progress(seen)
+        if handle.result is None:
+            assert handle.error is not None
+            raise handle.error
+        return handle.result
+
+    def __enter__(self) -> Connection:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
