@@ -59,7 +59,7 @@ class Amount:
     Attributes:
         value: degrees or metres.
         group: how it is told; ``plain`` is not told at all.
-        slots: the words. A sentence uses ``{pre}`` before the verb together with ``{amount}`` after the object
+        slots: the words. A sentence uses ``{pre}`` before the verb and ``{amount}`` after the object
             (at most one of the two has words), or ``{comp}`` alone before a comparative ("{comp} higher").
     """
 

@@ -181,14 +181,16 @@ class Figure:
         return self.turned(f"{side}_shoulder", shortest_turn(current, direction))
 
     def elbow_bent_to(self, side: Side, degrees: float) -> Figure:
-        """The elbow bent to ``degrees`` as a hinge, the forearm kept in the plane that it is in if it is bent."""
-        flexion = turn(UP, -degrees if side == "left" else degrees)
+        """The elbow bent to ``degrees`` in the plane that it is bent in, or as its own hinge if it is straight.
+
+        The forearm keeps its twist; only the elbow turns.
+        """
+        upper = self.segment(f"{side}_shoulder", f"{side}_elbow")
+        fore = self.segment(f"{side}_elbow", f"{side}_wrist")
         if self.elbow_flexion(side) < 15.0:
-            return self.with_local({f"{side}_elbow": flexion})
-        upper = unit(self.segment(f"{side}_shoulder", f"{side}_elbow"))
-        fore = unit(self.segment(f"{side}_elbow", f"{side}_wrist"))
-        axis = np.cross(upper, fore)
-        return self.turned(f"{side}_elbow", turn(axis, degrees - self.elbow_flexion(side)))
+            axis = self.rot_of(f"{side}_shoulder") @ (-UP if side == "left" else UP)
+            return self.turned(f"{side}_elbow", turn(axis, degrees) @ shortest_turn(fore, upper))
+        return self.turned(f"{side}_elbow", turn(np.cross(upper, fore), degrees - self.elbow_flexion(side)))
 
     def hand_at(self, side: Side, target: npt.ArrayLike, elbow_towards: npt.ArrayLike) -> Figure:
         """The hand joint brought to ``target`` (3,) with a straight wrist by two-bone inverse kinematics.
@@ -199,7 +201,9 @@ class Figure:
         shoulder = self.at(f"{side}_shoulder")
         reach = np.asarray(target, dtype=np.float64) - shoulder
         fore = FOREARM + PALM
-        distance = float(np.clip(np.linalg.norm(reach), abs(UPPER_ARM - fore) + 0.02, UPPER_ARM + fore - 1e-4))
+        distance = float(
+            np.clip(np.linalg.norm(reach), abs(UPPER_ARM - fore) + 0.02, UPPER_ARM + fore - 1e-4)
+        )
         forward = unit(reach)
         out = np.asarray(elbow_towards, dtype=np.float64)
         out = unit(out - (out @ forward) * forward)
@@ -208,7 +212,9 @@ class Figure:
         lower = unit(forward * distance - upper * UPPER_ARM)
         flexion = angle_degrees(upper, lower)
         # The forearm of a bent arm lies in the plane of the upper arm's x and z axes: R ez is its part across.
-        ez = unit(lower - np.cos(np.radians(flexion)) * upper) if flexion > 1.0 else unit(np.cross(upper, out))
+        ez = (
+            unit(lower - np.cos(np.radians(flexion)) * upper) if flexion > 1.0 else unit(np.cross(upper, out))
+        )
         ex = upper if side == "left" else -upper
         rotation = np.stack([ex, np.cross(ez, ex), ez], axis=-1)
         figure = self.with_global(f"{side}_shoulder", rotation)
