@@ -82,3 +82,17 @@ def _rest_offsets() -> npt.NDArray[np.float64]:
 
 REST_OFFSETS: Final = _rest_offsets()
 """(J, 3) offset of each joint from its parent in the zero pose; the pelvis's own is its height above the floor."""
+
+
+def _standing_pose() -> npt.NDArray[np.float32]:
+    pose = np.zeros((NUM_JOINTS, 3), dtype=np.float32)
+    pose[JOINT_INDEX["left_shoulder"]] = (0.0, 0.0, -1.25)
+    pose[JOINT_INDEX["right_shoulder"]] = (0.0, 0.0, 1.25)
+    pose[JOINT_INDEX["left_elbow"]] = (0.0, -0.2, 0.0)
+    pose[JOINT_INDEX["right_elbow"]] = (0.0, 0.2, 0.0)
+    pose.setflags(write=False)
+    return pose
+
+
+STANDING_POSE: Final = _standing_pose()
+"""(J, 3) axis-angle, radians: upright with the arms hanging, where a pose made from words alone starts."""

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stage 1 adds to align poses and images: the resampler, the image's global projection and a pose decoder.
+
+Source: the paper, "Pose-Image Alignment" and Figure 3. Legend: B samples, N image patches, V = width of the vision
+tower, D = pose_hidden_size, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from backend.body.rotations import rot6d_to_matrix
+from blender_addon.contract.skeleton import NUM_JOINTS
+
+from .configuration import PoseLlavaConfig
+from .pose_decoder import RotationHead, transformer_decoder
+
+STAGE1_DECODER_LAYERS = 2
+INITIAL_LOGIT_SCALE = math.log(10.0)
+INITIAL_LOGIT_BIAS = -10.0
+
+
+class Resampler(nn.Module):
+    """One cross-attention from learned joint queries to the image's patches: V_local, a token a joint."""
+
+    def __init__(self, config: PoseLlavaConfig) -> None:
+        super().__init__()
+        width, vision_width = config.pose_hidden_size, config.vision_config.hidden_size
+        self.queries = nn.Parameter(torch.empty(NUM_JOINTS, width))
+        self.norm = nn.LayerNorm(vision_width)
+        self.attention = nn.MultiheadAttention(
+            width, config.pose_attention_heads, kdim=vision_width, vdim=vision_width, batch_first=True
+        )
+        self.out = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, N, V) to (B, J, D)."""
+        patches = self.norm(patches)
+        queries = self.queries.expand(len(patches), -1, -1)
+        attended, _ = self.attention(queries, patches, patches, need_weights=False)
+        resampled: Tensor = self.out(attended)
+        return resampled
+
+
+class PoseImageAlignment(nn.Module):
+    """The modules of stage 1 and SigLIP's temperature and bias (Zhai et al. 2023: t' = log 10, b = -10)."""
+
+    def __init__(self, config: PoseLlavaConfig) -> None:
+        super().__init__()
+        width = config.pose_hidden_size
+        self.resampler = Resampler(config)
+        self.image_global = nn.Linear(config.vision_config.hidden_size, width)
+        self.decoder_queries = nn.Parameter(torch.empty(NUM_JOINTS, width))
+        self.decoder = transformer_decoder(
+            width, config.pose_attention_heads, config.pose_intermediate_size, STAGE1_DECODER_LAYERS
+        )
+        self.decoder_head = RotationHead(width)
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+        self.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
+
+    def reconstruct(self, pose_global: Tensor, pose_local: Tensor) -> Tensor:
+        """Poses (B, J, 3, 3) from their tokens Z_avg (B, D) and Z_local (B, J, D)."""
+        memory = torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)
+        queries = self.decoder_queries.expand(len(memory), -1, -1)
+        return rot6d_to_matrix(self.decoder_head(self.decoder(queries, memory)).float())

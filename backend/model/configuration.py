@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of PoseLLaVA: LLaVA-NeXT's with the pose modules' sizes and forms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import LlavaNextConfig
+
+POSE_PLACEHOLDER = "<pose>"
+"""Where a pose enters the prompt; takes NUM_POSE_TOKENS places."""
+POSE_OUTPUT = "<POSE>"
+"""The token whose hidden state the pose decoder turns into a pose."""
+NUM_POSE_TOKENS = 25
+"""Z_avg, the learned global token, and Z_local, one token a joint."""
+
+PoseDecoderForm = Literal["mlp", "transformer", "residual"]
+PoseFeatures = Literal["local", "kinematic"]
+PoseState = Literal["token", "predicting"]
+
+
+@strict
+class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
+    """LLaVA-NeXT's configuration and the pose modules'.
+
+    Attributes:
+        pose_token_index: id of the ``<pose>`` placeholder.
+        pose_output_token_index: id of ``<POSE>``.
+        pose_features: what the encoder reads of each joint: ``local``, its local rotation in 6D (the paper), or
+            ``kinematic``, its local and global rotation in 6D and its position.
+        pose_hidden_size: width of the pose encoder (and of the stage-1 modules).
+        pose_encoder_layers, pose_attention_heads, pose_intermediate_size: the pose encoder's transformer.
+        pose_decoder: ``mlp`` (ChatPose and the paper's public code), ``transformer`` (the paper's text) or
+            ``residual``: joint queries that see the initial pose and the prompt, and predict for each joint a
+            rotation relative to it and a gate.
+        pose_decoder_hidden_size, pose_decoder_layers: the transformer of the latter two forms.
+        pose_state: which hidden state is decoded: the ``token``'s own (the paper), or the one at the position
+            that is ``predicting`` it (the paper's public code).
+    """
+
+    model_type = "pose_llava"
+
+    pose_token_index: int = 32001
+    pose_output_token_index: int = 32002
+    pose_features: PoseFeatures = "local"
+    pose_hidden_size: int = 512
+    pose_encoder_layers: int = 6
+    pose_attention_heads: int = 4
+    pose_intermediate_size: int = 1024
+    pose_decoder: PoseDecoderForm = "mlp"
+    pose_decoder_hidden_size: int = 512
+    pose_decoder_layers: int = 2
+    pose_state: PoseState = "token"

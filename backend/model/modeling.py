@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PoseLLaVA: LLaVA-NeXT that also reads poses at ``<pose>`` and writes them at ``<POSE>``.
+
+Legend: B rows of a batch, L their length, P poses read (``<pose>`` placeholders, row-major), Q poses written
+(``<POSE>`` tokens, row-major), J = 24 joints, H = hidden size, D = pose_hidden_size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlavaNextForConditionalGeneration, LlavaNextModel, LlavaNextPreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
+
+from .alignment import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, PoseImageAlignment, Resampler
+from .configuration import NUM_POSE_TOKENS, PoseLlavaConfig
+from .pose_decoder import (
+    IDENTITY_6D,
+    POSE_DECODERS,
+    DecodedPose,
+    PoseContext,
+    ResidualPoseDecoder,
+    RotationHead,
+    TransformerPoseDecoder,
+)
+from .pose_encoder import PoseEncoder, PoseProjector
+
+EMBEDDING_STD = 0.02
+STANDING_ROT6D = matrix_to_rot6d(axis_angle_to_matrix(torch.tensor(STANDING_POSE))).unsqueeze(0)
+"""(1, J, 6) the initial pose where the prompt holds none."""
+
+
+@dataclass
+class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
+    """What a forward pass yields.
+
+    Attributes:
+        text_loss: mean cross-entropy over the labelled positions, where labels were given.
+        logits: (B, L, vocabulary), or without the row structure (N, vocabulary), the N labelled positions only.
+        pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open.
+        gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
+        initial_matrices: (Q, J, 3, 3) the poses that were edited.
+        past_key_values: the cache, for generation.
+        hidden_states: (B, L, H) of the last layer.
+    """
+
+    text_loss: Tensor | None = None
+    logits: Tensor | None = None
+    pose_matrices: Tensor | None = None
+    gate_logits: Tensor | None = None
+    initial_matrices: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Tensor | None = None
+
+    def gated_matrices(self) -> Tensor:
+        """(Q, J, 3, 3) the answer: joints whose gate is closed keep their initial rotation exactly."""
+        assert self.pose_matrices is not None
+        if self.gate_logits is None:
+            return self.pose_matrices
+        assert self.initial_matrices is not None
+        return torch.where((self.gate_logits > 0)[..., None, None], self.pose_matrices, self.initial_matrices)
+
+
+@dataclass
+class AlignmentOutput(ModelOutput):  # type: ignore[misc]
+    """Stage 1's tokens: global (B, D), local (B, J, D), and the pose decoded again from its own tokens."""
+
+    pose_global: Tensor
+    image_global: Tensor
+    pose_local: Tensor
+    image_local: Tensor
+    reconstruction: Tensor
+    logit_scale: Tensor
+    logit_bias: Tensor
+
+
+class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
+    """What the backbone and the whole model share: configuration and initialisation."""
+
+    config_class = PoseLlavaConfig
+    config: PoseLlavaConfig
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The library's initialisation and the pose modules' own parameters."""
+        super()._init_weights(module)
+        if isinstance(module, RotationHead):
+            init.copy_(module.bias, torch.tensor(IDENTITY_6D))
+        elif isinstance(module, PoseEncoder):
+            init.normal_(module.joint_position, std=EMBEDDING_STD)
+            init.normal_(module.global_token, std=EMBEDDING_STD)
+        elif isinstance(module, (TransformerPoseDecoder, ResidualPoseDecoder, Resampler)):
+            init.normal_(module.queries, std=EMBEDDING_STD)
+        elif isinstance(module, PoseImageAlignment):
+            init.normal_(module.decoder_queries, std=EMBEDDING_STD)
+            init.constant_(module.logit_scale, INITIAL_LOGIT_SCALE)
+            init.constant_(module.logit_bias, INITIAL_LOGIT_BIAS)
+
+
+class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):
+    """LLaVA-NeXT's backbone with the pose encoder and its projector."""
+
+    def __init__(self, config: PoseLlavaConfig) -> None:
+        super().__init__(config)
+        self.pose_encoder = PoseEncoder(config)
+        self.pose_projector = PoseProjector(config)
+        self.post_init()
+
+    def embed_with_poses(self, input_ids: Tensor, poses: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Word embeddings (B, L, H) with each pose's 25 tokens at its placeholder, and Z_local (P, J, D).
+
+        Raises:
+            ValueError: the number of placeholders is not 25 for each pose.
+        """
+        embeds: Tensor = self.get_input_embeddings()(input_ids)
+        places = input_ids == self.config.pose_token_index
+        expected = 0 if poses is None else len(poses) * NUM_POSE_TOKENS
+        if int(places.sum()) != expected:
+            raise ValueError(f"the batch has {int(places.sum())} <pose> tokens, its poses need {expected}")
+        if poses is None:
+            return embeds, None
+        pose_global, pose_local = self.pose_encoder(poses.to(embeds.dtype))
+        tokens = self.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1))
+        return embeds.masked_scatter(places.unsqueeze(-1), tokens.to(embeds.dtype)), pose_local
+
+
+class PoseLlavaForConditionalGeneration(PoseLlavaPreTrainedModel, LlavaNextForConditionalGeneration):
+    """The whole model: words, image and pose in; words and poses out."""
+
+    def __init__(self, config: PoseLlavaConfig) -> None:
+        # Not LlavaNext's own constructor: it would build its own backbone first.
+        super(LlavaNextForConditionalGeneration, self).__init__(config)
+        self.model = PoseLlavaModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.pose_decoder = POSE_DECODERS[config.pose_decoder](config)
+        self.alignment = PoseImageAlignment(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        poses: Tensor | None = None,
+        labels: Tensor | None = None,
+        past_key_values: Any = None,
+        logits_to_keep: int | Tensor | None = 0,
+        **kwargs: Any,
+    ) -> PoseLlavaOutput:
+        """One pass over the batch.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 0 on padding.
+            pixel_values, image_sizes: as for LLaVA-NeXT.
+            poses: (P, J, 6) rot6d, one for each ``<pose>``, heading removed.
+            labels: (B, L) the ids to predict, -100 where none is; logits are then made there only.
+            past_key_values: cache of earlier tokens; poses are decoded in passes without one only.
+            logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
+
+        Raises:
+            ValueError: placeholders and poses or images do not match.
+        """
+        if input_ids is None:
+            raise ValueError("PoseLLaVA needs input_ids: poses are placed by their placeholders")
+        embeds, pose_local = self.model.embed_with_poses(input_ids, poses)
+        backbone = self.model(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            image_sizes=image_sizes,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        hidden: Tensor = backbone.last_hidden_state
+        output = PoseLlavaOutput(past_key_values=backbone.past_key_values, hidden_states=hidden)
+        if labels is not None:
+            wanted = labels[:, 1:] != -100
+            output["logits"] = self.lm_head(hidden[:, :-1][wanted])
+            output["text_loss"] = functional.cross_entropy(output["logits"].float(), labels[:, 1:][wanted])
+        elif logits_to_keep is not None:
+            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            output["logits"] = self.lm_head(hidden[:, kept])
+        asks = input_ids == self.config.pose_output_token_index
+        if bool(asks.any()) and (past_key_values is None or hidden.shape[1] > 1):
+            context = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local)
+            decoded: DecodedPose = self.pose_decoder(context)
+            output["pose_matrices"] = decoded.matrices
+            output["initial_matrices"] = context.initial
+            if decoded.gate_logits is not None:
+                output["gate_logits"] = decoded.gate_logits
+        return output
+
+    def _pose_context(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        hidden: Tensor,
+        poses: Tensor | None,
+        pose_local: Tensor | None,
+    ) -> PoseContext:
+        """Gathers, for each ``<POSE>``, its state and the last pose before it in its row (or the standing pose)."""
+        rows, columns = (input_ids == self.config.pose_output_token_index).nonzero(as_tuple=True)
+        at = columns - 1 if self.config.pose_state == "predicting" else columns
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        prompt_hidden = positions > columns.unsqueeze(1)
+        if attention_mask is not None:
+            prompt_hidden = prompt_hidden | (attention_mask[rows] == 0)
+
+        # The standing pose is appended to the poses read, as the initial pose of those who have none.
+        standing_rot6d = STANDING_ROT6D.to(hidden.device)
+        _, standing_local = self.model.pose_encoder(standing_rot6d.to(hidden.dtype))
+        states = hidden.new_zeros(1, NUM_JOINTS, hidden.shape[-1])
+        if poses is None or pose_local is None:
+            all_poses, all_local = standing_rot6d, standing_local
+            chosen = torch.zeros_like(rows)
+        else:
+            places = input_ids == self.config.pose_token_index
+            pose_states = hidden[places].reshape(len(poses), NUM_POSE_TOKENS, -1)[:, 1:]
+            all_poses = torch.cat([poses.float(), standing_rot6d])
+            all_local = torch.cat([pose_local, standing_local])
+            states = torch.cat([pose_states, states])
+            in_row = places.long().cumsum(1) // NUM_POSE_TOKENS  # (B, L) poses complete up to each position
+            per_row = in_row[:, -1]
+            before = in_row[rows, columns]
+            first = per_row.cumsum(0) - per_row
+            chosen = torch.where(before > 0, first[rows] + before - 1, len(poses))
+        return PoseContext(
+            state=hidden[rows, at],
+            prompt=hidden[rows],
+            prompt_hidden=prompt_hidden,
+            initial=rot6d_to_matrix(all_poses)[chosen],
+            initial_tokens=all_local[chosen],
+            initial_states=states[chosen],
+        )
+
+    def align(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
+        """Stage 1: tokens of images and of the poses that they show.
+
+        Args:
+            pixel_values: (B, tiles, 3, height, width); the first tile is the whole image.
+            poses: (B, J, 6) rot6d, heading relative to the camera.
+        """
+        vision = self.model.vision_tower(pixel_values[:, 0])
+        pose_global, pose_local = self.model.pose_encoder(poses.to(pixel_values.dtype))
+        return AlignmentOutput(
+            pose_global=pose_global,
+            image_global=self.alignment.image_global(vision.pooler_output),
+            pose_local=pose_local,
+            image_local=self.alignment.resampler(vision.last_hidden_state[:, 1:]),
+            reconstruction=self.alignment.reconstruct(pose_global, pose_local),
+            logit_scale=self.alignment.logit_scale,
+            logit_bias=self.alignment.logit_bias,
+        )
+
+    def prepare_inputs_for_generation(
+        self, *args: Any, poses: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Poses, like images, are placed in the first pass; the cache carries them afterwards."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            *args, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["poses"] = poses
+        return inputs

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processor: from (task, instruction, pose, image) to the model's inputs.
+
+Prompts follow question and answer templates that are stored with the checkpoint. In a question ``{instruction}``,
+``<pose>`` and ``<image>`` are filled in; an answer that holds ``<POSE>`` is fixed wording, so that one prefill over
+question and answer yields the pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from transformers import BatchFeature, LlavaNextProcessor
+
+from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
+from blender_addon.contract.skeleton import STANDING_POSE
+
+from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER
+
+IMAGE_PLACEHOLDER = "<image>"
+IGNORED_LABEL = -100
+
+PAPER_TEMPLATES: dict[str, list[dict[str, str]]] = {
+    "adjust": [
+        {
+            "question": "<pose>\nKindly review the provided description. {instruction} Given the initial pose of a "
+            "human, can you predict and adjust the SMPL pose according to the textual description?",
+            "answer": "Sure, the SMPL pose is <POSE>.",
+        }
+    ],
+    "generate": [
+        {
+            "question": "There is a person doing this: {instruction} Can you use SMPL pose to describe the pose?",
+            "answer": "Sure, the SMPL pose is <POSE>.",
+        }
+    ],
+    "estimate": [
+        {
+            "question": "<image>\n{instruction} Can you predict the SMPL pose of the person in this image?",
+            "answer": "Sure, the SMPL pose is <POSE>.",
+        }
+    ],
+}
+"""The papers' wording of the three tasks, for a model that starts from LLaVA."""
+
+COMPACT_TEMPLATES: dict[str, list[dict[str, str]]] = {
+    "adjust": [{"question": "adjust: {instruction} <pose>", "answer": "<POSE>"}],
+    "generate": [{"question": "generate: {instruction} <pose>", "answer": "<POSE>"}],
+    "estimate": [{"question": "estimate: <image> <pose>", "answer": "<POSE>"}],
+}
+"""Short wording for a small model. The pose comes last, so that its tokens have read the instruction; where none is
+given the standing pose stands in."""
+
+
+class PromptSample(Protocol):
+    """What a prompt is made of; poses (J, 3) axis-angle, radians."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def pose_aa(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def image(self) -> Image.Image | None: ...
+
+
+class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
+    """LLaVA-NeXT's processor with poses and the tasks' templates.
+
+    Args:
+        templates: for each task its question and answer templates; the first one is used to answer.
+        prompt_format: how a question is wrapped, with ``{question}``; Mistral's is ``[INST] {question} [/INST] ``.
+        max_instruction_tokens: longer instructions are cut, so that one sentence cannot exhaust the memory.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        *,
+        templates: dict[str, list[dict[str, str]]] | None = None,
+        prompt_format: str = "{question}",
+        max_instruction_tokens: int = 512,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+        self.templates = COMPACT_TEMPLATES if templates is None else templates
+        self.prompt_format = prompt_format
+        self.max_instruction_tokens = max_instruction_tokens
+
+    def plain(self, instruction: str) -> str:
+        """The instruction with any special token in it reduced to plain words, and cut to its longest length."""
+        for token in (*self.tokenizer.all_special_tokens, IMAGE_PLACEHOLDER, POSE_PLACEHOLDER, POSE_OUTPUT):
+            instruction = instruction.replace(token, token.strip("<>[]/|"))
+        encoded = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = encoded["offset_mapping"]
+        if len(offsets) > self.max_instruction_tokens:
+            instruction = instruction[: offsets[self.max_instruction_tokens - 1][1]]
+        return instruction
+
+    def prompt(self, sample: PromptSample, *, template: int = 0) -> tuple[str, str]:
+        """The question, wrapped, and the answer of a sample, with ``<pose>`` not yet expanded.
+
+        Raises:
+            ValueError: a task that has no template.
+        """
+        if sample.task not in self.templates:
+            raise ValueError(f"unknown task {sample.task!r}; this model knows {', '.join(self.templates)}")
+        chosen = self.templates[sample.task][template]
+        question = chosen["question"].replace("{instruction}", self.plain(sample.instruction))
+        return self.prompt_format.replace("{question}", question), chosen["answer"]
+
+    def encode(self, samples: Sequence[PromptSample], *, with_labels: bool = False) -> BatchFeature:
+        """Question and fixed answer of each sample as one padded batch.
+
+        Args:
+            samples: each asks for one pose.
+            with_labels: add ``labels``: the answer and the end of the text, -100 elsewhere.
+
+        Returns:
+            input_ids, attention_mask (B, L), poses (P, J, 6) or absent, headings (B,) radians that were taken out of
+            the poses (0 where there was none), pixel_values and image_sizes where there are images.
+
+        Raises:
+            ValueError: an unknown task, or an image task without an image.
+        """
+        poses_aa, images, ids, labels = [], [], [], []
+        headings = torch.zeros(len(samples))
+        for row, sample in enumerate(samples):
+            question, answer = self.prompt(sample)
+            if POSE_PLACEHOLDER in question:
+                pose = STANDING_POSE if sample.pose_aa is None else sample.pose_aa
+                poses_aa.append((row, np.asarray(pose, dtype=np.float32)))
+            if IMAGE_PLACEHOLDER in question:
+                if sample.image is None:
+                    raise ValueError(f"the task {sample.task!r} needs an image")
+                images.append(sample.image)
+                tokens = self._image_token_count(sample.image)
+                question = question.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * tokens)
+            question = question.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
+            prompt_ids = [self.tokenizer.bos_token_id, *self._ids(question)]
+            answer_ids = self._ids(answer)
+            if with_labels:
+                answer_ids.append(self.tokenizer.eos_token_id)
+            ids.append(prompt_ids + answer_ids)
+            labels.append([IGNORED_LABEL] * len(prompt_ids) + answer_ids)
+        batch: dict[str, Any] = {
+            "input_ids": _padded(ids, self.tokenizer.pad_token_id),
+            "attention_mask": _padded([[1] * len(row) for row in ids], 0),
+        }
+        if with_labels:
+            batch["labels"] = _padded(labels, IGNORED_LABEL)
+        if poses_aa:
+            local = axis_angle_to_matrix(torch.from_numpy(np.stack([pose for _, pose in poses_aa])))
+            yaw, upright = split_heading(local)
+            headings[[row for row, _ in poses_aa]] = yaw
+            batch["poses"] = matrix_to_rot6d(upright)
+        batch["headings"] = headings
+        if images:
+            batch |= self.image_processor(images, return_tensors="pt")
+        return BatchFeature(batch)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _image_token_count(self, image: Image.Image) -> int:
+        size = self.image_processor.crop_size["height"]
+        count = self._get_number_of_features(image.height, image.width, size, size)
+        return count - 1 if self.vision_feature_select_strategy == "default" else count
+
+
+def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
+    """Rows of different lengths as one (B, L) tensor, padded on the right."""
+    length = max(len(row) for row in rows)
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows])
