@@ -104,7 +104,7 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.constant_(module.logit_bias, INITIAL_LOGIT_BIAS)
 
 
-class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):
+class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[misc]
     """LLaVA-NeXT's backbone with the pose encoder and its projector."""
 
     def __init__(self, config: PoseLlavaConfig) -> None:
@@ -131,7 +131,10 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):
         return embeds.masked_scatter(places.unsqueeze(-1), tokens.to(embeds.dtype)), pose_local
 
 
-class PoseLlavaForConditionalGeneration(PoseLlavaPreTrainedModel, LlavaNextForConditionalGeneration):
+class PoseLlavaForConditionalGeneration(
+    PoseLlavaPreTrainedModel,
+    LlavaNextForConditionalGeneration,  # type: ignore[misc]
+):
     """The whole model: words, image and pose in; words and poses out."""
 
     def __init__(self, config: PoseLlavaConfig) -> None:

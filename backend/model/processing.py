@@ -172,7 +172,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
 
     def _image_token_count(self, image: Image.Image) -> int:
         size = self.image_processor.crop_size["height"]
-        count = self._get_number_of_features(image.height, image.width, size, size)
+        count: int = self._get_number_of_features(image.height, image.width, size, size)
         return count - 1 if self.vision_feature_select_strategy == "default" else count
 
 

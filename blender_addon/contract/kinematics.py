@@ -50,4 +50,5 @@ def yaw_matrix(yaw: npt.ArrayLike) -> Array:
 
 def mirror_pose(pose_aa: npt.ArrayLike) -> Array:
     """The pose (..., J, 3) seen in a mirror: left and right swapped, reflected in the plane x = 0."""
-    return np.asarray(pose_aa, dtype=np.float64)[..., MIRROR, :] * np.array([1.0, -1.0, -1.0])
+    mirrored: Array = np.asarray(pose_aa, dtype=np.float64)[..., MIRROR, :] * np.array([1.0, -1.0, -1.0])
+    return mirrored

@@ -21,7 +21,9 @@ def axis_angle_to_matrix(aa: npt.ArrayLike) -> Array:
     skew[..., 1, 0], skew[..., 1, 2] = aa[..., 2], -aa[..., 0]
     skew[..., 2, 0], skew[..., 2, 1] = -aa[..., 1], aa[..., 0]
     # sinc keeps sin(t)/t and (1 - cos t)/t^2 finite at t = 0.
-    return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (skew @ skew)
+    matrix: Array = np.eye(3) + np.sinc(angle / np.pi) * skew
+    matrix += 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (skew @ skew)
+    return matrix
 
 
 def matrix_to_quaternion(matrix: npt.ArrayLike) -> Array:
@@ -65,10 +67,12 @@ def matrix_to_axis_angle(matrix: npt.ArrayLike) -> Array:
     sine = np.linalg.norm(xyz, axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, w)
     scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
-    return xyz * scale
+    aa: Array = xyz * scale
+    return aa
 
 
 def geodesic_degrees(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
     """Angle between rotation matrices (..., 3, 3), in degrees, shape (...)."""
     relative = np.swapaxes(np.asarray(a, dtype=np.float64), -1, -2) @ np.asarray(b, dtype=np.float64)
-    return np.degrees(np.linalg.norm(matrix_to_axis_angle(relative), axis=-1))
+    degrees: Array = np.degrees(np.linalg.norm(matrix_to_axis_angle(relative), axis=-1))
+    return degrees

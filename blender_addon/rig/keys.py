@@ -1,23 +1,138 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing keyframes, and finding the frames that an edit is about."""
+"""Writing keyframes, and finding the frames that an edit is about. Runs inside Blender.
+
+New keys take the interpolation of the key before them, as keys set by hand do. Keys go to the channels of the
+bone's own rotation mode, never to locked channels, nor to curves locked in the animation editors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..contract.rotations import Array
+from .bone_map import RigError
+from .channels import hold_locked, rotation_locks, rotation_property, values_near
+from .curves import Curves, channel_values, curves_of, is_locked, key_times, selected_key_times
+from .sampling import current_frame
 
 if TYPE_CHECKING:
     from .armature import Rig
 
 FrameMode = Literal["CURRENT", "SELECTED", "RANGE"]
 
+_KEYED = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
+
 
 def list_frames(context: Any, rig: Rig, mode: FrameMode) -> list[float]:
     """The frames to edit, ascending, as whole numbers unless a selected key lies between frames.
 
-    CURRENT: the scene's current frame. SELECTED: the frames of the selected keyframes of the armature. RANGE: every
-    frame of the preview range where one is set, else of the scene's range.
+    CURRENT: the scene's current frame. SELECTED: the frames of the armature's selected keyframes; in Pose Mode those
+    of the selected bones, which are the ones that the animation editors show. RANGE: every frame of the preview range
+    where one is set, else of the scene's range.
 
     Raises:
         RigError: SELECTED and no keyframe is selected.
     """
-    raise NotImplementedError
+    scene = context.scene
+    if mode == "CURRENT":
+        return [_whole(current_frame(scene))]
+    if mode == "RANGE":
+        if scene.use_preview_range:
+            return list(range(scene.frame_preview_start, scene.frame_preview_end + 1))
+        return list(range(scene.frame_start, scene.frame_end + 1))
+    bones = list(rig.armature.pose.bones)
+    if rig.armature.mode == "POSE":
+        bones = [pbone for pbone in bones if _is_selected(pbone)] or bones
+    paths = {pbone.path_from_id(name) for pbone in bones for name in _KEYED}
+    frames = {
+        _whole(frame)
+        for (path, _), curve in curves_of(rig.armature).items()
+        if path in paths
+        for frame in selected_key_times(curve)
+    }
+    if not frames:
+        raise RigError(
+            "No keyframe of this armature is selected; select some in the Timeline or choose other frames."
+        )
+    return sorted(frames)
+
+
+def _whole(frame: float) -> float:
+    """The frame as an int where it is one; Blender itself rounds keys to a hundredth."""
+    return round(frame) if abs(frame - round(frame)) < 0.005 else float(frame)
+
+
+def _is_selected(pbone: Any) -> bool:
+    # 5.0 moved the selection of bones from the armature's data to its pose.
+    return bool(pbone.select if hasattr(pbone, "select") else pbone.bone.select)
+
+
+def locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves) -> tuple[bool, ...]:
+    """The channels (K,) of a bone's property that may not change: by its locks or because the curve is locked."""
+    path = pbone.path_from_id(name)
+    held = []
+    for index, lock in enumerate(locks):
+        curve = curves.get((path, index))
+        held.append(bool(lock or (curve is not None and is_locked(curve))))
+    return tuple(held)
+
+
+def plan_rotation(
+    pbone: Any, frames: Sequence[float], rotations: Array, curves: Curves, current: float
+) -> tuple[Array, tuple[bool, ...]]:
+    """Channel values (N, K) for basis rotations (N, 3, 3) at ascending frames, and which channels (K,) are locked.
+
+    Each value is the one, of those that mean the same rotation, that leaves the curves shortest between the key before
+    and the key after; so Euler angles do not flip, whole turns are kept, and quaternions keep their sign.
+    """
+    mode = pbone.rotation_mode
+    name = rotation_property(mode)
+    path = pbone.path_from_id(name)
+    locked = locked_channels(pbone, name, rotation_locks(pbone), curves)
+    old = channel_values(pbone, name, frames, curves, current)
+    times = [key_times(curve) for (of, _), curve in curves.items() if of == path]
+    keyed = np.unique(np.concatenate([*times, np.empty(0)]))
+    kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))]
+    at_kept = channel_values(pbone, name, kept.tolist(), curves, None)
+    values = np.empty_like(old)
+    for row, frame in enumerate(frames):
+        before = int(np.searchsorted(kept, frame)) - 1
+        neighbours = []
+        if row > 0 and (before < 0 or frames[row - 1] > kept[before]):
+            neighbours.append(values[row - 1])
+        elif before >= 0:
+            neighbours.append(at_kept[before])
+        if before + 1 < len(kept) and (row + 1 == len(frames) or kept[before + 1] < frames[row + 1]):
+            neighbours.append(at_kept[before + 1])
+        candidates = [values_near(mode, rotations[row], near) for near in (*neighbours, old[row])]
+        lengths = [sum(np.abs(one - other).sum() for other in neighbours) for one in candidates]
+        shortest = min(lengths) + 1e-4
+        values[row] = next(
+            one for one, length in zip(candidates[::-1], lengths[::-1], strict=True) if length <= shortest
+        )
+        if any(locked):
+            values[row] = hold_locked(mode, rotations[row], values[row], old[row], locked)
+    return values, locked
+
+
+def insert_keys(
+    pbone: Any, name: str, frames: Sequence[float], values: Array, locked: Sequence[bool], current: float
+) -> int:
+    """Key values (N, K) of a bone's property at these frames on the channels that are not locked; returns their
+    number. Where the scene's current frame is among them the bone is left as keyed, else as it was."""
+    shown = tuple(getattr(pbone, name))
+    free = [index for index, lock in enumerate(locked) if not lock]
+    for frame, row in zip(frames, values.tolist(), strict=True):
+        setattr(pbone, name, row)
+        if len(free) == len(locked):
+            pbone.keyframe_insert(name, frame=frame, group=pbone.name)
+        else:
+            for index in free:
+                pbone.keyframe_insert(name, index=index, frame=frame, group=pbone.name)
+        if frame == current:
+            shown = tuple(now if lock else new for now, new, lock in zip(shown, row, locked, strict=True))
+    setattr(pbone, name, shown)
+    return len(free) * len(frames)

@@ -62,7 +62,8 @@ def test_saved_and_loaded_models_answer_alike_with_no_weight_left_random(
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     loaded, info = PoseLlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
     again = Engine(loaded, PoseLlavaProcessor.from_pretrained(tmp_path), name="tiny").answer([EDIT])[0]
     np.testing.assert_allclose(
         Engine(model, processor, name="tiny").answer([EDIT])[0].pose_aa, again.pose_aa, atol=1e-5
