@@ -113,7 +113,7 @@ class Rig:
         The scene's current frame and poses that are not keyed yet stay as they are. The current frame is read as
         posed, keyed or not.
         """
-        return matrix_to_axis_angle(self._sample(frames).local)
+        return np.asarray(matrix_to_axis_angle(self._sample(frames).local))
 
     def read_current(self) -> Array:
         """The pose (24, 3) as it stands now."""

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The animation curves of an object, in every supported Blender. Runs inside Blender.
+
+From 4.4 on an action holds layers, strips and one bag of curves for each slot; 5.0 took ``action.fcurves`` away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..contract.rotations import Array
+
+Curves = dict[tuple[str, int], Any]
+"""Curves by data path and index of the channel."""
+
+
+def action_curves(owner: Any) -> Iterator[Any]:
+    """The F-curves of the action assigned to an object (or other ID)."""
+    data = owner.animation_data
+    if data is None or data.action is None:
+        return
+    if not hasattr(data, "action_slot"):
+        yield from data.action.fcurves
+        return
+    if data.action_slot is None:
+        return
+    for layer in data.action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(data.action_slot)
+            if bag is not None:
+                yield from bag.fcurves
+
+
+def curves_of(owner: Any) -> Curves:
+    """The curves of an object's action by channel."""
+    return {(curve.data_path, curve.array_index): curve for curve in action_curves(owner)}
+
+
+def is_muted(curve: Any) -> bool:
+    """Whether a curve has no effect."""
+    return bool(curve.mute or (curve.group is not None and curve.group.mute))
+
+
+def is_locked(curve: Any) -> bool:
+    """Whether a curve may not be edited."""
+    return bool(curve.lock or (curve.group is not None and curve.group.lock))
+
+
+def _key_points(curve: Any) -> Array:
+    """Frames and values (K, 2) of a curve's keys."""
+    points = np.empty(2 * len(curve.keyframe_points), dtype=np.float32)
+    curve.keyframe_points.foreach_get("co", points)
+    return points.reshape(-1, 2).astype(np.float64)
+
+
+def key_times(curve: Any) -> Array:
+    """Frames (K,) of a curve's keys."""
+    return _key_points(curve)[:, 0]
+
+
+def key_values(curve: Any) -> Array:
+    """Values (K,) of a curve's keys."""
+    return _key_points(curve)[:, 1]
+
+
+def selected_key_times(curve: Any) -> Array:
+    """Frames of a curve's selected keys."""
+    selected = np.empty(len(curve.keyframe_points), dtype=bool)
+    curve.keyframe_points.foreach_get("select_control_point", selected)
+    return np.asarray(key_times(curve)[selected])
+
+
+def channel_values(
+    pbone: Any, name: str, frames: Sequence[float], curves: Curves, current: float | None
+) -> Array:
+    """Values (N, K) of a pose bone's property at these frames.
+
+    From the curves where there are any; at the frame ``current`` and on channels without a curve, as it stands now.
+    """
+    now = np.array(getattr(pbone, name), dtype=np.float64)
+    values = np.tile(now, (len(frames), 1))
+    path = pbone.path_from_id(name)
+    for index in range(len(now)):
+        curve = curves.get((path, index))
+        if curve is not None and not is_muted(curve):
+            values[:, index] = [now[index] if frame == current else curve.evaluate(frame) for frame in frames]
+    return values

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping the body on the floor. Pure numpy.
+
+A pose holds rotations and no place. Bending both knees of an armature whose pelvis stays put draws the feet up, so a
+squat would float. When an edit turns the pelvis or a leg, the pelvis therefore follows vertically, until the body's
+lowest joint is as high as it was before: standing feet stay on their floor wherever that is, a body laid down comes
+to rest on it, a lifted leg moves nothing (the other foot is still the lowest), and a body in the air stays as high
+above the floor as it was. Edits of trunk, head or arms alone never move the pelvis: hands may reach below the feet.
+The pelvis follows only when it may move at all, and only along location channels that are not locked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..contract.kinematics import forward_kinematics
+from ..contract.rotations import Array
+from ..contract.skeleton import BODY_PARTS, NUM_JOINTS, PARENTS
+from .rest import BodyFrame
+
+CARRYING_JOINTS = frozenset(BODY_PARTS["root"] + BODY_PARTS["left_leg"] + BODY_PARTS["right_leg"])
+"""Joints whose turning changes how high the pelvis stands."""
+
+STILL = 0.0005
+"""A lift below this part of the body's height (a millimetre) is left out."""
+
+
+def rest_offsets(positions: Array, frame: BodyFrame) -> Array:
+    """(J, 3) offset of each joint from its parent in the zero pose, from rest ``positions`` (J, 3).
+
+    In SMPL's axes and the armature's unit of length; joints without a bone (NaN) lie on their parent.
+    """
+    offsets = np.zeros((NUM_JOINTS, 3))
+    for joint in range(1, NUM_JOINTS):
+        parent = PARENTS[joint]
+        between = frame.axes.T @ (positions[joint] - positions[parent])
+        offsets[joint] = np.nan_to_num(frame.rest_global[parent].T @ between)
+    return offsets
+
+
+def pelvis_lift(
+    before: Array, after: Array, positions: Array, frame: BodyFrame, stage: Array, object_matrix: Array
+) -> Array:
+    """Metres (N,) by which the pelvis has to rise in the world for the lowest joint to keep its height.
+
+    Args:
+        before, after: (N, J, 3, 3) SMPL local rotations.
+        positions: (J, 3) rest positions of the joints in the armature's space.
+        frame: SMPL's axes in that space.
+        stage: (N, 3, 3) tilt of the object, as in ``convert``.
+        object_matrix: (N, 3, 3) linear part of the object's world matrix.
+    """
+    offsets = rest_offsets(positions, frame)
+    upward = (object_matrix @ frame.axes)[:, 2, :]  # (N, 3): what a step along SMPL's axes adds to the height
+    lowest = []
+    for local in (before, after):
+        standing = local.copy()
+        standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
+        joints = forward_kinematics(standing, offsets)[1]
+        lowest.append(np.einsum("njk,nk->nj", joints, upward).min(axis=1))
+    tall = (positions @ frame.axes)[:, 1]
+    height = (np.nanmax(tall) - np.nanmin(tall)) * np.linalg.norm(upward, axis=1)
+    lift = lowest[0] - lowest[1]
+    return np.where(np.abs(lift) > STILL * height, lift, 0.0)
