@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws finished directives: a start pose, a sentence as somebody would type it, and the pose it asks for.
+
+A sentence is one clause or a compound of up to three that move different joints; it may say what else is to stay,
+be wrapped into a request, and carry the slips of typing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_addon.contract.skeleton import BODY_PARTS
+from training.data.samples import Sample
+
+from .figure import Figure
+from .kinds import KINDS, Edit, Kind
+from .slips import type_in
+from .wording import Wording, default_wording
+
+DrawStart = Callable[[np.random.Generator], npt.NDArray[np.float32]]
+"""Draws a start pose (24, 3) axis-angle, radians."""
+
+CLAUSE_COUNTS: Final = (0.78, 0.17, 0.05)
+"""How often a sentence has one, two or three clauses."""
+KEEP_SHARE: Final = 0.09
+REQUEST_SHARE: Final = 0.16
+TRIES: Final = 60
+
+_JOINERS: Final = (" and ", " and ", " and ", ", ", ", and ", ", then ", " then ", " and also ", " + ", "; ", ". ",
+                   " while you ", " & ", " and then ", " as well as ")  # fmt: skip
+_PLAIN_JOINERS: Final = (", ", " and ", ". ", "; ", " + ", ", and ")
+
+_REQUESTS: Final = (
+    "please {}", "please {}", "pls {}", "{} please", "{} please", "{}, please", "{} pls", "{} plz", "can you {}",
+    "can you {}?", "could you {}?", "could you please {}", "would you {}?", "i want you to {}", "i need you to {}",
+    "i'd like you to {}", "you should {}", "try to {}", "now {}", "ok now {}", "next, {}", "then {}", "and {}",
+    "let's {}", "go ahead and {}", "make the character {}", "have the character {}", "the character should {}",
+    "make her {}", "have him {}", "let the figure {}", "get them to {}", "the person should {}", "she should {}",
+    "he needs to {}", "make sure to {}", "remember to {}", "the model should {}", "have the actor {}", "just {}",
+    "simply {}", "i would like the person to {}", "{} now", "{} for me", "{} a.s.a.p", "hey, {}", "{} thanks",
+)  # fmt: skip
+_ONLY: Final = (
+    "only {}", "just {}, nothing else", "{}, nothing else", "{} without moving anything else", "{}, leave the rest",
+    "{} and keep everything else as it is", "{}, don't move anything else", "{} but keep the rest of the body still",
+    "{}, rest stays the same", "{} only", "{} while the rest of the body stays put", "without changing the rest, {}",
+    "{}. everything else stays where it is", "keep the rest of the pose and {}", "{} (nothing else)",
+)  # fmt: skip
+_KEEP: Final = (
+    "{} but keep {part} still", "{} but keep {part} where it is", "{}, keep {part} still", "keep {part} still and {}",
+    "{} without moving {part}", "{}, don't move {part}", "{} but leave {part} alone", "{} and leave {part} as is",
+    "{} while keeping {part} in place", "without moving {part}, {}", "{}, but not {part}", "don't touch {part}, {}",
+    "{} - {part} stays put", "{} with {part} unchanged", "{}; {part} should not move",
+)  # fmt: skip
+_PART_NAMES: Final = {
+    "trunk": ("the torso", "the trunk", "your upper body", "the back", "the spine", "the chest"),
+    "head": ("the head", "your head", "the neck"),
+    "left_arm": ("the left arm", "your left arm", "the l arm", "the left hand"),
+    "right_arm": ("the right arm", "your right arm", "the r arm", "the right hand"),
+    "left_leg": ("the left leg", "your left leg", "the left foot"),
+    "right_leg": ("the right leg", "your right leg", "the right foot"),
+}
+_JOINED_PARTS: Final = {
+    ("left_leg", "right_leg"): ("the legs", "your legs", "both legs", "the lower body", "the feet"),
+    ("left_arm", "right_arm"): ("the arms", "your arms", "both arms", "the hands"),
+}
+MOVED_RADIANS: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One drawn directive, in the start pose's own left and right."""
+
+    kind: Kind
+    target: Figure
+    text: str
+    imperative: bool
+
+
+class DirectiveSampler:
+    """Draws directives from any start poses.
+
+    Args:
+        draw_start: where start poses come from.
+        wording: the sentences; the project's own by default.
+        families: only these families of kinds, where given.
+    """
+
+    def __init__(
+        self,
+        draw_start: DrawStart,
+        *,
+        wording: Wording | None = None,
+        families: frozenset[str] | None = None,
+    ) -> None:
+        self.draw_start = draw_start
+        self.wording = default_wording() if wording is None else wording
+        self.kinds = [kind for kind in KINDS.values() if families is None or kind.family in families]
+        weights = np.array([kind.weight for kind in self.kinds])
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One sample, task ``adjust``; its kind is the kind of its first clause, or ``compound``."""
+        start_aa = self.draw_start(rng)
+        start = Figure.from_pose(start_aa)
+        first = self._clause(rng, start, self._draw_kind)
+        count = 1 + int(np.searchsorted(np.cumsum(CLAUSE_COUNTS), rng.random()))
+        clauses = [first] if first.kind.family == "nothing" else self._joined(rng, start, first, count)
+        target = clauses[-1].target
+        target_aa = target.to_pose()
+        still = _still_parts(start_aa, target_aa)
+        # Joints that no clause touched keep their very numbers.
+        target_aa[_unmoved(start_aa, target_aa)] = start_aa[_unmoved(start_aa, target_aa)]
+        return Sample(
+            id="",
+            task="adjust",
+            kind=first.kind.name if len(clauses) == 1 else "compound",
+            instruction=type_in(rng, self._sentence(rng, clauses, still)),
+            pose_aa=start_aa,
+            target_aa=target_aa,
+        )
+
+    def draw_kind(
+        self, rng: np.random.Generator, start_aa: npt.NDArray[np.float32], name: str
+    ) -> Sample | None:
+        """One plain clause of a given kind from a given start, or None where it makes no sense there."""
+        clause = self._try(rng, Figure.from_pose(start_aa), KINDS[name], imperative=False)
+        if clause is None:
+            return None
+        return Sample(
+            id="",
+            task="adjust",
+            kind=name,
+            instruction=clause.text,
+            pose_aa=start_aa,
+            target_aa=clause.target.to_pose(),
+        )
+
+    def _draw_kind(self, rng: np.random.Generator) -> Kind:
+        return self.kinds[int(np.searchsorted(self._cumulative, rng.random()))]
+
+    def _try(self, rng: np.random.Generator, start: Figure, kind: Kind, *, imperative: bool) -> Clause | None:
+        mirrored = kind.mirrored and bool(rng.random() < 0.5)
+        edit: Edit | None = kind.apply(rng, start.mirrored() if mirrored else start)
+        if edit is None:
+            return None
+        name = f"{kind.name}/{edit.variant}" if edit.variant else kind.name
+        text, is_imperative = self.wording.clause(
+            rng, name, edit.slots, mirrored=mirrored, imperative=imperative
+        )
+        return Clause(kind, edit.target.mirrored() if mirrored else edit.target, text, is_imperative)
+
+    def _clause(
+        self, rng: np.random.Generator, start: Figure, draw_kind: Callable[[np.random.Generator], Kind]
+    ) -> Clause:
+        for _ in range(TRIES):
+            clause = self._try(rng, start, draw_kind(rng), imperative=False)
+            if clause is not None:
+                return clause
+        raise RuntimeError(f"no directive made sense in {TRIES} draws; is the start pose a human pose?")
+
+    def _joined(self, rng: np.random.Generator, start: Figure, first: Clause, count: int) -> list[Clause]:
+        """``first`` and up to ``count - 1`` further clauses, each of which moves joints that no other moved."""
+        clauses = [first]
+        moved = _moved(start, first.target)
+        for _ in range(3 * (count - 1)):
+            if len(clauses) == count:
+                break
+            before = clauses[-1].target
+            clause = self._try(rng, before, self._draw_kind(rng), imperative=clauses[0].imperative)
+            if (
+                clause is None
+                or clause.kind.family in ("nothing", "mirror")
+                or clause.kind.name == first.kind.name
+            ):
+                continue
+            now = _moved(before, clause.target)
+            if now.any() and not (now & moved).any() and clause.imperative == clauses[0].imperative:
+                clauses.append(clause)
+                moved |= now
+        return clauses
+
+    def _sentence(self, rng: np.random.Generator, clauses: list[Clause], still: set[str]) -> str:
+        imperative = all(clause.imperative for clause in clauses)
+        joiners = _JOINERS if imperative else _PLAIN_JOINERS
+        text = clauses[0].text
+        for clause in clauses[1:]:
+            text += joiners[rng.integers(len(joiners))] + clause.text
+        if clauses[0].kind.family == "nothing" or not imperative:
+            return text
+        if len(clauses) < 3 and rng.random() < KEEP_SHARE:
+            text = _with_keep(rng, text, still)
+        elif rng.random() < REQUEST_SHARE:
+            text = _REQUESTS[rng.integers(len(_REQUESTS))].replace("{}", text)
+        return text
+
+
+def _with_keep(rng: np.random.Generator, text: str, still: set[str]) -> str:
+    names = [name for part, names in _PART_NAMES.items() if part in still for name in names]
+    for parts, joined in _JOINED_PARTS.items():
+        if still.issuperset(parts):
+            names += joined * 2
+    if not names or rng.random() < 0.45:
+        return _ONLY[rng.integers(len(_ONLY))].replace("{}", text)
+    name = names[rng.integers(len(names))]
+    return _KEEP[rng.integers(len(_KEEP))].replace("{}", text).replace("{part}", name)
+
+
+def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:
+    """(24,) joints whose local rotation differs; the root's also where the heading does."""
+    moved: npt.NDArray[np.bool_] = np.abs(after.local - before.local).max(axis=(1, 2)) > MOVED_RADIANS
+    moved[0] |= abs(after.yaw - before.yaw) > MOVED_RADIANS
+    return moved
+
+
+def _unmoved(before_aa: npt.NDArray[np.float32], after_aa: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    unmoved: npt.NDArray[np.bool_] = ~_moved(Figure.from_pose(before_aa), Figure.from_pose(after_aa))
+    return unmoved
+
+
+def _still_parts(before_aa: npt.NDArray[np.float32], after_aa: npt.NDArray[np.float32]) -> set[str]:
+    """Names of the body parts that no clause touched."""
+    unmoved = _unmoved(before_aa, after_aa)
+    return {part for part, joints in BODY_PARTS.items() if unmoved[list(joints)].all()}
