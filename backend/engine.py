@@ -11,53 +11,23 @@ Legend: B queries, J = 24 joints. May import backend.model, backend.body and ble
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.query import Answer, Query
 from blender_addon.contract.skeleton import BODY_PARTS, NUM_JOINTS, STANDING_POSE
+
+__all__ = ["SHIPPED_MODEL", "Answer", "Engine", "Query", "describe_model", "finish"]
 
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "mini"
 UNCHANGED_DEGREES = 0.01
-
-
-@dataclass(frozen=True)
-class Query:
-    """One question to the model.
-
-    Attributes:
-        task: ``adjust``, ``generate`` or ``estimate``.
-        instruction: what the user typed.
-        pose_aa: (J, 3) axis-angle, radians; the pose to adjust.
-        image: the picture to estimate from, or the viewport.
-        parts: names of BODY_PARTS that may move; None for all.
-        strength: 0 keeps the start pose, 1 is the model's answer; joints turn along the shortest arc between.
-        history: earlier turns as (role, text), role "user" or "assistant".
-    """
-
-    task: str
-    instruction: str
-    pose_aa: npt.NDArray[np.float32] | None = None
-    image: Image.Image | None = None
-    parts: frozenset[str] | None = None
-    strength: float = 1.0
-    history: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A pose (J, 3) axis-angle, radians, or None, and the model's words."""
-
-    pose_aa: npt.NDArray[np.float32] | None
-    text: str
 
 
 class Engine:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of an engine and what it answers, without the engine itself, so that nothing here needs torch.
+
+May import blender_addon.contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_addon.contract.messages import Request
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to the model.
+
+    Attributes:
+        task: ``adjust``, ``generate`` or ``estimate``.
+        instruction: what the user typed.
+        pose_aa: (24, 3) axis-angle, radians; the pose to adjust.
+        image: the picture to estimate from, or the viewport.
+        parts: names of BODY_PARTS that may move; None for all.
+        strength: 0 keeps the start pose, 1 is the model's answer; joints turn along the shortest arc between.
+        history: earlier turns as (role, text), role "user" or "assistant".
+    """
+
+    task: str
+    instruction: str
+    pose_aa: npt.NDArray[np.float32] | None = None
+    image: Image | None = None
+    parts: frozenset[str] | None = None
+    strength: float = 1.0
+    history: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A pose (24, 3) axis-angle, radians, or None, and the model's words."""
+
+    pose_aa: npt.NDArray[np.float32] | None
+    text: str
+
+
+class Answerer(Protocol):
+    """What the server and the batch command need of an engine; backend.engine.Engine is one."""
+
+    name: str
+    tasks: tuple[str, ...]
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        """One answer per query, in order."""
+        ...
+
+
+def queries_of(request: Request, image: Image | None, start: int = 0, stop: int | None = None) -> list[Query]:
+    """The queries ``start`` to ``stop`` of a request: one per pose, or a single one when it has no pose."""
+    poses = list(request.poses) if len(request.poses) else [None]
+    return [
+        Query(
+            task=request.task,
+            instruction=request.instruction,
+            pose_aa=pose,
+            image=image,
+            parts=request.parts,
+            strength=request.strength,
+            history=request.history,
+        )
+        for pose in poses[start:stop]
+    ]
