@@ -29,7 +29,7 @@ EDITS_BEFORE: Final = (0.4, 0.3, 0.2, 0.1)
 def recombine(rng: np.random.Generator, poses: npt.NDArray[np.float32]) -> Pose:
     """The root and legs of one recorded pose with the trunk and head, and the arms, of two others."""
     legs, trunk, arms = poses[rng.integers(len(poses), size=3)]
-    pose = legs.copy()
+    pose: Pose = legs.copy()
     for part, source in (("trunk", trunk), ("head", trunk), ("left_arm", arms), ("right_arm", arms)):
         pose[list(BODY_PARTS[part])] = source[list(BODY_PARTS[part])]
     return pose
@@ -95,7 +95,7 @@ class StartPoses:
         """One start pose (24, 3) with any heading."""
         form = rng.random()
         if self.recorded is not None and form < RECORDED_SHARE:
-            pose = self.recorded[int(np.searchsorted(self._cumulative, rng.random()))].copy()
+            pose: Pose = self.recorded[int(np.searchsorted(self._cumulative, rng.random()))].copy()
         elif self.recorded is not None and form < RECORDED_SHARE + RECOMBINED_SHARE:
             pose = recombine(rng, self.recorded)
         else:
