@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Matrix
 
-from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_axis_angle
+from ..contract.rotations import (
+    Array,
+    axis_angle_to_matrix,
+    geodesic_degrees,
+    matrix_to_axis_angle,
+    matrix_to_quaternion,
+)
 from ..contract.skeleton import JOINT_NAMES, NUM_JOINTS
 from .bone_map import RigError, map_bones
 from .channels import rotation_matrices, rotation_property
@@ -117,7 +123,8 @@ class Rig:
 
     def read_current(self) -> Array:
         """The pose (24, 3) as it stands now."""
-        return self.read([current_frame(bpy.context.scene)])[0]
+        pose: Array = self.read([current_frame(bpy.context.scene)])[0]
+        return pose
 
     def write(
         self, frames: Sequence[float], poses_aa: npt.ArrayLike, *, joints: frozenset[int]
@@ -155,11 +162,13 @@ class Rig:
         current = current_frame(bpy.context.scene)
         after = before.local.copy()
         plans = {}
-        for joint in sorted(moving):
+        for joint, rotations in basis.items():
             pbone = self._pose_bone(joint)
-            values, locked = plan_rotation(pbone, frames, basis[joint], curves, current)
-            reached = rotation_matrices(pbone.rotation_mode, values)
-            after[:, joint] = target[:, joint] @ self._miss(joint, basis[joint], reached)
+            values, locked = plan_rotation(pbone, frames, matrix_to_quaternion(rotations), curves, current)
+            after[:, joint] = target[:, joint]
+            if any(locked):
+                reached = rotation_matrices(pbone.rotation_mode, values)
+                after[:, joint] = target[:, joint] @ self._miss(joint, rotations, reached)
             if not all(locked):
                 plans[joint] = (pbone, rotation_property(pbone.rotation_mode), values, locked)
         lift, location = np.zeros(len(frames)), None

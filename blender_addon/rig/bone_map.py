@@ -61,7 +61,9 @@ def _short_name(joint_name: str) -> str:
     return f"{side[0].upper()}_{rest.capitalize()}" if rest else joint_name.capitalize()
 
 
-_SMPL: Final[dict[int, tuple[str, ...]]] = {joint: (_short_name(name),) for joint, name in enumerate(JOINT_NAMES)}
+_SMPL: Final[dict[int, tuple[str, ...]]] = {
+    joint: (_short_name(name),) for joint, name in enumerate(JOINT_NAMES)
+}
 _LONG: Final[dict[int, tuple[str, ...]]] = {
     **{joint: (name,) for joint, name in enumerate(JOINT_NAMES)},
     JOINT_INDEX["left_hand"]: ("left_hand", "left_palm"),

@@ -7,13 +7,16 @@ Runs inside Blender: Euler angles come from mathutils, so that they are just Ble
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from operator import mul
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from mathutils import Euler, Quaternion
 
-from ..contract.rotations import Array, axis_angle_to_matrix, matrix_to_quaternion, quaternion_to_matrix
+from ..contract.rotations import Array, axis_angle_to_matrix, quaternion_to_matrix
 
 _AXES = "XYZ"
 _SWEEPS = 12
@@ -37,7 +40,7 @@ def rotation_locks(pbone: Any) -> tuple[bool, ...]:
 
 
 def rotation_matrices(mode: str, values: npt.ArrayLike) -> Array:
-    """Rotations (N, 3, 3) of channel values (N, K). As in Blender, a zero quaternion or axis is no rotation."""
+    """Rotations (..., 3, 3) of channel values (..., K). As in Blender, a zero quaternion or axis is no rotation."""
     values = np.asarray(values, dtype=np.float64)
     if mode == "QUATERNION":
         length = np.linalg.norm(values, axis=-1, keepdims=True)
@@ -52,27 +55,35 @@ def rotation_matrices(mode: str, values: npt.ArrayLike) -> Array:
     return np.asarray(third @ second @ first)
 
 
-def values_near(mode: str, rotation: Array, near: Array) -> Array:
-    """The channel values (K,) of a rotation (3, 3) nearest to the values ``near`` (K,), so that no curve flips."""
-    quat = matrix_to_quaternion(rotation)
+def values_near(mode: str, quat: Sequence[float], near: Sequence[float]) -> list[float]:
+    """The channel values (K,) of a unit quaternion (w, x, y, z) nearest to the values ``near`` (K,), so that no curve
+    flips. Plain floats: it runs for every key of every bone, where numpy's overhead would show."""
     if mode == "QUATERNION":
-        return -quat if quat @ near < 0 else quat
+        sign = -1.0 if sum(map(mul, quat, near)) < 0 else 1.0
+        return [sign * one for one in quat]
     if mode == "AXIS_ANGLE":
-        sine = np.linalg.norm(quat[1:])
-        angle = 2 * np.arctan2(sine, quat[0])
-        length = np.linalg.norm(near[1:])
-        old_axis = near[1:] / length if length > 1e-9 else np.array([0.0, 1.0, 0.0])
-        axis = quat[1:] / sine if sine > 1e-7 else old_axis
-        if axis @ old_axis < 0:
-            axis, angle = -axis, -angle
-        return np.array([angle + 2 * np.pi * np.round((near[0] - angle) / (2 * np.pi)), *axis])
-    return np.array(Quaternion(quat.tolist()).to_euler(mode, Euler(near.tolist(), mode)))
+        sine, length = math.hypot(*quat[1:]), math.hypot(*near[1:])
+        angle = 2 * math.atan2(sine, quat[0])
+        old_axis = [one / length for one in near[1:]] if length > 1e-9 else [0.0, 1.0, 0.0]
+        axis = [one / sine for one in quat[1:]] if sine > 1e-7 else old_axis
+        if sum(map(mul, axis, old_axis)) < 0:
+            axis, angle = [-one for one in axis], -angle
+        return [_unwrap(angle, near[0]), *axis]
+    return list(Quaternion(quat).to_euler(mode, Euler(near, mode)))
 
 
-def hold_locked(mode: str, rotation: Array, values: Array, held: Array, locked: tuple[bool, ...]) -> Array:
+def _unwrap(angle: float, near: float) -> float:
+    """The angle plus the whole turns that bring it nearest to ``near``."""
+    return float(angle + 2 * math.pi * round((near - angle) / (2 * math.pi)))
+
+
+def hold_locked(
+    mode: str, quat: Array, values: npt.ArrayLike, held: Array, locked: tuple[bool, ...]
+) -> Array:
     """Channel values (K,) whose locked channels are those of ``held`` (K,) and whose others come as close to the
-    rotation (3, 3) as those allow, starting from ``values`` (K,)."""
+    rotation ``quat`` (4,) as those allow, starting from ``values`` (K,)."""
     locks = np.array(locked)
+    values = np.asarray(values)
     mixed = np.where(locks, held, values)
     if mode == "QUATERNION":
         # The unit quaternion with these components that has the largest inner product with the one wanted.
@@ -82,23 +93,20 @@ def hold_locked(mode: str, rotation: Array, values: Array, held: Array, locked: 
             return held
         return np.where(locks, held, values * np.sqrt(room) / free)
     if mode == "AXIS_ANGLE":
-        if locks[1:].all() and np.linalg.norm(held[1:]) > 1e-9:
-            quat = matrix_to_quaternion(rotation)
-            twist = 2 * np.arctan2(quat[1:] @ held[1:] / np.linalg.norm(held[1:]), quat[0])
-            mixed[0] = twist + 2 * np.pi * np.round((held[0] - twist) / (2 * np.pi))
+        length = np.linalg.norm(held[1:])
+        if locks[1:].all() and length > 1e-9:
+            mixed[0] = _unwrap(2 * np.arctan2(quat[1:] @ held[1:] / length, quat[0]), held[0])
         return mixed
+    rotation = quaternion_to_matrix(quat)
+    axes = [_AXES.index(letter) for letter in mode]
     for _ in range(_SWEEPS):
-        for place, axis in enumerate(map(_AXES.index, mode)):
+        for place, axis in enumerate(axes):
             if locks[axis]:
                 continue
-            # trace(rotation.T @ E) is a sinusoid in each single angle; take its maximum.
-            first, last = mixed.copy(), mixed.copy()
-            for other_place, other in enumerate(map(_AXES.index, mode)):
-                (first if other_place >= place else last)[other] = 0.0
-                if other_place == place:
-                    last[other] = 0.0
+            # With E = last @ R(angle) @ first, trace(rotation.T @ E) is a sinusoid in the angle; take its maximum.
+            first, last = np.zeros(3), np.zeros(3)
+            first[axes[:place]], last[axes[place + 1 :]] = mixed[axes[:place]], mixed[axes[place + 1 :]]
             m = rotation_matrices(mode, first[None])[0] @ rotation.T @ rotation_matrices(mode, last[None])[0]
             b, c = (axis + 1) % 3, (axis + 2) % 3
-            best = np.arctan2(m[b, c] - m[c, b], m[b, b] + m[c, c])
-            mixed[axis] = best + 2 * np.pi * np.round((mixed[axis] - best) / (2 * np.pi))
+            mixed[axis] = _unwrap(np.arctan2(m[b, c] - m[c, b], m[b, b] + m[c, c]), mixed[axis])
     return mixed

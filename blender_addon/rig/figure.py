@@ -25,7 +25,13 @@ BONE_NAMES: Final = tuple(SCHEMES[0].names[joint][0] for joint in range(NUM_JOIN
 _POINTS_AT: Final = {"pelvis": "spine1", "spine3": "neck"}
 """Which of several children a bone points at."""
 
-_END_LENGTHS: Final = {"head": 0.17, "left_foot": 0.07, "right_foot": 0.07, "left_hand": 0.09, "right_hand": 0.09}
+_END_LENGTHS: Final = {
+    "head": 0.17,
+    "left_foot": 0.07,
+    "right_foot": 0.07,
+    "left_hand": 0.09,
+    "right_hand": 0.09,
+}
 """Metres from the last joint of a limb to the end of the body."""
 
 _COLOURS: Final = {"left": "THEME03", "right": "THEME01", "middle": "THEME09"}

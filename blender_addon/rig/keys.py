@@ -7,6 +7,8 @@ bone's own rotation mode, never to locked channels, nor to curves locked in the 
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,9 +83,9 @@ def locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves
 
 
 def plan_rotation(
-    pbone: Any, frames: Sequence[float], rotations: Array, curves: Curves, current: float
+    pbone: Any, frames: Sequence[float], quats: Array, curves: Curves, current: float
 ) -> tuple[Array, tuple[bool, ...]]:
-    """Channel values (N, K) for basis rotations (N, 3, 3) at ascending frames, and which channels (K,) are locked.
+    """Channel values (N, K) for basis rotations ``quats`` (N, 4) at ascending frames, and the locked channels (K,).
 
     Each value is the one, of those that mean the same rotation, that leaves the curves shortest between the key before
     and the key after; so Euler angles do not flip, whole turns are kept, and quaternions keep their sign.
@@ -95,27 +97,25 @@ def plan_rotation(
     old = channel_values(pbone, name, frames, curves, current)
     times = [key_times(curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
-    kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))]
-    at_kept = channel_values(pbone, name, kept.tolist(), curves, None)
-    values = np.empty_like(old)
-    for row, frame in enumerate(frames):
-        before = int(np.searchsorted(kept, frame)) - 1
+    kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
+    at_kept = channel_values(pbone, name, kept, curves, None).tolist()
+    values: list[list[float]] = []
+    for row, (frame, quat, was) in enumerate(zip(frames, quats.tolist(), old.tolist(), strict=True)):
+        before = bisect_left(kept, frame) - 1
         neighbours = []
-        if row > 0 and (before < 0 or frames[row - 1] > kept[before]):
-            neighbours.append(values[row - 1])
+        if values and (before < 0 or frames[row - 1] > kept[before]):
+            neighbours.append(values[-1])
         elif before >= 0:
             neighbours.append(at_kept[before])
         if before + 1 < len(kept) and (row + 1 == len(frames) or kept[before + 1] < frames[row + 1]):
             neighbours.append(at_kept[before + 1])
-        candidates = [values_near(mode, rotations[row], near) for near in (*neighbours, old[row])]
-        lengths = [sum(np.abs(one - other).sum() for other in neighbours) for one in candidates]
-        shortest = min(lengths) + 1e-4
-        values[row] = next(
-            one for one, length in zip(candidates[::-1], lengths[::-1], strict=True) if length <= shortest
-        )
+        candidates = [values_near(mode, quat, near) for near in (was, *neighbours)]
+        # The first of equals is the one nearest to what was there.
+        best = min(candidates, key=lambda one: round(sum(math.dist(one, other) for other in neighbours), 3))
         if any(locked):
-            values[row] = hold_locked(mode, rotations[row], values[row], old[row], locked)
-    return values, locked
+            best = hold_locked(mode, quats[row], best, old[row], locked).tolist()
+        values.append(best)
+    return np.array(values), locked
 
 
 def insert_keys(

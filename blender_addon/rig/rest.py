@@ -18,7 +18,7 @@ from ..contract.rotations import Array, axis_angle_to_matrix
 from ..contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
 from .bone_map import RigError
 
-SNAP_DEGREES = 20.0
+SNAP_DEGREES = 10.0
 """Bodies differ in posture by a few degrees; axes this close to the armature's own are taken to be just those."""
 
 LIMB_TOLERANCE_DEGREES = 20.0

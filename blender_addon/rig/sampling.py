@@ -94,13 +94,14 @@ def _from_curves(
 ) -> tuple[Array, Array]:
     curves = curves_of(armature)
     current = current_frame(bpy.context.scene)
+    pbones = [armature.pose.bones[name] for name in names]
     basis = np.empty((len(frames), len(names), 3, 3))
-    for bone, name in enumerate(names):
-        pbone = armature.pose.bones[name]
-        mode = pbone.rotation_mode
-        basis[:, bone] = rotation_matrices(
-            mode, channel_values(pbone, rotation_property(mode), frames, curves, current)
-        )
+    for mode in {pbone.rotation_mode for pbone in pbones}:
+        alike = [bone for bone, pbone in enumerate(pbones) if pbone.rotation_mode == mode]
+        values = [
+            channel_values(pbones[bone], rotation_property(mode), frames, curves, current) for bone in alike
+        ]
+        basis[:, alike] = rotation_matrices(mode, np.stack(values, axis=1))
     world = np.array(_world_matrix(armature).to_3x3(), dtype=np.float64)
     return turns_from_basis(basis, tree), np.tile(world, (len(frames), 1, 1))
 

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bone rotations and SMPL poses are the same thing seen in other axes; scipy is the reference."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from blender_addon.contract.kinematics import forward_kinematics
+from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
+from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.rig.bone_map import RigError
+from blender_addon.rig.convert import (
+    BLENDER_FROM_SMPL,
+    BoneTree,
+    basis_from_local,
+    local_from_turns,
+    stage_of,
+    turns_from_basis,
+)
+from blender_addon.rig.ground import pelvis_lift
+from blender_addon.rig.rest import BodyFrame, body_frame
+
+ALL = frozenset(range(24))
+STANDING = np.eye(3)[None]
+
+
+def rest_positions() -> np.ndarray:
+    return forward_kinematics(np.tile(np.eye(3), (24, 1, 1)))[1]
+
+
+def a_pose(degrees: float) -> np.ndarray:
+    """Local rotations (24, 3, 3) with both arms lowered."""
+    pose = np.zeros((24, 3))
+    pose[JOINT_INDEX["left_shoulder"], 2] = -np.radians(degrees)
+    pose[JOINT_INDEX["right_shoulder"], 2] = np.radians(degrees)
+    return axis_angle_to_matrix(pose)
+
+
+def random_local(rng: np.random.Generator, count: int) -> np.ndarray:
+    return (
+        Rotation.random(count * 24, random_state=rng.integers(1 << 30)).as_matrix().reshape(count, 24, 3, 3)
+    )
+
+
+def tree_with_extra_bones(
+    rng: np.random.Generator, axes: np.ndarray, hinge: tuple[int, ...] = ()
+) -> BoneTree:
+    """A root above the pelvis and a twist bone between every joint and its parent, all with random rest axes."""
+    parents, joint_bone = [-1], []
+    for joint in range(24):
+        parents.append(0 if joint == 0 else joint_bone[PARENTS[joint]])
+        joint_bone.append(len(parents))
+        parents.append(len(parents) - 1)
+    rest = Rotation.random(len(parents), random_state=7).as_matrix()
+    inherits = tuple(bone not in [joint_bone[joint] for joint in hinge] for bone in range(len(parents)))
+    frame = BodyFrame(axes, np.tile(np.eye(3), (24, 1, 1)))
+    return BoneTree(rest, tuple(parents), inherits, tuple(joint_bone), frame)
+
+
+@pytest.mark.parametrize("hinge", [(), (15, 18)], ids=["inheriting", "some bones without inherited rotation"])
+def test_a_pose_goes_onto_bones_and_back(hinge: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    tree = tree_with_extra_bones(rng, Rotation.random(random_state=3).as_matrix(), hinge)
+    basis = Rotation.random(5 * len(tree.rest), random_state=4).as_matrix().reshape(5, -1, 3, 3)
+    stage = Rotation.random(5, random_state=5).as_matrix()
+    local = random_local(rng, 5)
+    for joint, rotations in basis_from_local(local, ALL, turns_from_basis(basis, tree), stage, tree).items():
+        basis[:, tree.joint_bone[joint]] = rotations
+    back = local_from_turns(turns_from_basis(basis, tree), stage, tree)
+    assert geodesic_degrees(local, back).max() < 1e-5
+
+
+def test_joints_that_may_not_move_keep_their_local_rotation() -> None:
+    rng = np.random.default_rng(2)
+    tree = tree_with_extra_bones(rng, np.eye(3))
+    basis = Rotation.random(len(tree.rest), random_state=4).as_matrix()[None]
+    before = local_from_turns(turns_from_basis(basis, tree), STANDING, tree)
+    moved = basis_from_local(
+        random_local(rng, 1), frozenset({3, 16}), turns_from_basis(basis, tree), STANDING, tree
+    )
+    assert moved.keys() == {3, 16}
+    for joint, rotations in moved.items():
+        basis[:, tree.joint_bone[joint]] = rotations
+    after = local_from_turns(turns_from_basis(basis, tree), STANDING, tree)
+    others = [joint for joint in range(24) if joint not in (3, 16)]
+    assert geodesic_degrees(before, after)[0, others].max() < 1e-5
+    assert geodesic_degrees(before, after)[0, [3, 16]].min() > 1
+
+
+def test_bones_turn_in_the_armatures_space_as_forward_kinematics_says() -> None:
+    """A Blender-like armature (Z up, facing -Y): every bone's turn is SMPL's global rotation in Blender's axes."""
+    rng = np.random.default_rng(3)
+    tree = tree_with_extra_bones(rng, BLENDER_FROM_SMPL)
+    basis = np.tile(np.eye(3), (2, len(tree.rest), 1, 1))
+    local = random_local(rng, 2)
+    for joint, rotations in basis_from_local(
+        local, ALL, turns_from_basis(basis, tree), STANDING, tree
+    ).items():
+        basis[:, tree.joint_bone[joint]] = rotations
+    turns = turns_from_basis(basis, tree)[:, list(tree.joint_bone)]
+    x_90 = Rotation.from_euler("x", 90, degrees=True).as_matrix()
+    expected = x_90 @ forward_kinematics(local)[0] @ x_90.T
+    assert geodesic_degrees(turns, expected).max() < 1e-5
+
+
+def test_the_object_turned_about_the_vertical_is_its_own_front() -> None:
+    turned = Rotation.from_euler("z", 130, degrees=True).as_matrix()[None]
+    assert geodesic_degrees(stage_of(turned, BLENDER_FROM_SMPL), np.eye(3)).max() < 1e-5
+
+
+@pytest.mark.parametrize("scale", [(1, 1, 1), (0.01, 0.01, 0.01), (2, 1, 0.5), (-1, 1, 1)])
+def test_an_object_on_its_back_is_read_as_lying(scale: tuple[float, float, float]) -> None:
+    tipped = Rotation.from_euler("x", -90, degrees=True).as_matrix() @ np.diag(scale)
+    stage = stage_of(tipped[None], BLENDER_FROM_SMPL)[0]
+    np.testing.assert_allclose(stage @ [0, 0, 1], [0, 1, 0], atol=1e-6)  # the chest points up
+    np.testing.assert_allclose(stage @ [0, 1, 0], [0, 0, -1], atol=1e-6)  # the head away from the feet
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_smpls_axes_are_found_however_the_armature_was_modelled(seed: int) -> None:
+    turned = Rotation.random(random_state=seed).as_matrix()
+    frame = body_frame(100 * rest_positions() @ turned.T + [1, 2, 3])
+    assert geodesic_degrees(frame.axes, turned) < 1e-5
+    np.testing.assert_array_equal(frame.rest_global, np.tile(np.eye(3), (24, 1, 1)))
+
+
+def test_a_slight_stoop_does_not_tilt_the_axes() -> None:
+    pose = np.zeros((24, 3))
+    pose[3, 0] = np.radians(8)
+    stooping = forward_kinematics(axis_angle_to_matrix(pose))[1]
+    np.testing.assert_array_equal(body_frame(stooping @ BLENDER_FROM_SMPL.T).axes, BLENDER_FROM_SMPL)
+
+
+def test_an_a_pose_at_rest_reads_as_an_a_pose() -> None:
+    local = a_pose(45)
+    oriented, positions = forward_kinematics(local)
+    frame = body_frame(positions @ BLENDER_FROM_SMPL.T)
+    assert geodesic_degrees(frame.rest_global, oriented).max() < 1e-5
+    tree = BoneTree(np.tile(np.eye(3), (24, 1, 1)), PARENTS, (True,) * 24, tuple(range(24)), frame)
+    at_rest = local_from_turns(np.tile(np.eye(3), (1, 24, 1, 1)), STANDING, tree)
+    assert geodesic_degrees(at_rest[0], local).max() < 1e-5
+
+
+def test_bones_all_in_one_spot_are_refused() -> None:
+    with pytest.raises(RigError, match="one spot or line"):
+        body_frame(np.zeros((24, 3)))
+
+
+def lift(before: np.ndarray, after: np.ndarray, scale: float = 1.0) -> float:
+    positions = rest_positions() @ BLENDER_FROM_SMPL.T / scale
+    pair = (axis_angle_to_matrix(pose)[None] for pose in (before, after))
+    return float(pelvis_lift(*pair, positions, body_frame(positions), STANDING, scale * np.eye(3)[None])[0])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_a_squat_lowers_the_pelvis_by_what_the_legs_are_shorter(scale: float) -> None:
+    """Thighs 60 degrees forward, shanks 60 degrees back: each segment loses half its length."""
+    squat = np.zeros((24, 3))
+    for side in ("left", "right"):
+        squat[JOINT_INDEX[f"{side}_hip"], 0] = -np.radians(60)
+        squat[JOINT_INDEX[f"{side}_knee"], 0] = np.radians(120)
+        squat[JOINT_INDEX[f"{side}_ankle"], 0] = -np.radians(60)
+    thigh, shank = (abs(REST_OFFSETS[JOINT_INDEX[name]][1]) for name in ("left_knee", "left_ankle"))
+    assert lift(np.zeros((24, 3)), squat, scale) == pytest.approx(-(thigh + shank) / 2, abs=1e-6)
+
+
+def test_lifting_one_leg_moves_nothing() -> None:
+    kick = np.zeros((24, 3))
+    kick[JOINT_INDEX["left_hip"], 0] = -np.radians(80)
+    assert lift(np.zeros((24, 3)), kick) == 0.0
+
+
+def test_a_body_laid_down_comes_down_to_the_floor() -> None:
+    lying = np.zeros((24, 3))
+    lying[0, 0] = -np.radians(90)
+    # On the back every joint is at least as high as the pelvis, which so comes down from where it stood.
+    assert lift(np.zeros((24, 3)), lying) == pytest.approx(rest_positions()[:, 1].min(), abs=1e-6)
