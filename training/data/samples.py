@@ -1,35 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training sample: what is asked, what is shown, and the pose that answers."""
+"""The one sample type of training: words and a pose, perhaps a start pose or an image; and the paper's JSON form.
+
+Legend: J = 24 joints; poses (J, 3) axis-angle, radians.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backend.model.processing import PAPER_TEMPLATES
+from blender_addon.contract.skeleton import NUM_JOINTS
+
+Pose = npt.NDArray[np.float32]
+SampleImage = Image.Image | npt.NDArray[np.uint8] | Path
+_PLACEHOLDERS: Final = re.compile(r"<(?:pose|image)>\s*")
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with its answer.
+    """One thing to learn.
 
     Attributes:
-        id: unique within its source.
-        task: ``adjust``, ``generate`` or ``estimate``.
-        kind: what sort of request it is, for weights and figures by kind.
-        instruction: the words.
-        pose_aa: (24, 3) axis-angle, radians; the start pose, where there is one.
-        target_aa: (24, 3) axis-angle, radians; the answer.
-        image: the picture, where there is one.
-        reply: the words of the answer, where they are not the task's fixed wording.
+        id: unique in its source.
+        task: ``adjust``, ``generate``, ``estimate`` or ``chat``.
+        kind: the finer kind, for statistics ("elbow_bend", "caption"). It says nothing to the model.
+        instruction: what the user says, without the template's wording.
+        pose_aa: the initial pose, where the task has one.
+        target_aa: the pose to answer with; None where the answer is words alone.
+        image: a picture, an array (height, width, 3), or the path of a file.
+        reply: the words to answer with; None for the template's own.
     """
 
     id: str
     task: str
     kind: str
     instruction: str
-    pose_aa: npt.NDArray[np.float32] | None = None
-    target_aa: npt.NDArray[np.float32] | None = None
-    image: Image.Image | None = None
+    pose_aa: Pose | None = field(default=None, repr=False)
+    target_aa: Pose | None = field(default=None, repr=False)
+    image: SampleImage | None = field(default=None, repr=False)
     reply: str | None = None
+
+
+def open_image(image: SampleImage) -> Image.Image:
+    """The picture in RGB. Raises FileNotFoundError where its file is missing."""
+    if isinstance(image, Path):
+        if not image.is_file():
+            raise FileNotFoundError(f"the image {image} of a sample is missing")
+        image = Image.open(image)
+    elif isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    return image.convert("RGB")
+
+
+def encode_image(image: SampleImage) -> bytes:
+    """The picture as the bytes of an image file: a file's own, or a PNG."""
+    if isinstance(image, Path):
+        return image.read_bytes()
+    buffer = io.BytesIO()
+    open_image(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def to_record(sample: Sample) -> dict[str, Any]:
+    """The sample in the paper's JSON form: ``{id, image?, input_pose?[72], target_pose?[72], conversations}``.
+
+    ``kind`` is kept as a further key. Raises ValueError for an image that is not a file: JSON holds its path.
+    """
+    templates = PAPER_TEMPLATES.get(sample.task)
+    question, answer = "{instruction}", ""
+    if templates is not None:
+        question, answer = templates[0]["question"], templates[0]["answer"]
+    record: dict[str, Any] = {"id": sample.id, "kind": sample.kind}
+    if sample.image is not None:
+        if not isinstance(sample.image, Path):
+            raise ValueError(f"sample {sample.id}: save its image to a file first; JSON holds a path")
+        record["image"] = str(sample.image)
+        if templates is None:
+            question = "<image>\n" + question
+    if sample.pose_aa is not None:
+        record["input_pose"] = [float(number) for number in sample.pose_aa.reshape(-1)]
+    if sample.target_aa is not None:
+        record["target_pose"] = [float(number) for number in sample.target_aa.reshape(-1)]
+    record["conversations"] = [
+        {"from": "human", "value": question.replace("{instruction}", sample.instruction)},
+        {"from": "gpt", "value": answer if sample.reply is None else sample.reply},
+    ]
+    return record
+
+
+def from_record(record: Mapping[str, Any], *, folder: Path = Path()) -> Sample:
+    """A sample from the paper's JSON form; the task is told by what the record holds.
+
+    A question in the wording of one of the papers' templates is reduced to its instruction.
+
+    Args:
+        record: one entry.
+        folder: what a relative image path is relative to.
+
+    Raises:
+        ValueError: a missing key, or a pose that is not 72 finite numbers.
+    """
+    name = str(record.get("id", "?"))
+    turns = record.get("conversations")
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise ValueError(f"sample {name}: conversations must hold a question and an answer")
+    pose = _pose(record, "input_pose", name)
+    target = _pose(record, "target_pose", name)
+    image = folder / record["image"] if "image" in record else None
+    if target is None:
+        task = "chat"
+    elif pose is not None:
+        task = "adjust"
+    else:
+        task = "generate" if image is None else "estimate"
+    instruction = _instruction(task, str(turns[0]["value"]))
+    answer = str(turns[1]["value"])
+    known = {template["answer"] for template in PAPER_TEMPLATES.get(task, ())}
+    reply = None if answer in known else answer
+    return Sample(name, task, str(record.get("kind", task)), instruction, pose, target, image, reply)
+
+
+def read_records(path: Path) -> Iterator[Sample]:
+    """Samples of a ``.json`` file (a list) or ``.jsonl`` file; images are found relative to the file's folder."""
+    with path.open(encoding="utf-8") as file:
+        records = (json.loads(line) for line in file if line.strip()) if path.suffix == ".jsonl" else json.load(file)
+        for record in records:
+            yield from_record(record, folder=path.parent)
+
+
+def _instruction(task: str, question: str) -> str:
+    for template in PAPER_TEMPLATES.get(task, ()):
+        before, after = template["question"].split("{instruction}")
+        if question.startswith(before) and question.endswith(after):
+            return question[len(before) : len(question) - len(after)].strip()
+    return _PLACEHOLDERS.sub("", question).strip()
+
+
+def _pose(record: Mapping[str, Any], key: str, name: str) -> Pose | None:
+    if key not in record:
+        return None
+    pose = np.asarray(record[key], dtype=np.float32)
+    if pose.size != 3 * NUM_JOINTS or not np.isfinite(pose).all():
+        raise ValueError(f"sample {name}: {key} must be 72 finite numbers")
+    return pose.reshape(NUM_JOINTS, 3)

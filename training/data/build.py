@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws samples into shards, in parallel processes; going on where an interrupted build stopped.
+
+Shard number k of a build is a function of its seed and k alone, so neither the number of workers nor an interruption
+changes a sample. The index is written anew after each shard, so that training can start on what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .samples import Sample
+from .shards import INDEX, Shard, shard_name, write_shard
+
+DrawSample = Callable[[np.random.Generator], Sample]
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What to build.
+
+    Attributes:
+        source: a name in ``SOURCES``.
+        folder: where the shards go.
+        count: samples; rounded up to whole shards.
+        seed: of everything that is drawn.
+        poses: a pose file to start from; None for constructed poses only.
+        split: which part of the pose file.
+        shard_size: samples a shard.
+    """
+
+    source: str
+    folder: Path
+    count: int
+    seed: int = 0
+    poses: Path | None = None
+    split: Split = "train"
+    shard_size: int = 4096
+
+
+def directives(build: Build) -> DrawSample:
+    """Instructions as animators type them, with constructed targets."""
+    from .directives.sampler import DirectiveSampler
+    from .sources.project_npz import read_project_npz
+    from .starts import StartPoses
+
+    if build.poses is None:
+        return DirectiveSampler(StartPoses(None)).draw
+    recorded = read_project_npz(build.poses, build.split)
+    return DirectiveSampler(StartPoses(recorded.pose_aa, recorded.label_weights())).draw
+
+
+SOURCES: dict[str, Callable[[Build], DrawSample]] = {"directives": directives}
+"""What ``posellava data build`` can draw."""
+
+
+def run(build: Build, *, workers: int = 1) -> Iterator[int]:
+    """Makes the missing shards; yields the number of samples that are there after each.
+
+    Raises:
+        ValueError: an unknown source, or the folder holds another build.
+    """
+    if build.source not in SOURCES:
+        raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
+    build.folder.mkdir(parents=True, exist_ok=True)
+    _check_same_build(build)
+    numbers = range(-(-build.count // build.shard_size))
+    missing = [number for number in numbers if not (build.folder / shard_name(number)).is_file()]
+    counts = {number: build.shard_size for number in numbers if number not in missing}
+    _write_index(build, counts)
+    yield sum(counts.values())
+    if workers <= 1:
+        _start_worker(build)
+        for number in missing:
+            counts[_make_shard(number)] = build.shard_size
+            _write_index(build, counts)
+            yield sum(counts.values())
+        return
+    # Spawned, not forked: a fork would copy torch's threads half-alive.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=_start_worker, initargs=(build,)) as pool:
+        for number in pool.imap_unordered(_make_shard, missing):
+            counts[number] = build.shard_size
+            _write_index(build, counts)
+            yield sum(counts.values())
+
+
+def count_kinds(folder: Path) -> Counter[str]:
+    """How many samples of each kind a folder of shards has."""
+    kinds: Counter[str] = Counter()
+    for path in sorted(folder.glob("shard-*.npz")):
+        shard = Shard(path)
+        kinds.update(shard[row].kind for row in range(len(shard)))
+    return kinds
+
+
+@dataclass(frozen=True)
+class _Worker:
+    build: Build
+    draw: DrawSample
+
+
+_worker: _Worker
+
+
+def _start_worker(build: Build) -> None:
+    global _worker
+    _worker = _Worker(build, SOURCES[build.source](build))
+
+
+def _make_shard(number: int) -> int:
+    build = _worker.build
+    rng = np.random.default_rng((build.seed, number))
+    samples = [
+        replace(_worker.draw(rng), id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
+        for row in range(build.shard_size)
+    ]
+    write_shard(build.folder / shard_name(number), samples)
+    return number
+
+
+def _identity(build: Build) -> dict[str, Any]:
+    """What two builds must share for their shards to belong together."""
+    values = asdict(build)
+    return {key: str(values[key]) for key in ("source", "seed", "poses", "split", "shard_size")}
+
+
+def _check_same_build(build: Build) -> None:
+    path = build.folder / INDEX
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))["build"]
+        if before != _identity(build):
+            raise ValueError(f"{build.folder} holds another build ({before}); choose another folder or delete it")
+
+
+def _write_index(build: Build, counts: dict[int, int]) -> None:
+    shards = [{"file": shard_name(number), "count": counts[number]} for number in sorted(counts)]
+    partial = build.folder / (INDEX + ".partial")
+    partial.write_text(json.dumps({"build": _identity(build), "shards": shards}, indent=1), encoding="utf-8")
+    partial.replace(build.folder / INDEX)

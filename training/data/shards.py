@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples on disk: a folder of npz shards with an index, quick to write in parallel and to read in any order.
+
+A shard holds ``pose_aa`` and ``target_aa`` (N, 24, 3) float32 with ``has_pose`` and ``has_target`` (N,), ``texts``,
+the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply]`` a line, and ``images`` with
+``image_ends`` (N,), the encoded pictures end to end.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from blender_addon.contract.skeleton import NUM_JOINTS
+
+from .samples import Sample, encode_image, read_records
+
+INDEX: Final = "index.json"
+SHARDS_IN_MEMORY: Final = 48
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.npz"
+
+
+def write_shard(path: Path, samples: Sequence[Sample]) -> None:
+    """Writes a shard; it appears under its name only once it is whole."""
+    texts = "\n".join(
+        json.dumps([sample.id, sample.task, sample.kind, sample.instruction, sample.reply]) for sample in samples
+    )
+    images = [b"" if sample.image is None else encode_image(sample.image) for sample in samples]
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            pose_aa=_stack([sample.pose_aa for sample in samples]),
+            has_pose=np.array([sample.pose_aa is not None for sample in samples]),
+            target_aa=_stack([sample.target_aa for sample in samples]),
+            has_target=np.array([sample.target_aa is not None for sample in samples]),
+            texts=np.frombuffer(texts.encode(), dtype=np.uint8),
+            images=np.frombuffer(b"".join(images), dtype=np.uint8),
+            image_ends=np.cumsum([len(image) for image in images], dtype=np.int64),
+        )
+    partial.replace(path)
+
+
+def _stack(poses: Sequence[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32]:
+    nothing = np.zeros((NUM_JOINTS, 3), dtype=np.float32)
+    return np.stack([nothing if pose is None else np.asarray(pose, dtype=np.float32) for pose in poses])
+
+
+class Shard:
+    """One shard in memory.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                self._arrays: dict[str, npt.NDArray[Any]] = {name: arrays[name] for name in arrays.files}
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: delete it and build the data again") from error
+        self._texts = self._arrays["texts"].tobytes().decode().split("\n")
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, row: int) -> Sample:
+        name, task, kind, instruction, reply = json.loads(self._texts[row])
+        arrays = self._arrays
+        ends = arrays["image_ends"]
+        start, end = int(ends[row - 1]) if row else 0, int(ends[row])
+        return Sample(
+            name,
+            task,
+            kind,
+            instruction,
+            pose_aa=arrays["pose_aa"][row] if arrays["has_pose"][row] else None,
+            target_aa=arrays["target_aa"][row] if arrays["has_target"][row] else None,
+            image=Image.open(io.BytesIO(arrays["images"][start:end].tobytes())) if end > start else None,
+            reply=reply,
+        )
+
+
+class SampleSource:
+    """Samples that can be read in any order: a folder of shards, or a file in the paper's JSON form.
+
+    ``sizes`` has the number of samples of each shard.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: no samples there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._loaded: OrderedDict[int, Shard | list[Sample]] = OrderedDict()
+        self._files: list[str] = []
+        if path.is_dir() and (path / INDEX).is_file():
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            self._files = [entry["file"] for entry in index["shards"]]
+            self.sizes = [int(entry["count"]) for entry in index["shards"]]
+        elif path.is_file():
+            records = list(read_records(path))
+            self._loaded[0] = records
+            self.sizes = [len(records)]
+        else:
+            raise FileNotFoundError(f"no training data in {path}: build it with `posellava data build`")
+        if sum(self.sizes) == 0:
+            raise ValueError(f"{path} holds no samples")
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def read(self, shard: int, row: int) -> Sample:
+        """One sample, by shard and row."""
+        if shard not in self._loaded:
+            path = self.path / self._files[shard]
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is gone: build the data again with `posellava data build`")
+            self._loaded[shard] = Shard(path)
+            if len(self._loaded) > SHARDS_IN_MEMORY:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(shard)
+        return self._loaded[shard][row]

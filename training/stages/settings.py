@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training configuration may say. Every key of the YAML files is a field here, and no other is taken."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+Stage = Literal["stage1", "stage2", "stage3"]
+TrainedPart = Literal["frozen", "full", "lora"]
+EmbeddingRows = Literal["frozen", "special", "all"]
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Where the model comes from.
+
+    Attributes:
+        start: a folder: a PoseLLaVA model, a LLaVA-NeXT one that is given the pose modules, or, with ``fresh``, where
+            the fresh model is kept.
+        fresh: a YAML file that describes a model to make where ``start`` holds none yet; None: ``start`` must exist.
+        changes: fields of PoseLlavaConfig to set on a LLaVA-NeXT start.
+    """
+
+    start: Path
+    fresh: Path | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters on every linear layer of the language model (paper: r 128, alpha 256)."""
+
+    rank: int = 128
+    alpha: int = 256
+    dropout: float = 0.05
+
+
+@dataclass(frozen=True)
+class TrainableSettings:
+    """Which parts of the model learn. ``embeddings``: none, the special tokens' rows, or all, input and output."""
+
+    language_model: TrainedPart = "full"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    embeddings: EmbeddingRows = "special"
+    vision_tower: bool = False
+    vision_projector: bool = False
+    pose_encoder: bool = True
+    pose_projector: bool = True
+    pose_decoder: bool = True
+    alignment: bool = False
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """A folder of shards or a JSON file of the paper's form, and its share of the samples."""
+
+    path: Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Samples to learn from and to validate on.
+
+    Attributes:
+        sources: mixed by weight, under names that are kept across resumes.
+        validation: a held-out folder or file.
+        validation_samples: how many of its first samples are used.
+        bucket_batches: batches that are drawn together and sorted by length; 1 does not sort.
+        prefetch: batches prepared ahead in a thread; 0 where the training itself needs the cores.
+        feature_cache: a folder for the features of a frozen vision tower; None computes them anew each time.
+    """
+
+    sources: dict[str, SourceSettings]
+    validation: Path | None = None
+    validation_samples: int = 512
+    bucket_batches: int = 32
+    prefetch: int = 0
+    feature_cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """AdamW with linear warm-up and a cosine to ``final_ratio`` of the rate.
+
+    ``warmup`` is the share of the run; ``embedding_ratio`` scales the rate of the embeddings.
+    """
+
+    learning_rate: float
+    weight_decay: float = 0.01
+    beta2: float = 0.95
+    warmup: float = 0.03
+    final_ratio: float = 0.0
+    embedding_ratio: float = 1.0
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long and how.
+
+    Attributes:
+        steps: optimiser steps; 0 takes ``epochs`` of the data.
+        epochs: passes over all sources together, where ``steps`` is 0.
+        max_minutes: time budget of training; the schedule then follows whichever of time and steps is further.
+        micro_batch: samples per process and pass.
+        accumulation: passes per step.
+        checkpoint_steps: steps between checkpoints, each with a validation.
+        checkpoint_minutes: a checkpoint is also due after so many minutes; 0 for none.
+        keep: newest checkpoints to keep besides the best.
+        log_steps: steps between lines of the log.
+        precision: of the forward and backward pass; bf16 keeps float32 master weights.
+        zero: DeepSpeed's ZeRO stage.
+        threads: of torch on a CPU; 0 leaves torch's choice.
+        gradient_checkpointing: recompute activations of the language model.
+        attention: implementation for transformers.
+    """
+
+    steps: int = 0
+    epochs: float = 1.0
+    max_minutes: float = 0.0
+    micro_batch: int = 32
+    accumulation: int = 1
+    checkpoint_steps: int = 1000
+    checkpoint_minutes: float = 0.0
+    keep: int = 2
+    log_steps: int = 20
+    precision: Literal["fp32", "bf16"] = "fp32"
+    zero: int = 0
+    threads: int = 0
+    gradient_checkpointing: bool = False
+    attention: str = "sdpa"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run of one stage. ``losses`` gives the weight of each term by its name in ``losses.py``."""
+
+    stage: Stage
+    output: Path
+    model: ModelSettings
+    data: DataSettings
+    optimiser: OptimiserSettings
+    losses: dict[str, float]
+    trainable: TrainableSettings = field(default_factory=TrainableSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    seed: int = 0
+
+
+def load_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
+    """Reads a configuration.
+
+    Args:
+        path: YAML file; its ``extends`` names a file, relative to it, whose values it overlays.
+        changes: ``section.key=value`` strings that overlay it, values in YAML.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown key, a missing one or a value of the wrong type; the sentence names it.
+    """
+    values = read_yaml(path)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change}: write it as section.key=value")
+        node = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"--set {change}: {parent} is not a section")
+        node[last] = yaml.safe_load(text)
+    settings: TrainSettings = parse(TrainSettings, values, str(path))
+    return settings
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file with what it ``extends`` underneath. Raises FileNotFoundError and ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration {path}; the project's own are in training/configs")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is not a YAML mapping")
+    if "extends" in values:
+        values = _overlay(read_yaml(path.parent / values.pop("extends")), values)
+    return values
+
+
+def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        # A loss or a source of another recipe must not linger, so these tables are replaced as wholes.
+        whole = key in ("losses", "sources")
+        merged[key] = _overlay(below, value) if isinstance(below, dict) and isinstance(value, dict) and not whole else value
+    return merged
+
+
+def parse(kind: Any, value: Any, where: str) -> Any:
+    """A value of YAML as the type ``kind``: dataclasses from mappings, paths from strings, numbers checked.
+
+    Raises:
+        ValueError: it does not fit; ``where`` says what it was.
+    """
+    origin = typing.get_origin(kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _parse_dataclass(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(kind)
+        if value is None and type(None) in options:
+            return None
+        return parse(next(option for option in options if option is not type(None)), value, where)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(f"{where} must be one of {', '.join(map(str, typing.get_args(kind)))}, not {value!r}")
+        return value
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be a mapping, not {value!r}")
+        return {str(key): parse(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is Any:
+        return value
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as a string.
+        except ValueError:
+            raise ValueError(f"{where} must be a number, not {value!r}") from None
+    if kind in (int, bool, str) and type(value) is kind:
+        return value
+    raise ValueError(f"{where} must be of type {kind.__name__}, not {value!r}")
+
+
+def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} must be a mapping, not {value!r}")
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in fields(kind)}
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
+    for name, item in known.items():
+        if name not in value and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{where}: the key {name!r} is missing")
+    return kind(**{name: parse(hints[name], item, f"{where}: {name}") for name, item in value.items()})
