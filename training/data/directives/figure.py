@@ -35,8 +35,8 @@ SHANK: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_ankle"]]))
 
 def unit(vector: npt.ArrayLike) -> Array:
     """The vector (3,) scaled to length one."""
-    vector = np.asarray(vector, dtype=np.float64)
-    return vector / np.linalg.norm(vector)
+    scaled: Array = np.asarray(vector, dtype=np.float64) / np.linalg.norm(vector)
+    return scaled
 
 
 def turn(axis: npt.ArrayLike, degrees: float) -> Array:
@@ -108,11 +108,13 @@ class Figure:
 
     def at(self, joint: str) -> Array:
         """Position (3,) of a joint."""
-        return self.pos[JOINT_INDEX[joint]]
+        position: Array = self.pos[JOINT_INDEX[joint]]
+        return position
 
     def rot_of(self, joint: str) -> Array:
         """Global rotation (3, 3) of a joint."""
-        return self.rot[JOINT_INDEX[joint]]
+        rotation: Array = self.rot[JOINT_INDEX[joint]]
+        return rotation
 
     def segment(self, start: str, end: str) -> Array:
         """Vector (3,) from one joint to another."""

@@ -28,4 +28,5 @@ class PoseSet:
         """(N,) weights that even the labels out: a label of n poses gets n ** power altogether."""
         _, inverse, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
         weights: npt.NDArray[np.float64] = counts[inverse].astype(np.float64) ** (power - 1.0)
-        return weights / weights.sum()
+        weights /= weights.sum()
+        return weights
