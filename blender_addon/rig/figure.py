@@ -37,8 +37,8 @@ _END_LENGTHS: Final = {
 _COLOURS: Final = {"left": "THEME03", "right": "THEME01", "middle": "THEME09"}
 """Bone colour themes by side, as riggers use them: one colour for each side and one for the midline."""
 
-_SKIN: Final = (0.36, 0.47, 0.62, 1.0)
-"""A muted blue, linear RGBA, on which a pose reads well and no one takes the body for a person."""
+_SKIN: Final = (0.50, 0.62, 0.77, 1.0)
+"""A light muted blue, linear RGBA, on which a pose reads well and no one takes the body for a person."""
 
 _LEAST_WEIGHT: Final = 1e-4
 
@@ -132,14 +132,15 @@ def _add_mesh(context: Any, body: _Body) -> Any:
     data.update()
     mesh = bpy.data.objects.new("SMPL Body", data)
     context.collection.objects.link(mesh)
-    # The weights are stored in half precision, so that few differ and a group is filled one weight at a time.
+    # The weights are stored in half precision, so that many are equal and a group is filled one weight at a time.
     for joint, name in enumerate(BONE_NAMES):
         group = mesh.vertex_groups.new(name=name)
         column = body.weights[:, joint]
         vertices = np.flatnonzero(column > _LEAST_WEIGHT)
-        weights, which = np.unique(column[vertices], return_inverse=True)
-        for index in np.argsort(which, kind="stable").tolist():
-            group.add([int(vertices[index])], float(weights[which[index]]), "REPLACE")
+        weights, counts = np.unique(column[vertices], return_counts=True)
+        alike = np.split(vertices[np.argsort(column[vertices], kind="stable")], np.cumsum(counts)[:-1])
+        for weight, members in zip(weights.tolist(), alike, strict=True):
+            group.add(members.tolist(), weight, "REPLACE")
     return mesh
 
 

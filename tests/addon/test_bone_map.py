@@ -6,10 +6,11 @@ import pytest
 from blender_addon.contract.skeleton import JOINT_INDEX, JOINT_NAMES
 from blender_addon.rig.bone_map import RigError, map_bones
 
-SMPL = (
-    "Pelvis L_Hip R_Hip Spine1 L_Knee R_Knee Spine2 L_Ankle R_Ankle Spine3 L_Foot R_Foot Neck L_Collar R_Collar Head "
-    "L_Shoulder R_Shoulder L_Elbow R_Elbow L_Wrist R_Wrist L_Hand R_Hand"
-).split()
+SMPL = [
+    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
+    "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
+    "R_Wrist", "L_Hand", "R_Hand",
+]  # fmt: skip
 FINGERS = [
     f"{side}_{finger}{n}" for side in ("left", "right") for finger in ("index", "thumb") for n in (1, 2, 3)
 ]

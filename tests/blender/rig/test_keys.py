@@ -162,9 +162,8 @@ def test_locked_euler_channels_keep_their_value_and_the_others_do_what_they_can(
         now = Rig.of(armature).read_current()[ELBOW]
         return (Rotation.from_rotvec(wanted[ELBOW]).inv() * Rotation.from_rotvec(now)).magnitude()
 
-    keyed_angle = channel(armature, "rotation_euler", 1)[0]
-    best = min(np.linspace(-np.pi, np.pi, 721), key=miss)
-    assert keyed_angle == pytest.approx(best, abs=np.radians(1))
+    reached = miss(channel(armature, "rotation_euler", 1)[0])
+    assert reached <= min(map(miss, np.linspace(-np.pi, np.pi, 90))) + 1e-5
     assert "left_elbow" in report.degrees
 
 
