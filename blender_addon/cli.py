@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on without a window: ``blender -b FILE --command posellava …`` and the same as functions for scripts.
+
+    blender -b scene.blend --command posellava edit --instruction "raise the left arm" --frames 1:48 --save out.blend
+
+In a script inside Blender, or with the bpy module::
+
+    from bl_ext.user_default.posellava import cli
+    outcome = cli.edit("raise the left arm", frames="1:48")
+
+May import the operators, which do the work, and the settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import bpy
+
+from .contract.skeleton import BODY_PARTS
+from .operators.activity import Outcome, activity
+from .settings import preferences
+
+URL_VARIABLE: Final = "POSELLAVA_URL"
+TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+
+_command: Any = None
+
+
+class CommandError(RuntimeError):
+    """A command could not be carried out; the text is one sentence for the user."""
+
+
+def edit(
+    instruction: str,
+    *,
+    frames: str | None = None,
+    armature: str | None = None,
+    parts: Sequence[str] = tuple(BODY_PARTS),
+    strength: float = 1.0,
+    send_view: bool = False,
+    url: str | None = None,
+    token: str | None = None,
+) -> Outcome:
+    """Change the armature's poses as the instruction says, and key them.
+
+    Args:
+        instruction: what should change.
+        frames: ``12``, ``1,5,9`` or ``1:48`` with both ends; None for the current frame.
+        armature: name of the armature object; None for the active one, or the only one in the scene.
+        parts: names of the body parts that may move.
+        strength: 0 keeps the pose, 1 is the model's answer.
+        send_view: send a render of the scene's camera along.
+        url: address of the backend; None for $POSELLAVA_URL, or the add-on's preferences.
+        token: the backend's token; None for $POSELLAVA_TOKEN, or the add-on's preferences.
+
+    Raises:
+        CommandError: nothing was changed; the sentence says why and what to do.
+    """
+    options: dict[str, Any] = {"parts": set(parts), "strength": strength, "send_view": send_view}
+    if frames is None:
+        options["frames"] = "CURRENT"
+    else:
+        options["frame_list"] = frames
+    return _ask("edit_pose", armature, url, token, instruction=instruction, **options)
+
+
+def generate(
+    instruction: str,
+    *,
+    armature: str | None = None,
+    parts: Sequence[str] = tuple(BODY_PARTS),
+    url: str | None = None,
+    token: str | None = None,
+) -> Outcome:
+    """Make the pose that the instruction describes, and key it at the current frame. Arguments as for edit()."""
+    return _ask("generate_pose", armature, url, token, instruction=instruction, parts=set(parts))
+
+
+def estimate(
+    image: str,
+    *,
+    instruction: str = "",
+    armature: str | None = None,
+    parts: Sequence[str] = tuple(BODY_PARTS),
+    url: str | None = None,
+    token: str | None = None,
+) -> Outcome:
+    """Take on the pose of the person in an image file, and key it at the current frame. Arguments as for edit()."""
+    return _ask(
+        "estimate_pose", armature, url, token, instruction=instruction, filepath=image, parts=set(parts)
+    )
+
+
+def _ask(operator: str, armature: str | None, url: str | None, token: str | None, **options: Any) -> Outcome:
+    """Call the panel's operator and return what came of it."""
+    chosen = preferences(bpy.context)
+    chosen.url = url or os.environ.get(URL_VARIABLE) or chosen.url
+    chosen.token = token or os.environ.get(TOKEN_VARIABLE) or chosen.token
+    _make_active(armature)
+    try:
+        getattr(bpy.ops.posellava, operator)(**options)
+    except RuntimeError:
+        raise CommandError(activity.error) from None
+    assert activity.outcome is not None
+    return activity.outcome
+
+
+def _make_active(name: str | None) -> None:
+    """Make the armature active that is named, or the only one there is when none is active."""
+    layer = bpy.context.view_layer
+    armatures = {one.name: one for one in layer.objects if one.type == "ARMATURE"}
+    if name is not None and name not in armatures:
+        there = ", ".join(armatures) or "no armature at all"
+        raise CommandError(f"There is no armature {name!r} in the scene; it has {there}.")
+    if name is not None:
+        layer.objects.active = armatures[name]
+    elif len(armatures) == 1 and (layer.objects.active is None or layer.objects.active.type != "ARMATURE"):
+        layer.objects.active = next(iter(armatures.values()))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit status: 0, or 1 with a sentence on standard error."""
+    options = vars(_parser().parse_args(list(arguments)))
+    task, frame, save = options.pop("task"), options.pop("frame"), options.pop("save")
+    if frame is not None:
+        bpy.context.scene.frame_set(frame)
+    try:
+        outcome = {"edit": edit, "generate": generate, "estimate": estimate}[task](**options)
+    except CommandError as error:
+        print(f"posellava: {error}", file=sys.stderr)
+        return 1
+    if outcome.words:
+        print(outcome.words)
+    print(outcome.summary(most=24))
+    if save:
+        bpy.ops.wm.save_as_mainfile(filepath=str(Path(save).resolve()), copy=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--armature", help="name of the armature object, when there are several")
+    common.add_argument(
+        "--parts", nargs="+", choices=tuple(BODY_PARTS), default=tuple(BODY_PARTS), help="parts that may move"
+    )
+    common.add_argument("--url", help=f"address of the backend (or ${URL_VARIABLE})")
+    common.add_argument("--token", help=f"token of the backend (or better ${TOKEN_VARIABLE})")
+    common.add_argument("--frame", type=int, help="make this the current frame first")
+    common.add_argument("--save", metavar="FILE.blend", help="save the result there")
+    parser = argparse.ArgumentParser(
+        prog="posellava", description="Edit, generate and estimate poses by language."
+    )
+    tasks = parser.add_subparsers(dest="task", required=True)
+    one = tasks.add_parser("edit", parents=[common], help="change poses as an instruction says")
+    one.add_argument("--instruction", required=True)
+    one.add_argument("--frames", help="12, 1,5,9 or 1:48; without it the current frame")
+    one.add_argument("--strength", type=float, default=1.0, help="0 keeps the pose, 1 is the model's answer")
+    one.add_argument("--send-view", action="store_true", help="send a render of the scene's camera along")
+    one = tasks.add_parser("generate", parents=[common], help="make the pose that an instruction describes")
+    one.add_argument("--instruction", required=True)
+    one = tasks.add_parser("estimate", parents=[common], help="take on the pose of the person in an image")
+    one.add_argument("--image", required=True)
+    one.add_argument("--instruction", default="")
+    return parser
+
+
+def register() -> None:
+    """Called when the add-on is enabled."""
+    global _command
+    _command = bpy.utils.register_cli_command("posellava", main)
+
+
+def unregister() -> None:
+    """Called when the add-on is disabled."""
+    bpy.utils.unregister_cli_command(_command)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user can do: connect, edit, generate and estimate poses, cancel, add the figure, recall an instruction.
+
+``backend`` keeps the one connection, ``activity`` the request that runs and what came of the last one, ``work`` is
+the course of a request from reading poses to writing keys, ``picture`` the images that are sent.
+
+May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits: work is done in
+short steps on window timer events. In background the same operators run the same steps to their end.
+"""
+
+import bpy
+
+from . import backend
+from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
+from .figure import POSELLAVA_OT_add_figure
+from .pose import (
+    POSELLAVA_OT_cancel,
+    POSELLAVA_OT_edit_pose,
+    POSELLAVA_OT_estimate_pose,
+    POSELLAVA_OT_generate_pose,
+)
+from .recall import POSELLAVA_OT_recall
+
+CLASSES = (
+    POSELLAVA_OT_connect,
+    POSELLAVA_OT_disconnect,
+    POSELLAVA_OT_add_figure,
+    POSELLAVA_OT_edit_pose,
+    POSELLAVA_OT_generate_pose,
+    POSELLAVA_OT_estimate_pose,
+    POSELLAVA_OT_cancel,
+    POSELLAVA_OT_recall,
+)
+
+
+def register() -> None:
+    """Called when the add-on is enabled."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    backend.register()
+
+
+def unregister() -> None:
+    """Called when the add-on is disabled, and when Blender quits."""
+    backend.unregister()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connect and disconnect."""
+
+from typing import Any
+
+import bpy
+
+from ..session import State
+from . import backend
+from .activity import activity
+
+
+class POSELLAVA_OT_connect(bpy.types.Operator):
+    """Connect to the backend named in the add-on's preferences, and keep trying until it answers"""
+
+    bl_idname = "posellava.connect"
+    bl_label = "Connect"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: Any) -> set[str]:
+        """Start connecting; returns at once."""
+        activity.error = ""
+        try:
+            backend.connect(context)
+        except backend.BackendError as error:
+            activity.fail(str(error))
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        backend.redraw()
+        return {"FINISHED"}
+
+
+class POSELLAVA_OT_disconnect(bpy.types.Operator):
+    """Close the connection to the backend"""
+
+    bl_idname = "posellava.disconnect"
+    bl_label = "Disconnect"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether there is anything to close."""
+        return backend.status().state is not State.DISCONNECTED
+
+    def execute(self, context: Any) -> set[str]:
+        """Close; a request that runs fails with a sentence that says so."""
+        backend.close()
+        backend.redraw()
+        return {"FINISHED"}

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The course of a request: read the poses, send, wait, write the keys.
+
+``course`` is a generator. In a window the operator advances it on timer events, so that it holds the main thread
+for no longer than a step takes; in background the operator runs it to its end. Every step between two yields stays
+within BUDGET_SECONDS where Blender allows it; only writing the keys is one step, because it is one undo step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Final
+
+import bpy
+import numpy as np
+
+from ..contract.kinematics import heading, yaw_matrix
+from ..contract.messages import PoseArray, ProtocolError, Request, Result, no_poses
+from ..contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ..contract.skeleton import BODY_PARTS
+from ..rig.armature import Rig, WriteReport
+from ..session import Connection, new_request_id
+from .activity import Outcome, activity
+
+BUDGET_SECONDS: Final = 0.004
+"""Time for reading poses in one step; a frame of the window at 60 Hz has 16 ms."""
+
+Wait = Callable[[float | None], bool]
+"""Waits for at most so many seconds, None for as long as it takes; whether what it waits for has come."""
+
+Course = Generator[Wait | None, None, Outcome]
+"""Yields what it waits for, or None when it merely gives the window time to redraw."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything about a request that is known before it starts.
+
+    Attributes:
+        task: ``adjust``, ``generate`` or ``estimate``.
+        instruction: what the user asked for.
+        armature: name of the armature object.
+        frames: the frames to key.
+        parts: names of the body parts that may move.
+        strength: 0 keeps the pose, 1 is the model's answer.
+        take_picture: makes the PNG bytes of the picture to send; None when none is sent.
+    """
+
+    task: str
+    instruction: str
+    armature: str
+    frames: tuple[float, ...]
+    parts: frozenset[str]
+    strength: float
+    take_picture: Callable[[], bytes] | None = None
+
+
+def course(order: Order, connection: Connection) -> Course:
+    """Carry the order out.
+
+    Raises:
+        ProtocolError: the backend gave no pose.
+        RigError: the armature cannot be used, or is gone.
+        PictureError: the picture cannot be made.
+    """
+    poses = no_poses()
+    if order.task == "adjust":
+        poses = yield from _read(order)
+    picture = None
+    if order.take_picture is not None:
+        yield None
+        picture = order.take_picture()
+    request = Request(
+        id=new_request_id(),
+        task=order.task,
+        instruction=order.instruction,
+        poses=poses,
+        image_png=picture,
+        parts=None if order.parts == BODY_PARTS.keys() else order.parts,
+        strength=order.strength,
+    )
+    sent_at = time.perf_counter()
+    handle = connection.submit(request)
+    activity.sent(handle)
+    yield handle.wait
+    if handle.result is None:
+        assert handle.error is not None
+        raise handle.error
+    answers = _poses_of(handle.result)
+    report = _write(order, answers)
+    elapsed = 1000 * (time.perf_counter() - sent_at)
+    words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
+    return Outcome(order.task, order.instruction, words, report, elapsed)
+
+
+def _read(order: Order) -> Generator[None, None, PoseArray]:
+    """The poses (N, 24, 3) at the order's frames, in slices that fit the budget."""
+    slices: list[PoseArray] = []
+    start, count = 0, 1
+    while start < len(order.frames):
+        if start:
+            yield None
+        began = time.perf_counter()
+        slices.append(_rig(order).read(order.frames[start : start + count]).astype(np.float32))
+        start += count
+        spent = time.perf_counter() - began
+        count = max(1, min(4 * count, int(count * BUDGET_SECONDS / spent)))
+    return np.concatenate(slices)
+
+
+def _poses_of(result: Result) -> PoseArray:
+    """(N, 24, 3); raises ProtocolError where the model answered in words only."""
+    poses = [pose for pose in result.poses if pose is not None]
+    if not poses or len(poses) < len(result.poses):
+        said = f" It said: {result.texts[0]}" if result.texts and result.texts[0] else ""
+        raise ProtocolError(
+            "engine_failed", f"The model answered without a pose; say it in other words.{said}", result.id
+        )
+    return np.stack(poses)
+
+
+def _write(order: Order, answers: PoseArray) -> WriteReport:
+    rig = _rig(order)
+    if order.task != "adjust":
+        answers = _face_as_before(rig, answers, keep_turn=order.task == "generate")
+    joints = frozenset(joint for part in order.parts for joint in BODY_PARTS[part])
+    return rig.write(order.frames, answers, joints=joints)
+
+
+def _face_as_before(rig: Rig, poses: PoseArray, *, keep_turn: bool) -> PoseArray:
+    """Poses made from nothing, turned to the heading that the body has now: the model does not know the scene.
+
+    ``keep_turn``: a heading in the poses is one that was asked for, relative to the body's; otherwise it is the
+    heading relative to some camera, and is dropped.
+    """
+    root = axis_angle_to_matrix(poses[:, 0])
+    turn = heading(axis_angle_to_matrix(rig.read_current()[0])) - (0.0 if keep_turn else heading(root))
+    turned = poses.copy()
+    turned[:, 0] = matrix_to_axis_angle(yaw_matrix(turn) @ root)
+    return turned
+
+
+def _rig(order: Order) -> Rig:
+    """The armature, looked up anew: between two steps undo may have replaced it, or the user removed it."""
+    return Rig.of(bpy.data.objects.get(order.armature))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user sets: the backend in the add-on's preferences, the instruction and options in the scene.
+
+May import bpy and the contract.
+"""
+
+from typing import Any, Final
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
+
+from .contract.messages import DEFAULT_PORT
+from .contract.skeleton import BODY_PARTS
+
+ADDON: Final = __package__
+
+_PART_LABELS: Final = {
+    "root": ("Whole Body", "Turning and placing the body as a whole: the pelvis"),
+    "trunk": ("Trunk", "The spine"),
+    "head": ("Head", "Neck and head"),
+    "left_arm": ("Left Arm", "From the collar bone to the hand"),
+    "right_arm": ("Right Arm", "From the collar bone to the hand"),
+    "left_leg": ("Left Leg", "From the hip to the toes"),
+    "right_leg": ("Right Leg", "From the hip to the toes"),
+}
+
+PART_ITEMS: Final = [
+    (part, *_PART_LABELS[part], "NONE", 1 << number) for number, part in enumerate(BODY_PARTS)
+]
+ALL_PARTS: Final = frozenset(BODY_PARTS)
+
+FRAME_ITEMS: Final = [
+    ("CURRENT", "Current", "Edit the pose at the current frame"),
+    ("SELECTED", "Selected Keys", "Edit the poses at the frames of the selected keyframes"),
+    ("RANGE", "Range", "Edit every frame of the preview range, or of the scene's range where none is set"),
+]
+
+PICTURE_ITEMS: Final = [
+    ("IMAGE", "Image", "Estimate the pose of the person in an image"),
+    ("VIEWPORT", "Viewport", "Estimate the pose of what the 3D viewport shows"),
+]
+
+
+class PoseLlavaPreferences(bpy.types.AddonPreferences):
+    """Where the backend is."""
+
+    bl_idname = ADDON
+
+    url: StringProperty(
+        name="Backend",
+        description="Address of the backend, or the whole line that 'posellava serve' prints",
+        default=f"ws://127.0.0.1:{DEFAULT_PORT}",
+    )
+    token: StringProperty(
+        name="Token",
+        description="The token that 'posellava serve' prints; it is stored with Blender's preferences",
+        subtype="PASSWORD",
+    )
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the add-on's preferences."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "url")
+        layout.prop(self, "token")
+        layout.label(text="Start the backend with: posellava serve", icon="INFO")
+
+
+class PoseLlavaSettings(bpy.types.PropertyGroup):
+    """The instruction and the options of a scene."""
+
+    instruction: StringProperty(
+        name="Instruction",
+        description="What should change, or the pose to make, in your own words",
+        options={"TEXTEDIT_UPDATE"},
+    )
+    frames: EnumProperty(name="Frames", description="The frames that an edit changes", items=FRAME_ITEMS)
+    parts: EnumProperty(
+        name="Body Parts",
+        description="Body parts that may move; the others are neither moved nor keyed",
+        items=PART_ITEMS,
+        options={"ENUM_FLAG"},
+        default=set(ALL_PARTS),
+    )
+    strength: FloatProperty(
+        name="Strength",
+        description="How far an edit goes: 0 keeps the pose, 1 is the model's answer",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    send_view: BoolProperty(
+        name="Send Viewport Render",
+        description="Send a small picture of the viewport along with the pose",
+    )
+    picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
+    image: PointerProperty(
+        name="Image", description="The image to estimate a pose from", type=bpy.types.Image
+    )
+
+
+def preferences(context: Any) -> Any:
+    """The add-on's PoseLlavaPreferences."""
+    return context.preferences.addons[ADDON].preferences
+
+
+def settings(context: Any) -> Any:
+    """The PoseLlavaSettings of the scene."""
+    return context.scene.posellava
+
+
+def register() -> None:
+    """Called when the add-on is enabled."""
+    bpy.utils.register_class(PoseLlavaPreferences)
+    bpy.utils.register_class(PoseLlavaSettings)
+    bpy.types.Scene.posellava = PointerProperty(type=PoseLlavaSettings)
+
+
+def unregister() -> None:
+    """Called when the add-on is disabled."""
+    del bpy.types.Scene.posellava
+    bpy.utils.unregister_class(PoseLlavaSettings)
+    bpy.utils.unregister_class(PoseLlavaPreferences)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar tab PoseLLaVA: common controls first, the rest in subpanels."""
+
+import textwrap
+from typing import Any, Final
+
+import bpy
+
+from ..operators import backend
+from ..operators.activity import activity
+from ..rig.armature import find_armature
+from ..rig.bone_map import RigError
+from ..session import State
+from ..settings import settings
+from .light import icon_of
+
+LONGEST_RECALL: Final = 12
+"""Instructions in the recall menu."""
+CHARACTER_WIDTH: Final = 6.4
+"""Average width of a character of the interface font, in pixels at scale 1."""
+MARGIN: Final = 62
+"""Pixels at scale 1 beside a wrapped text: borders, icon, scroll bar."""
+
+
+class _Tab:
+    """Where the panels are."""
+
+    bl_category = "PoseLLaVA"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+
+
+class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
+    """Connection, instruction, the three buttons, and what came of them."""
+
+    bl_label = "PoseLLaVA"
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the panel."""
+        layout = self.layout
+        _draw_connection(context, layout)
+        layout.separator()
+        _draw_instruction(context, layout)
+        if activity.running:
+            _draw_progress(layout)
+        elif activity.error:
+            box = layout.box()
+            box.alert = True
+            _wrapped(context, box, activity.error, "ERROR")
+        elif activity.outcome is not None:
+            box = layout.box()
+            if activity.outcome.words:
+                _wrapped(context, box, activity.outcome.words, "CHAT")
+            _wrapped(context, box, activity.outcome.summary(), "CHECKMARK")
+
+
+class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
+    """What an edit changes and what is sent with it."""
+
+    bl_label = "Edit Options"
+    bl_parent_id = "POSELLAVA_PT_main"
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the panel."""
+        layout = self.layout
+        chosen = settings(context)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column()
+        column.prop(chosen, "frames")
+        column.prop(chosen, "strength", slider=True)
+        column.prop(chosen, "send_view")
+
+
+class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
+    """Which body parts may move, laid out as on a body that faces the user."""
+
+    bl_label = "Body Parts That May Move"
+    bl_parent_id = "POSELLAVA_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the panel."""
+        chosen = settings(context)
+        column = self.layout.column(align=True)
+        for row_parts in (("head",), ("right_arm", "trunk", "left_arm"), ("right_leg", "root", "left_leg")):
+            row = column.row(align=True)
+            for part in row_parts:
+                row.prop_enum(chosen, "parts", part)
+
+
+class POSELLAVA_PT_estimate(_Tab, bpy.types.Panel):
+    """Where Estimate Pose takes the pose from."""
+
+    bl_label = "Estimate From"
+    bl_parent_id = "POSELLAVA_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the panel."""
+        chosen = settings(context)
+        column = self.layout.column()
+        column.row().prop(chosen, "picture", expand=True)
+        if chosen.picture == "IMAGE":
+            column.template_ID(chosen, "image", open="image.open")
+
+
+class POSELLAVA_MT_recall(bpy.types.Menu):
+    """The last instructions, newest first."""
+
+    bl_label = "Recall an Instruction"
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the menu."""
+        asked = dict.fromkeys(edit.instruction for edit in activity.history.edits if edit.instruction)
+        for instruction in list(asked)[:LONGEST_RECALL]:
+            entry = self.layout.operator("posellava.recall", text=instruction)
+            entry.instruction = instruction
+        if not asked:
+            self.layout.label(text="No instructions yet")
+
+
+def _draw_connection(context: Any, layout: Any) -> None:
+    status = backend.status()
+    row = layout.row()
+    label = row.row()
+    name = {
+        State.DISCONNECTED: "Not connected",
+        State.CONNECTING: "Connecting …",
+        State.CONNECTED: "Connected",
+        State.FAILED: "No connection",
+    }[status.state]
+    label.label(text=name, icon_value=icon_of(status.state))
+    button = row.row()
+    button.alignment = "RIGHT"
+    if status.state in (State.CONNECTED, State.CONNECTING):
+        button.operator("posellava.disconnect")
+    else:
+        button.operator("posellava.connect", icon="LINKED")
+    if status.state in (State.CONNECTING, State.FAILED):
+        box = layout.box()
+        box.alert = status.state is State.FAILED
+        _wrapped(context, box, status.sentence, "INFO" if status.state is State.CONNECTING else "ERROR")
+
+
+def _draw_instruction(context: Any, layout: Any) -> None:
+    chosen = settings(context)
+    try:
+        layout.label(text=find_armature(context).name, icon="OUTLINER_OB_ARMATURE")
+    except RigError:
+        layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
+    column = layout.column()
+    row = column.row(align=True)
+    row.prop(chosen, "instruction", text="", placeholder="Raise the left arm …")
+    row.menu("POSELLAVA_MT_recall", text="", icon="RECOVER_LAST")
+    edit = column.column()
+    edit.scale_y = 1.4
+    edit.operator("posellava.edit_pose", icon="POSE_HLT")
+    row = column.row(align=True)
+    row.operator("posellava.generate_pose", icon="ARMATURE_DATA")
+    row.operator("posellava.estimate_pose", icon="IMAGE_DATA")
+
+
+def _draw_progress(layout: Any) -> None:
+    progress = activity.handle.progress if activity.handle else None
+    factor, text = 0.0, "Preparing …"
+    if activity.handle:
+        text = "Waiting for the model …"
+    if progress is not None and progress.ahead:
+        text = f"Waiting behind {progress.ahead} other{'s' if progress.ahead != 1 else ''} …"
+    elif progress is not None and progress.total:
+        factor, text = progress.done / progress.total, f"{progress.done} of {progress.total} poses"
+    row = layout.row(align=True)
+    row.progress(factor=factor, text=text)
+    row.operator("posellava.cancel", text="", icon="CANCEL")
+
+
+def _wrapped(context: Any, layout: Any, text: str, icon: str) -> None:
+    """A text in as many lines as the sidebar's width asks for; Blender's own labels are cut off."""
+    scale = context.preferences.system.ui_scale
+    width = int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH)
+    column = layout.column(align=True)
+    column.scale_y = 0.85
+    for number, line in enumerate(textwrap.wrap(text, max(width, 16))):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1")
+
+
+def _draw_add_entry(menu: Any, context: Any) -> None:
+    menu.layout.operator("posellava.add_figure", text="SMPL Figure", icon="OUTLINER_OB_ARMATURE")
+
+
+CLASSES = (
+    POSELLAVA_PT_main,
+    POSELLAVA_PT_options,
+    POSELLAVA_PT_parts,
+    POSELLAVA_PT_estimate,
+    POSELLAVA_MT_recall,
+)
+
+
+def register() -> None:
+    """Called when the add-on is enabled."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.VIEW3D_MT_armature_add.append(_draw_add_entry)
+
+
+def unregister() -> None:
+    """Called when the add-on is disabled."""
+    bpy.types.VIEW3D_MT_armature_add.remove(_draw_add_entry)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
