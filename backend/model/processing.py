@@ -141,7 +141,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
                 if sample.image is None:
                     raise ValueError(f"the task {sample.task!r} needs an image")
                 images.append(sample.image)
-                tokens = self._image_token_count(sample.image)
+                tokens = self.image_token_count(sample.image)
                 question = question.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * tokens)
             question = question.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
             prompt_ids = [self.tokenizer.bos_token_id, *self._ids(question)]
@@ -170,7 +170,8 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _image_token_count(self, image: Image.Image) -> int:
+    def image_token_count(self, image: Image.Image) -> int:
+        """How many places an image takes in the prompt."""
         size = self.image_processor.crop_size["height"]
         count: int = self._get_number_of_features(image.height, image.width, size, size)
         return count - 1 if self.vision_feature_select_strategy == "default" else count
