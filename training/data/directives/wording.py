@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences for directives, expanded from the wording files (``wording/*.yaml``).
 
-A wording file has ``words``, named alternatives shared by its sentences, and ``kinds``: for each kind (and
+A wording file has ``words``, named alternatives for its own sentences (those of a file without kinds are for every
+file), and ``kinds``: for each kind (and
 ``kind/variant`` where a kind has variants) the lists ``do``, imperative clauses, and ``say``, everything else.
 In a sentence ``[a|b|]`` picks one alternative (they nest; an empty one is allowed), ``{name}`` is a slot: first
 looked up in the words the kind gave, then in ``words``. ``{L}`` and ``{R}`` are the sides, ``{Li}`` and ``{Ri}`` their
@@ -32,24 +33,40 @@ _POSSESSIVES: Final = ("your", "your", "your", "the", "the", "the", "her", "his"
 
 
 class Wording:
-    """All wording files together."""
+    """All wording files together.
 
-    def __init__(self, words: Mapping[str, str], kinds: Mapping[str, Mapping[str, list[str]]]) -> None:
+    Args:
+        words: for each kind the named alternatives that its sentences may use.
+        kinds: for each kind its sentences.
+    """
+
+    def __init__(
+        self, words: Mapping[str, Mapping[str, str]], kinds: Mapping[str, Mapping[str, list[str]]]
+    ) -> None:
         self.words = words
         self.kinds = kinds
 
     @classmethod
     def load(cls, folder: Path = WORDING_FOLDER) -> Wording:
-        """Reads every wording file. Raises ValueError where two files define the same name."""
-        words: dict[str, str] = {}
+        """Reads every wording file. Raises ValueError where two files define the same kind."""
+        files: dict[str, dict[str, Any]] = {
+            path.name: yaml.safe_load(path.read_text(encoding="utf-8"))
+            for path in sorted(folder.glob("*.yaml"))
+        }
+        shared = {
+            name: text
+            for data in files.values()
+            if "kinds" not in data
+            for name, text in data["words"].items()
+        }
+        words: dict[str, Mapping[str, str]] = {}
         kinds: dict[str, dict[str, list[str]]] = {}
-        for path in sorted(folder.glob("*.yaml")):
-            data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-            for table, part in ((words, data.get("words", {})), (kinds, data.get("kinds", {}))):
-                for name in part:
-                    if name in table:
-                        raise ValueError(f"{path.name}: {name!r} is defined in another wording file too")
-                table.update(part)
+        for file_name, data in files.items():
+            own = {**shared, **data.get("words", {})}
+            for name, sentences in data.get("kinds", {}).items():
+                if name in kinds:
+                    raise ValueError(f"{file_name}: the kind {name!r} is defined in another wording file too")
+                kinds[name], words[name] = sentences, own
         return cls(words, kinds)
 
     def clause(
@@ -74,7 +91,7 @@ class Wording:
         use_do = bool(do) and (imperative or not say or rng.random() < 0.7)
         pool = do if use_do else say
         sides = _SIDES[mirrored]
-        table = {**self.words, **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
+        table = {**self.words[name], **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
         return expand(rng, pool[rng.integers(len(pool))], table), use_do
 
 
