@@ -2,8 +2,8 @@
 """Sentences for directives, expanded from the wording files (``wording/*.yaml``).
 
 A wording file has ``words``, named alternatives for its own sentences (those of a file without kinds are for every
-file), and ``kinds``: for each kind (and
-``kind/variant`` where a kind has variants) the lists ``do``, imperative clauses, and ``say``, everything else.
+file), and ``kinds``: for each kind (and ``kind/variant`` where a kind has variants) the lists ``do``, imperative
+clauses, and ``say``, everything else.
 In a sentence ``[a|b|]`` picks one alternative (they nest; an empty one is allowed), ``{name}`` is a slot: first
 looked up in the words the kind gave, then in ``words``. ``{L}`` and ``{R}`` are the sides, ``{Li}`` and ``{Ri}`` their
 initials, ``{ccw}`` and ``{cw}`` the turns towards them seen from above, ``{your}`` a possessive that stays the same
