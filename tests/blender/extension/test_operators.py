@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The installed extension in headless Blender, against a backend whose answers are foreseeable."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .scripted_backend import TURN_DEGREES, WORDS
+
+InBlender = Callable[..., dict[str, Any]]
+
+PREPARE = """
+import os
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.preferences.addon_enable(module=addon.__name__)
+preferences = bpy.context.preferences.addons[addon.__name__].preferences
+preferences.url = os.environ.get("URL", "ws://127.0.0.1:9")
+preferences.token = os.environ.get("TOKEN", "")
+from bl_ext.user_default.posellava.operators.activity import activity
+def keys():
+    return sorted(
+        [curve.data_path, curve.array_index, [point.co.x for point in curve.keyframe_points]]
+        for action in bpy.data.actions for curve in action.fcurves
+    )
+"""
+FIGURE = PREPARE + "bpy.ops.posellava.add_figure()\n"
+
+
+def test_an_edit_turns_what_the_model_turned_and_keys_it(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+bpy.context.scene.frame_set(7)
+bpy.context.scene.posellava.instruction = "raise the left arm"
+result["error"] = call(bpy.ops.posellava.edit_pose)
+result["keys"] = keys()
+result["words"] = activity.outcome.words
+result["degrees"] = activity.outcome.report.degrees
+""",
+        URL=start_backend().url,
+    )
+    assert result["error"] == ""
+    assert result["words"] == WORDS
+    assert result["degrees"] == {"left_shoulder": pytest.approx(TURN_DEGREES, abs=0.01)}
+    assert {path for path, _, _ in result["keys"]} == {'pose.bones["L_Shoulder"].rotation_quaternion'}
+    assert all(frames == [7.0] for _, _, frames in result["keys"])
+
+
+def test_an_edit_of_a_range_keys_every_frame_of_it(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="3:9,20")
+result["keys"] = keys()
+""",
+        URL=start_backend().url,
+    )
+    assert result["error"] == ""
+    assert result["keys"]
+    assert all(frames == [3, 4, 5, 6, 7, 8, 9, 20] for _, _, frames in result["keys"])
+
+
+def test_parts_that_may_not_move_get_no_key(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", parts={"right_arm", "head"})
+result["keys"] = keys()
+result["summary"] = activity.outcome.summary()
+""",
+        URL=start_backend().url,
+    )
+    assert result["error"] == ""
+    assert result["keys"] == []
+    assert "nothing was keyed" in result["summary"]
+
+
+def test_a_generated_pose_keeps_the_way_the_figure_faces(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+import math, mathutils
+from bl_ext.user_default.posellava.rig.armature import Rig
+figure = bpy.context.object
+figure.rotation_euler.z = math.radians(30)
+bpy.context.view_layer.update()
+before = Rig.of(figure).read_current()[0].tolist()
+result["error"] = call(bpy.ops.posellava.generate_pose, instruction="a person")
+result["roots"] = [before, Rig.of(figure).read_current()[0].tolist()]
+result["degrees"] = activity.outcome.report.degrees
+""",
+        URL=start_backend().url,
+    )
+    assert result["error"] == ""
+    assert result["roots"][1] == pytest.approx(result["roots"][0], abs=1e-5)
+    assert list(result["degrees"]) == ["left_shoulder"]
+
+
+def test_a_pose_is_estimated_from_an_image_file_of_any_size(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+image = bpy.data.images.new("photo", 3000, 100)
+image.file_format = "JPEG"
+path = os.environ["IMAGE"]
+image.save(filepath=path)
+bpy.data.images.remove(image)
+result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=path)
+result["images"] = len(bpy.data.images)
+result["keys"] = len(keys())
+""",
+        URL=start_backend().url,
+        IMAGE=str(tmp_path / "photo.jpg"),
+    )
+    assert result == {"error": "", "images": 0, "keys": 4}
+
+
+def test_the_cameras_view_is_sent_when_asked_for(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+camera.location, camera.rotation_euler = (0, -4, 1), (1.5708, 0, 0)
+bpy.context.collection.objects.link(camera)
+bpy.context.scene.camera = camera
+engine = bpy.context.scene.render.engine
+from bl_ext.user_default.posellava.operators import picture
+png = picture.of_view(bpy.context)()
+result["png"] = [png[:8].hex(), int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")]
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", send_view=True)
+result["same"] = [bpy.context.scene.render.engine == engine, len(bpy.data.scenes)]
+""",
+        URL=start_backend().url,
+    )
+    assert result == {"png": ["89504e470d0a1a0a", 336, 336], "error": "", "same": [True, 1]}
+
+
+def test_history_recalls_an_instruction(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+for instruction in ("raise it", "raise it more"):
+    call(bpy.ops.posellava.edit_pose, instruction=instruction)
+result["edits"] = [edit.instruction for edit in activity.history.edits]
+bpy.ops.posellava.recall(instruction=result["edits"][1])
+result["field"] = bpy.context.scene.posellava.instruction
+""",
+        URL=start_backend().url,
+    )
+    assert result == {"edits": ["raise it more", "raise it"], "field": "raise it"}
+
+
+# Bad input: one clear sentence each, and the scene as it was.
+
+UNTOUCHED = """
+result["keys"] = keys()
+result["posed"] = [bone.name for one in bpy.data.objects if one.pose for bone in one.pose.bones
+                   if bone.matrix_basis != __import__("mathutils").Matrix()]
+result["panel"] = activity.error
+"""
+
+
+def check_untouched(result: dict[str, Any], *words: str) -> None:
+    """One sentence that has these words, shown in the panel too, and no change."""
+    assert result["keys"] == []
+    assert result["posed"] == []
+    assert result["error"] == result["panel"]
+    assert result["error"].count("\n") == 0
+    for word in words:
+        assert word in result["error"]
+
+
+def test_without_an_armature_it_says_to_select_or_add_one(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        PREPARE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")' + UNTOUCHED,
+        URL=start_backend().url,
+    )
+    check_untouched(result, "No armature is selected", "Add SMPL Figure")
+
+
+def test_an_armature_that_is_no_humanoid_is_refused(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        PREPARE
+        + """
+bpy.ops.object.armature_add()
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+"""
+        + UNTOUCHED,
+        URL=start_backend().url,
+    )
+    check_untouched(result, "SMPL")
+
+
+def test_without_a_backend_it_says_how_to_start_one(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")' + UNTOUCHED
+    )
+    check_untouched(result, "No backend answers", "posellava serve")
+
+
+def test_a_wrong_token_is_refused_with_a_sentence(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")' + UNTOUCHED,
+        URL=start_backend(token="right").url,
+        TOKEN="wrong",
+    )
+    check_untouched(result, "token")
+
+
+def test_a_backend_killed_in_mid_request_is_reported_and_the_next_one_is_used(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    dying, next_one = start_backend("--delay", "30"), start_backend()
+    result = in_blender(
+        FIGURE
+        + """
+import signal, threading
+def kill_when_sent():
+    while activity.handle is None:
+        pass
+    __import__("time").sleep(0.5)
+    os.kill(int(os.environ["PID"]), signal.SIGKILL)
+threading.Thread(target=kill_when_sent).start()
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+"""
+        + UNTOUCHED
+        + """
+preferences.url = os.environ["NEXT"]
+result["then"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+""",
+        URL=dying.url,
+        PID=str(dying.process.pid),
+        NEXT=next_one.url,
+    )
+    check_untouched(result, "broke", "Nothing was changed")
+    assert result["then"] == ""
+    assert dying.process.wait(timeout=10) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"), [("9:3", "ends before it starts"), ("now", "is no list of frames")]
+)
+def test_frames_that_cannot_be_read_are_explained(
+    in_blender: InBlender, start_backend: Callable[..., Any], frames: str, words: str
+) -> None:
+    result = in_blender(
+        FIGURE
+        + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list=os.environ["F"])'
+        + UNTOUCHED,
+        URL=start_backend().url,
+        F=frames,
+    )
+    check_untouched(result, words)
+
+
+def test_an_empty_instruction_is_explained(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_blender(
+        FIGURE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction=" ")' + UNTOUCHED,
+        URL=start_backend().url,
+    )
+    check_untouched(result, "instruction is empty")
+
+
+def test_a_megabyte_of_text_is_refused(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_blender(
+        FIGURE
+        + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="x" * (1 << 20))'
+        + UNTOUCHED,
+        URL=start_backend().url,
+    )
+    check_untouched(result, "shorten it")
+
+
+def test_a_file_that_is_no_image_is_refused(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+) -> None:
+    file = tmp_path / "notes.png"
+    file.write_bytes(b"no picture at all")
+    result = in_blender(
+        FIGURE
+        + 'result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=os.environ["FILE"])'
+        + UNTOUCHED,
+        URL=start_backend().url,
+        FILE=str(file),
+    )
+    check_untouched(result, "choose a PNG or JPEG image")
+
+
+def test_another_machine_is_not_reached_while_blender_is_offline(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")' + UNTOUCHED,
+        URL="ws://192.0.2.1:8765",
+    )
+    check_untouched(result, "Online Access")
