@@ -60,7 +60,7 @@ _LEFT_OFFSETS: Final = {
     "left_hand": (0.085, 0.0, 0.0),
 }
 _MIDLINE_OFFSETS: Final = {
-    "pelvis": (0.0, 0.954, 0.0),
+    "pelvis": (0.0, 0.962, 0.0),
     "spine1": (0.0, 0.11, 0.0),
     "spine2": (0.0, 0.13, 0.0),
     "spine3": (0.0, 0.055, 0.0),

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The neutral body: the mesh that everyone may use, skinned to the project's skeleton, and posing it.
+
+The mesh derives from MakeHuman's (CC0); scripts/make_neutral_body.py makes the file.
+
+Legend: B poses, V vertices, F triangles, J = 24 joints. Metres, SMPL axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import blender_addon
+
+from .kinematics import forward_kinematics
+from .rotations import axis_angle_to_matrix
+
+BODY_FILE: Final = Path(blender_addon.__file__).parent / "assets" / "neutral_body.npz"
+
+
+@dataclass(frozen=True)
+class NeutralBody:
+    """A skinned mesh in the T-pose, its feet on y = 0."""
+
+    vertices: Tensor  # (V, 3) float32
+    faces: Tensor  # (F, 3) int64
+    weights: Tensor  # (V, J) float32, rows sum to 1
+    joints: Tensor  # (J, 3) float32
+
+    def pose_vertices(self, pose_aa: Tensor) -> Tensor:
+        """Vertices (B, V, 3) of poses (B, J, 3), axis-angle in radians, by linear blend skinning.
+
+        The pelvis stays where it is at rest.
+        """
+        rotations, joints = forward_kinematics(axis_angle_to_matrix(pose_aa))
+        offsets = joints + self.joints[0] - (rotations @ self.joints.unsqueeze(-1)).squeeze(-1)
+        transforms = torch.cat([rotations, offsets.unsqueeze(-1)], dim=-1)  # (B, J, 3, 4)
+        blended = (self.weights @ transforms.flatten(-2)).unflatten(-1, (3, 4))  # (B, V, 3, 4)
+        turned = (blended[..., :3] @ self.vertices.unsqueeze(-1)).squeeze(-1)
+        posed: Tensor = turned + blended[..., 3]
+        return posed
+
+
+@cache
+def load_neutral_body() -> NeutralBody:
+    """The neutral body, read once."""
+    with np.load(BODY_FILE) as file:
+        weights = torch.from_numpy(file["weights"].astype(np.float32))
+        return NeutralBody(
+            vertices=torch.from_numpy(file["vertices"]),
+            faces=torch.from_numpy(file["faces"].astype(np.int64)),
+            weights=weights / weights.sum(1, keepdim=True),  # float16 rounded them
+            joints=torch.from_numpy(file["joints"]),
+        )
