@@ -27,7 +27,7 @@ from .curves import Curves, channel_values, curves_of
 from .ground import CARRYING_JOINTS, pelvis_lift
 from .keys import insert_keys, locked_channels, plan_rotation
 from .rest import body_frame
-from .sampling import current_frame, sample_bones
+from .sampling import current_frame, sample_bones, take_in_keys
 
 HAIR_DEGREES = 0.02
 """A joint that turns by less at every frame counts as unchanged and gets no key; reading is a hundred times finer."""
@@ -180,6 +180,7 @@ class Rig:
             keys += insert_keys(pbone, name, frames, values, locked, current)
         if location is not None:
             keys += insert_keys(self._pose_bone(0), "location", frames, *location, current)
+        take_in_keys(self.armature)
         turned = geodesic_degrees(before.local, after).max(axis=0, initial=0.0)
         return WriteReport(
             frames=tuple(frames),

@@ -39,6 +39,12 @@ def curves_of(owner: Any) -> Curves:
     return {(curve.data_path, curve.array_index): curve for curve in action_curves(owner)}
 
 
+def has_nla(owner: Any) -> bool:
+    """Whether NLA strips take part in the animation of an object."""
+    data = owner.animation_data
+    return data is not None and bool(data.use_tweak_mode or (data.use_nla and len(data.nla_tracks)))
+
+
 def is_muted(curve: Any) -> bool:
     """Whether a curve has no effect."""
     return bool(curve.mute or (curve.group is not None and curve.group.mute))

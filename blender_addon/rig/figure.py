@@ -37,7 +37,7 @@ _END_LENGTHS: Final = {
 _COLOURS: Final = {"left": "THEME03", "right": "THEME01", "middle": "THEME09"}
 """Bone colour themes by side, as riggers use them: one colour for each side and one for the midline."""
 
-_SKIN: Final = (0.50, 0.62, 0.77, 1.0)
+_SKIN: Final = (0.60, 0.71, 0.84, 1.0)
 """A light muted blue, linear RGBA, on which a pose reads well and no one takes the body for a person."""
 
 _LEAST_WEIGHT: Final = 1e-4

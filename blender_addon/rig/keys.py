@@ -17,7 +17,7 @@ import numpy as np
 from ..contract.rotations import Array
 from .bone_map import RigError
 from .channels import hold_locked, rotation_locks, rotation_property, values_near
-from .curves import Curves, channel_values, curves_of, is_locked, key_times, selected_key_times
+from .curves import Curves, channel_values, curves_of, has_nla, is_locked, key_times, selected_key_times
 from .sampling import current_frame
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def plan_rotation(
     times = [key_times(curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
     kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
-    at_kept = channel_values(pbone, name, kept, curves, None).tolist()
+    around = {kept[at] for frame in frames for at in _beside(kept, frame)}
+    at_kept = dict(zip(around, channel_values(pbone, name, list(around), curves, None).tolist(), strict=True))
     values: list[list[float]] = []
     for row, (frame, quat, was) in enumerate(zip(frames, quats.tolist(), old.tolist(), strict=True)):
         before = bisect_left(kept, frame) - 1
@@ -106,9 +107,9 @@ def plan_rotation(
         if values and (before < 0 or frames[row - 1] > kept[before]):
             neighbours.append(values[-1])
         elif before >= 0:
-            neighbours.append(at_kept[before])
+            neighbours.append(at_kept[kept[before]])
         if before + 1 < len(kept) and (row + 1 == len(frames) or kept[before + 1] < frames[row + 1]):
-            neighbours.append(at_kept[before + 1])
+            neighbours.append(at_kept[kept[before + 1]])
         candidates = [values_near(mode, quat, near) for near in (was, *neighbours)]
         # The first of equals is the one nearest to what was there.
         best = min(candidates, key=lambda one: round(sum(math.dist(one, other) for other in neighbours), 3))
@@ -118,21 +119,35 @@ def plan_rotation(
     return np.array(values), locked
 
 
+def _beside(kept: list[float], frame: float) -> range:
+    """Indices of the last of the ascending frames ``kept`` before ``frame`` and of the first after it."""
+    after = bisect_left(kept, frame)
+    return range(max(after - 1, 0), min(after + 1, len(kept)))
+
+
 def insert_keys(
     pbone: Any, name: str, frames: Sequence[float], values: Array, locked: Sequence[bool], current: float
 ) -> int:
     """Key values (N, K) of a bone's property at these frames on the channels that are not locked; returns their
     number. Where the scene's current frame is among them the bone is left as keyed, else as it was."""
     shown = tuple(getattr(pbone, name))
+    rows = values.tolist()
     free = [index for index, lock in enumerate(locked) if not lock]
-    for frame, row in zip(frames, values.tolist(), strict=True):
+    if current in frames:
+        new = rows[list(frames).index(current)]
+        shown = tuple(old if lock else now for old, now, lock in zip(shown, new, locked, strict=True))
+    # The first key makes the curves. With NLA strips Blender has to work out every key's place and value itself.
+    singly = len(frames) if has_nla(pbone.id_data) else 1
+    for frame, row in zip(frames[:singly], rows[:singly], strict=True):
         setattr(pbone, name, row)
-        if len(free) == len(locked):
-            pbone.keyframe_insert(name, frame=frame, group=pbone.name)
-        else:
-            for index in free:
-                pbone.keyframe_insert(name, index=index, frame=frame, group=pbone.name)
-        if frame == current:
-            shown = tuple(now if lock else new for now, new, lock in zip(shown, row, locked, strict=True))
+        for index in [-1] if len(free) == len(locked) else free:
+            pbone.keyframe_insert(name, index=index, frame=frame, group=pbone.name)
     setattr(pbone, name, shown)
+    if singly < len(frames):
+        curves, path = curves_of(pbone.id_data), pbone.path_from_id(name)
+        for index in free:
+            curve = curves[path, index]
+            for frame, row in zip(frames[singly:], rows[singly:], strict=True):
+                curve.keyframe_points.insert(frame, row[index], options={"FAST"})
+            curve.update()
     return len(free) * len(frames)

@@ -18,7 +18,7 @@ import numpy as np
 from ..contract.rotations import Array
 from .channels import rotation_matrices, rotation_property
 from .convert import BoneTree, nearest_rotation, transpose, turns_from_basis
-from .curves import action_curves, channel_values, curves_of, key_values
+from .curves import action_curves, channel_values, curves_of, has_nla, key_values
 
 _CHANNELS = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
 
@@ -47,6 +47,30 @@ def sample_bones(
     return _from_scene(armature, names, tree, frames)
 
 
+def take_in_keys(armature: Any) -> None:
+    """Let Blender evaluate new keys at once, without its dropping the pose that shows where that is not keyed."""
+    shown = _shown(armature)
+    bpy.context.view_layer.update()
+    _show(armature, shown)
+
+
+def _shown(armature: Any) -> list[tuple[tuple[float, ...], ...]]:
+    """All the channels of all bones as they stand."""
+    return [tuple(tuple(getattr(pbone, name)) for name in _CHANNELS) for pbone in armature.pose.bones]
+
+
+def _show(armature: Any, shown: list[tuple[tuple[float, ...], ...]]) -> None:
+    """Put back channels that Blender's evaluation changed."""
+    changed = False
+    for pbone, channels in zip(armature.pose.bones, shown, strict=True):
+        for name, values in zip(_CHANNELS, channels, strict=True):
+            if tuple(getattr(pbone, name)) != values:
+                setattr(pbone, name, values)
+                changed = True
+    if changed:
+        bpy.context.view_layer.update()
+
+
 def _is_plain(armature: Any) -> bool:
     """Whether curves and channels alone say how the bones stand and how the object is turned."""
     if any(not constraint.mute for pbone in armature.pose.bones for constraint in pbone.constraints):
@@ -70,7 +94,7 @@ def _only_moves(owner: Any) -> bool:
     data = owner.animation_data
     if data is None:
         return True
-    if len(data.drivers) or data.use_tweak_mode or (data.use_nla and len(data.nla_tracks)):
+    if len(data.drivers) or has_nla(owner):
         return False
     for curve in action_curves(owner):
         of_bone = curve.data_path.startswith("pose.bones")
@@ -112,9 +136,7 @@ def _from_scene(
     scene, layer = bpy.context.scene, bpy.context.view_layer
     layer.update()
     current = current_frame(scene)
-    unkeyed = [
-        (pbone, name, tuple(getattr(pbone, name))) for pbone in armature.pose.bones for name in _CHANNELS
-    ]
+    shown = _shown(armature)
     posed = np.empty((len(frames), len(names), 3, 3))
     world = np.empty((len(frames), 3, 3))
     # The current frame first: going to another one drops what is not keyed.
@@ -129,8 +151,6 @@ def _from_scene(
             posed[row, bone] = evaluated.pose.bones[name].matrix.to_3x3()
     if moved:
         scene.frame_set(math.floor(current), subframe=current % 1.0)
-        for pbone, name, values in unkeyed:
-            if tuple(getattr(pbone, name)) != values:
-                setattr(pbone, name, values)
         layer.update()
+        _show(armature, shown)
     return nearest_rotation(posed) @ transpose(tree.rest), world

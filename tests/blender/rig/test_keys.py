@@ -78,6 +78,18 @@ def test_bones_show_the_new_pose_only_at_the_current_frame(make_armature) -> Non
     assert angle == pytest.approx(70, abs=0.01)
 
 
+def test_what_is_not_keyed_outlives_an_edit_of_other_frames(make_armature) -> None:
+    armature = make_armature()
+    rig = Rig.of(armature)
+    rig.write([1, 2, 3], bent(10, 20, 30, joint=JOINT_INDEX["left_knee"]), joints=ALL)
+    knee = armature.pose.bones["L_Knee"]
+    knee.rotation_quaternion = (0.8, 0.6, 0, 0)
+    rig.write([2, 3], bent(50, 60), joints=frozenset({ELBOW}))
+    bpy.context.view_layer.update()
+    assert tuple(knee.rotation_quaternion) == pytest.approx((0.8, 0.6, 0, 0))
+    assert np.allclose(knee.matrix_basis.to_quaternion(), (0.8, 0.6, 0, 0), atol=1e-6)
+
+
 def test_new_keys_take_the_interpolation_of_the_keys_before(make_armature) -> None:
     armature = make_armature()
     rig = Rig.of(armature)
@@ -88,6 +100,37 @@ def test_new_keys_take_the_interpolation_of_the_keys_before(make_armature) -> No
     rig.write([10], bent(45), joints=ALL)
     kinds = {point.interpolation for curve in action_curves(armature) for point in curve.keyframe_points}
     assert kinds == {"CONSTANT"}
+
+
+def test_keys_of_a_range_are_like_keys_set_by_hand(make_armature) -> None:
+    by_hand, armature = make_armature(), make_armature()
+    rig = Rig.of(armature)
+    for frame in (1, 2, 3):
+        Rig.of(by_hand).write([frame], bent(30 * frame), joints=ALL)
+    for _ in range(2):  # over keys that are there already, too
+        rig.write([1, 2, 3], bent(30, 60, 90), joints=ALL)
+        rig.write([2, 3], bent(10, 10), joints=ALL)
+    rig.write([1, 2, 3], bent(30, 60, 90), joints=ALL)
+    for path, curve in curves_of(armature).items():
+        for point, other in zip(curve.keyframe_points, curves_of(by_hand)[path].keyframe_points, strict=True):
+            for name in ("interpolation", "handle_left_type", "handle_right_type", "type"):
+                assert getattr(point, name) == getattr(other, name)
+            for name in ("co", "handle_left", "handle_right"):
+                assert tuple(getattr(point, name)) == pytest.approx(tuple(getattr(other, name)), abs=1e-5)
+
+
+def test_under_nla_strips_the_keys_still_show_the_pose(make_armature, apart) -> None:
+    armature = make_armature()
+    rig = Rig.of(armature)
+    rig.write([1], bent(70), joints=ALL)
+    data = armature.animation_data
+    strip = data.nla_tracks.new().strips.new("Below", 1, data.action)
+    strip.frame_end = 40
+    data.action = None
+    bpy.context.scene.frame_set(5)
+    assert apart(rig.read([5]), bent(70)).max() < 0.01
+    rig.write([5, 9], bent(20, 40), joints=ALL)
+    assert apart(rig.read([5, 9]), bent(20, 40)).max() < 0.01
 
 
 def channel(armature: Any, name: str, index: int) -> list[float]:
