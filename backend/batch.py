@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava batch``: answers a file of requests, many lines to one call of the model.
+
+A line is ``{"id", "task", "instruction", "pose"?, "image"?}``: the pose as 24 triples of axis-angle in radians, the
+image as the path of a PNG, relative to the file of requests. Its answer is ``{"id", "pose", "text"}``, in the same
+order, or ``{"id", "error"}``: a line that cannot be answered does not stop the others.
+May import backend.query, backend.images and blender_addon.contract; the engine is handed in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.images import check_png, decode_png
+from backend.query import Answer, Answerer, Query, queries_of
+from blender_addon.contract.messages import (
+    Limits,
+    PoseArray,
+    ProtocolError,
+    Request,
+    check_request,
+    no_poses,
+    quote,
+)
+
+log = logging.getLogger(__name__)
+
+
+def answer_file(engine: Answerer, source: Path, target: Path, *, batch_size: int) -> tuple[int, int]:
+    """Answer every line of ``source`` into ``target``.
+
+    Returns:
+        how many lines were answered and how many failed.
+
+    Raises:
+        OSError: one of the files cannot be opened.
+    """
+    failed = total = 0
+    with source.open(encoding="utf-8", errors="replace") as lines, target.open("w", encoding="utf-8") as out:
+        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        while chunk := list(itertools.islice(numbered, batch_size)):
+            for record in _answer_lines(engine, chunk, source.parent):
+                total += 1
+                failed += "error" in record
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            out.flush()
+    return total - failed, failed
+
+
+def _answer_lines(engine: Answerer, lines: list[tuple[int, str]], folder: Path) -> Iterator[dict[str, Any]]:
+    """One output record per line, in order."""
+    identities: list[Any] = []
+    outcomes: list[Query | str] = []
+    for number, line in lines:
+        identity, outcome = _read_line(engine, number, line, folder)
+        identities.append(identity)
+        outcomes.append(outcome)
+    answers = iter(_answer(engine, [outcome for outcome in outcomes if isinstance(outcome, Query)]))
+    for identity, outcome in zip(identities, outcomes, strict=True):
+        reply = next(answers) if isinstance(outcome, Query) else outcome
+        if isinstance(reply, str):
+            yield {"id": identity, "error": reply}
+        elif reply.pose_aa is None:
+            yield {"id": identity, "text": reply.text}
+        else:
+            yield {"id": identity, "pose": reply.pose_aa.tolist(), "text": reply.text}
+
+
+def _answer(engine: Answerer, queries: list[Query]) -> list[Answer | str]:
+    """An answer or an error sentence per query; a batch that fails is tried again query by query."""
+    if not queries:
+        return []
+    try:
+        return list(engine.answer(queries))
+    except Exception as error:
+        log.exception("the model failed on a batch of %d queries", len(queries))
+        if len(queries) == 1:
+            return [f"The model failed on this request ({type(error).__name__}: {str(error)[:200]})."]
+        return [outcome for query in queries for outcome in _answer(engine, [query])]
+
+
+def _read_line(engine: Answerer, number: int, line: str, folder: Path) -> tuple[Any, Query | str]:
+    """The line's id, and its query or the sentence that says what is wrong with it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None, f"Line {number} is not valid JSON."
+    if not isinstance(record, dict):
+        return None, f"Line {number} is not a JSON object."
+    identity = record.get("id")
+    try:
+        if not isinstance(identity, (str, int)):
+            raise ProtocolError("bad_message", f"Line {number} has no id; give it a text or a number.")
+        request = _read_request(record, folder)
+        check_request(request, Limits(), tuple(engine.tasks))
+        image = None
+        if request.image_png is not None:
+            check_png(request.image_png, Limits())
+            image = decode_png(request.image_png)
+    except ProtocolError as error:
+        return identity, error.sentence
+    return identity, queries_of(request, image)[0]
+
+
+def _read_request(record: dict[str, Any], folder: Path) -> Request:
+    task, instruction = record.get("task"), record.get("instruction", "")
+    if not isinstance(task, str) or not isinstance(instruction, str):
+        raise ProtocolError("bad_message", "task and instruction must be texts.")
+    pose, image = record.get("pose"), record.get("image")
+    return Request(
+        id=str(record["id"]),
+        task=task,
+        instruction=instruction,
+        poses=no_poses() if pose is None else _read_pose(pose),
+        image_png=None if image is None else _read_image(image, folder),
+    )
+
+
+def _read_pose(value: Any) -> PoseArray:
+    """A list of 24 triples as (1, 24, 3); its shape and finiteness are check_request's to judge."""
+    try:
+        pose = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        pose = np.asarray(None)
+    if pose.dtype.kind not in "iuf":
+        raise ProtocolError("bad_pose", "pose must be a list of 24 triples of numbers.")
+    return pose[None].astype(np.float32)
+
+
+def _read_image(value: Any, folder: Path) -> bytes:
+    if not isinstance(value, str):
+        raise ProtocolError("bad_image", "image must be the path of a PNG file.")
+    try:
+        return (folder / value).read_bytes()
+    except (OSError, ValueError):
+        raise ProtocolError("bad_image", f"The image {quote(value, 200)} cannot be read.") from None

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PNG bytes from outside, checked and decoded. May import blender_addon.contract.
+
+The header is read by hand first, so that a picture that would fill the memory is refused before anything decodes it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Final
+
+from PIL import Image
+
+from blender_addon.contract.messages import Limits, ProtocolError
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_HEADER: Final = struct.Struct(
+    ">I4sII"
+)  # after the signature: length of the first chunk, its name, width, height
+
+
+def check_png(data: bytes, limits: Limits, request_id: str | None = None) -> None:
+    """Raise ProtocolError unless ``data`` begins as a PNG whose sides and size are within ``limits``."""
+    if len(data) > limits.max_image_bytes:
+        raise ProtocolError(
+            "bad_image",
+            f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are taken.",
+            request_id,
+        )
+    if len(data) < len(_SIGNATURE) + _HEADER.size or not data.startswith(_SIGNATURE):
+        raise ProtocolError("bad_image", "The image is no PNG; save it as PNG and send it again.", request_id)
+    length, name, width, height = _HEADER.unpack_from(data, len(_SIGNATURE))
+    if length != 13 or name != b"IHDR" or 0 in (width, height):
+        raise ProtocolError("bad_image", "The image's PNG header is damaged; save it again.", request_id)
+    if max(width, height) > limits.max_image_side:
+        raise ProtocolError(
+            "bad_image",
+            f"The image is {width} x {height} pixels; scale it to at most {limits.max_image_side} a side.",
+            request_id,
+        )
+
+
+def decode_png(data: bytes, request_id: str | None = None) -> Image.Image:
+    """The RGB image in ``data``, which check_png has accepted; raises ProtocolError when its body is damaged."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        raise ProtocolError(
+            "bad_image", f"The PNG is damaged and cannot be decoded ({error}); save it again.", request_id
+        ) from None
