@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .rotations import Array, axis_angle_to_matrix
+from .rotations import Array
 from .skeleton import MIRROR, NUM_JOINTS, PARENTS, REST_OFFSETS
 
 MIN_HORIZONTAL_FACING = 0.3
@@ -45,7 +45,12 @@ def heading(root: Array) -> Array:
 def yaw_matrix(yaw: npt.ArrayLike) -> Array:
     """Rotation (..., 3, 3) by ``yaw`` (...) radians about +y; positive turns to the body's left."""
     yaw = np.asarray(yaw, dtype=np.float64)
-    return axis_angle_to_matrix(np.stack([np.zeros_like(yaw), yaw, np.zeros_like(yaw)], axis=-1))
+    matrix = np.zeros((*yaw.shape, 3, 3))
+    matrix[..., 0, 0] = matrix[..., 2, 2] = np.cos(yaw)
+    matrix[..., 0, 2] = np.sin(yaw)
+    matrix[..., 2, 0] = -matrix[..., 0, 2]
+    matrix[..., 1, 1] = 1.0
+    return matrix
 
 
 def mirror_pose(pose_aa: npt.ArrayLike) -> Array:

@@ -16,15 +16,17 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.kinematics import forward_kinematics, heading, mirror_pose, yaw_matrix
+from blender_addon.contract.kinematics import forward_kinematics, heading, yaw_matrix
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
-from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import JOINT_INDEX, MIRROR, PARENTS, REST_OFFSETS
 
 Side = Literal["left", "right"]
 
 LEFT: Final = np.array([1.0, 0.0, 0.0])
 UP: Final = np.array([0.0, 1.0, 0.0])
 FRONT: Final = np.array([0.0, 0.0, 1.0])
+_REFLECTION: Final = np.outer([-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0])
+"""A rotation matrix times this, entry by entry, is the rotation seen in the mirror x = 0."""
 
 UPPER_ARM: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_elbow"]]))
 FOREARM: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_wrist"]]))
@@ -90,7 +92,7 @@ class Figure:
 
     def mirrored(self) -> Figure:
         """The figure seen in a mirror."""
-        return Figure.from_pose(mirror_pose(self.to_pose()))
+        return Figure(self.local[list(MIRROR)] * _REFLECTION, -self.yaw)
 
     @cached_property
     def _kinematics(self) -> tuple[Array, Array]:

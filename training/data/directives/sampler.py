@@ -111,15 +111,14 @@ class DirectiveSampler:
         count = 1 + int(np.searchsorted(np.cumsum(CLAUSE_COUNTS), rng.random()))
         clauses = [first] if first.kind.family == "nothing" else self._joined(rng, start, first, count)
         target = clauses[-1].target
-        target_aa = target.to_pose()
-        still = _still_parts(start_aa, target_aa)
+        unmoved = ~_moved(start, target)
         # Joints that no clause touched keep their very numbers.
-        target_aa[_unmoved(start_aa, target_aa)] = start_aa[_unmoved(start_aa, target_aa)]
+        target_aa = np.where(unmoved[:, None], start_aa, target.to_pose())
         return Sample(
             id="",
             task="adjust",
             kind=first.kind.name if len(clauses) == 1 else "compound",
-            instruction=type_in(rng, self._sentence(rng, clauses, still)),
+            instruction=type_in(rng, self._sentence(rng, clauses, _still_parts(unmoved))),
             pose_aa=start_aa,
             target_aa=target_aa,
         )
@@ -217,12 +216,6 @@ def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:
     return moved
 
 
-def _unmoved(before_aa: npt.NDArray[np.float32], after_aa: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    unmoved: npt.NDArray[np.bool_] = ~_moved(Figure.from_pose(before_aa), Figure.from_pose(after_aa))
-    return unmoved
-
-
-def _still_parts(before_aa: npt.NDArray[np.float32], after_aa: npt.NDArray[np.float32]) -> set[str]:
-    """Names of the body parts that no clause touched."""
-    unmoved = _unmoved(before_aa, after_aa)
+def _still_parts(unmoved: npt.NDArray[np.bool_]) -> set[str]:
+    """Names of the body parts none of whose joints moved."""
     return {part for part, joints in BODY_PARTS.items() if unmoved[list(joints)].all()}
