@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target does its own set-up; see scripts/setup.sh.
+
+PYTHON := .venv/bin/python
+# Blender's module can hang when the process ends; KILL ends it all the same.
+LIMIT := timeout --signal=KILL
+
+.PHONY: help setup setup-gui demo test test-gui bench lint addon lock clean
+
+help:
+	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
+	@echo "make test      lint, type checks and every test but the one that needs a window"
+	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
+	@echo "make bench     measure; one JSON object a line"
+	@echo "make lint      ruff and mypy"
+	@echo "make addon     build the Blender extension into dist/"
+
+setup:
+	@scripts/setup.sh
+
+setup-gui:
+	@scripts/setup.sh gui
+	@scripts/debian_root.sh .cache/debian13
+
+demo: setup
+	$(LIMIT) 600 $(PYTHON) demo/run.py
+
+test: lint
+	$(LIMIT) 2100 $(PYTHON) -m pytest -m "not gui" --numprocesses 2 --dist loadfile --timeout 600
+
+test-gui: setup-gui
+	$(LIMIT) 900 $(PYTHON) -m pytest tests/blender/gui -m gui --timeout 600
+
+bench: setup
+	@$(LIMIT) 1200 $(PYTHON) -m benchmarks
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+addon: setup
+	$(PYTHON) build_addon.py
+
+lock: setup
+	(echo "# The versions that the tests ran with, for pip's --constraint. Made by 'make lock'."; \
+		$(PYTHON) -m pip freeze --exclude-editable | sed 's/+cpu$$//') > requirements.lock
+
+clean:
+	rm -rf dist out .pytest_cache .mypy_cache .ruff_cache
