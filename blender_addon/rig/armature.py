@@ -42,8 +42,8 @@ class WriteReport:
         degrees: SMPL joint name -> the largest angle over the frames by which the joint's local rotation changed,
             for every joint that was keyed, largest first.
         held: names of the joints that should have moved but could not, all their channels being locked.
-        pelvis_shift: (N,) metres in the world by which the pelvis was raised so that the lowest joint kept its
-            height; all zero where it was left alone.
+        pelvis_shift: (N,) metres in the world by which the pelvis was raised so that the body's lowest point kept
+            its height; all zero where it was left alone.
         keys: number of key values written.
     """
 

@@ -3,10 +3,11 @@
 
 A pose holds rotations and no place. Bending both knees of an armature whose pelvis stays put draws the feet up, so a
 squat would float. When an edit turns the pelvis or a leg, the pelvis therefore follows vertically, until the body's
-lowest joint is as high as it was before: standing feet stay on their floor wherever that is, a body laid down comes
+lowest point is as high as it was before: standing feet stay on their floor wherever that is, a body laid down comes
 to rest on it, a lifted leg moves nothing (the other foot is still the lowest), and a body in the air stays as high
-above the floor as it was. Edits of trunk, head or arms alone never move the pelvis: hands may reach below the feet.
-The pelvis follows only when it may move at all, and only along location channels that are not locked.
+above the floor as it was. The body's points are its joints with the flesh around them. Edits of trunk, head or arms
+alone never move the pelvis: hands may reach below the feet. The pelvis follows only when it may move at all, and only
+along location channels that are not locked.
 """
 
 from __future__ import annotations
@@ -15,11 +16,22 @@ import numpy as np
 
 from ..contract.kinematics import forward_kinematics
 from ..contract.rotations import Array
-from ..contract.skeleton import BODY_PARTS, NUM_JOINTS, PARENTS
+from ..contract.skeleton import BODY_PARTS, JOINT_NAMES, NUM_JOINTS, PARENTS
 from .rest import BodyFrame
 
 CARRYING_JOINTS = frozenset(BODY_PARTS["root"] + BODY_PARTS["left_leg"] + BODY_PARTS["right_leg"])
 """Joints whose turning changes how high the pelvis stands."""
+
+_FLESH = {
+    "pelvis": 0.09, "hip": 0.09, "spine1": 0.06, "spine2": 0.065, "spine3": 0.075, "collar": 0.055, "neck": 0.035,
+    "head": 0.07, "shoulder": 0.06, "elbow": 0.035, "wrist": 0.025, "hand": 0.015, "knee": 0.055, "ankle": 0.05,
+    "foot": 0.0,
+}  # fmt: skip
+FLESH = np.array([_FLESH[name.removeprefix("left_").removeprefix("right_")] for name in JOINT_NAMES])
+"""(J,) metres from a joint to the skin on which it would rest, on the neutral body; a foot rests on its joint."""
+
+_NEUTRAL_HEIGHT = float(np.ptp(forward_kinematics(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)))[1][:, 1]))
+"""Metres from the neutral body's lowest joint to its highest."""
 
 STILL = 0.0005
 """A lift below this part of the body's height (a millimetre) is left out."""
@@ -41,7 +53,7 @@ def rest_offsets(positions: Array, frame: BodyFrame) -> Array:
 def pelvis_lift(
     before: Array, after: Array, positions: Array, frame: BodyFrame, stage: Array, object_matrix: Array
 ) -> Array:
-    """Metres (N,) by which the pelvis has to rise in the world for the lowest joint to keep its height.
+    """Metres (N,) by which the pelvis has to rise in the world for the lowest point to keep its height.
 
     Args:
         before, after: (N, J, 3, 3) SMPL local rotations.
@@ -52,13 +64,14 @@ def pelvis_lift(
     """
     offsets = rest_offsets(positions, frame)
     upward = (object_matrix @ frame.axes)[:, 2, :]  # (N, 3): what a step along SMPL's axes adds to the height
+    tall = (positions @ frame.axes)[:, 1]
+    height = (np.nanmax(tall) - np.nanmin(tall)) * np.linalg.norm(upward, axis=1)
+    flesh = height[:, None] / _NEUTRAL_HEIGHT * FLESH
     lowest = []
     for local in (before, after):
         standing = local.copy()
         standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
         joints = forward_kinematics(standing, offsets)[1]
-        lowest.append(np.einsum("njk,nk->nj", joints, upward).min(axis=1))
-    tall = (positions @ frame.axes)[:, 1]
-    height = (np.nanmax(tall) - np.nanmin(tall)) * np.linalg.norm(upward, axis=1)
+        lowest.append((np.einsum("njk,nk->nj", joints, upward) - flesh).min(axis=1))
     lift = lowest[0] - lowest[1]
     return np.where(np.abs(lift) > STILL * height, lift, 0.0)

@@ -17,7 +17,7 @@ from blender_addon.rig.convert import (
     stage_of,
     turns_from_basis,
 )
-from blender_addon.rig.ground import pelvis_lift
+from blender_addon.rig.ground import FLESH, pelvis_lift
 from blender_addon.rig.rest import BodyFrame, body_frame
 
 ALL = frozenset(range(24))
@@ -173,5 +173,6 @@ def test_lifting_one_leg_moves_nothing() -> None:
 def test_a_body_laid_down_comes_down_to_the_floor() -> None:
     lying = np.zeros((24, 3))
     lying[0, 0] = -np.radians(90)
-    # On the back every joint is at least as high as the pelvis, which so comes down from where it stood.
-    assert lift(np.zeros((24, 3)), lying) == pytest.approx(rest_positions()[:, 1].min(), abs=1e-6)
+    # On the back every joint is at least as high as the pelvis, which comes down to the thickness of the body.
+    expected = rest_positions()[:, 1].min() + FLESH[0]
+    assert lift(np.zeros((24, 3)), lying) == pytest.approx(expected, abs=1e-6)
