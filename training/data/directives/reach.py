@@ -102,7 +102,7 @@ def at_elevation(azimuth: Array, degrees: float) -> Array:
     return azimuth * np.cos(angle) + UP * np.sin(angle)
 
 
-def _lift_azimuth(side: Side, line: Array) -> Array:
+def lift_azimuth(side: Side, line: Array) -> Array:
     """Horizontal direction in whose plane an arm is lifted: where it points, or the diagonal for a vertical one.
 
     An arm that points behind the body is brought to its side, where a shoulder can lift it.
@@ -120,7 +120,7 @@ def _lift_azimuth(side: Side, line: Array) -> Array:
 def lifted_to(start: Figure, side: Side, degrees: float, towards: Array | None = None) -> Figure:
     """The whole arm turned at the shoulder to an elevation, in its own vertical plane or in that of ``towards``."""
     line = arm_line(start, side)
-    azimuth = _lift_azimuth(side, line) if towards is None else towards
+    azimuth = lift_azimuth(side, line) if towards is None else towards
     if degrees <= 0.0 or line[1] >= 0.0:
         rotation = shortest_turn(line, at_elevation(azimuth, degrees), np.cross(azimuth, UP))
     else:
