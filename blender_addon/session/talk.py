@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -33,8 +32,6 @@ RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Pauses between attempts; the last one repeats."""
 HANDSHAKE_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-FRAGMENT_CHARS: Final = 64 * 1024
-"""Long messages go out in fragments: masking one holds Python's global lock, which Blender needs too."""
 
 _TRANSIENT_CODES: Final = ("busy", "shutting_down")
 """Codes of a refused Hello after which trying again makes sense."""
@@ -142,31 +139,28 @@ async def _send_all(websocket: ClientConnection, link: Link, welcome: Welcome, w
                 await websocket.send(codec.encode(item))
                 continue
             try:
-                text = _prepare(item, welcome)
+                fragments = _prepare(item, welcome)
             except ProtocolError as error:
                 link.refuse(error)
             else:
-                await websocket.send(_fragments(text) if len(text) > FRAGMENT_CHARS else text)
+                # Fragments also go out one by one: masking a long message would hold Python's global lock.
+                await websocket.send(fragments[0] if len(fragments) == 1 else fragments)
         await wake.wait()
 
 
-def _prepare(handle: Handle, welcome: Welcome) -> str:
+def _prepare(handle: Handle, welcome: Welcome) -> list[str]:
     request = handle.request
     check_request(request, welcome.limits, welcome.tasks)
-    text = codec.encode(request)
-    if len(text) > welcome.limits.max_message_bytes:
+    fragments = list(codec.encode_in_fragments(request))
+    length = sum(map(len, fragments))
+    if length > welcome.limits.max_message_bytes:
         raise ProtocolError(
             "too_large",
-            f"The request takes {len(text)} bytes, the backend {welcome.limits.max_message_bytes}; "
+            f"The request takes {length} bytes, the backend {welcome.limits.max_message_bytes}; "
             "send fewer frames or a smaller image.",
             request.id,
         )
-    return text
-
-
-def _fragments(text: str) -> Iterator[str]:
-    for start in range(0, len(text), FRAGMENT_CHARS):
-        yield text[start : start + FRAGMENT_CHARS]
+    return fragments
 
 
 async def _receive_all(websocket: ClientConnection, link: Link, welcome: Welcome) -> None:
@@ -181,6 +175,8 @@ def _is_fatal(error: Exception) -> bool:
     """Whether trying again cannot help: the backend said no, or the address or certificate is wrong."""
     if isinstance(error, InvalidStatus):
         return 400 <= error.response.status_code < 500
+    if isinstance(error, InvalidHandshake):  # no websocket server at all, unless it broke off in the middle
+        return not isinstance(error.__cause__, (EOFError, OSError))
     return isinstance(error, (_RefusedError, ssl.SSLCertVerificationError))
 
 
@@ -191,9 +187,9 @@ def _explain(error: Exception, url: str) -> str:
         reason = f" ({error.rcvd.reason})" if error.rcvd and error.rcvd.reason else ""
         return f"The connection to the backend at {url} broke{reason}."
     if isinstance(error, InvalidStatus):
-        body = (error.response.body or b"").decode("utf-8", "replace").strip().splitlines()
-        detail = body[0][:200] if body else f"HTTP status {error.response.status_code}"
-        return f"The backend at {url} refused the connection: {detail}"
+        if error.response.status_code == 403:  # the backend's own refusals explain themselves
+            return f"{url} refused: {(error.response.body or b'').decode('utf-8', 'replace').strip()[:200]}"
+        return f"What answers at {url} (HTTP status {error.response.status_code}) is no PoseLLaVA backend."
     if isinstance(error, InvalidHandshake):
         return f"What answers at {url} is no PoseLLaVA backend; check the address."
     if isinstance(error, ssl.SSLCertVerificationError):

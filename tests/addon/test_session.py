@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The session connects, retries, and finishes every request exactly once, without holding its caller."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import io
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from websockets.sync.server import ServerConnection, serve
+
+from blender_addon.contract.messages import Limits, ProtocolError, Request
+from blender_addon.session import (
+    Address,
+    Connection,
+    Edit,
+    Finished,
+    Handle,
+    History,
+    Progressed,
+    State,
+    StatusChanged,
+    new_request_id,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+POSES = np.linspace(-1, 1, 3 * 72, dtype=np.float32).reshape(3, 24, 3)
+Start = Callable[..., Any]
+Connect = Callable[..., Connection]
+
+
+def request(instruction: str = "raise it", poses: np.ndarray = POSES, **changes: Any) -> Request:
+    return Request(new_request_id(), "adjust", instruction, poses, **changes)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def wait_for_state(connection: Connection, state: State) -> None:
+    wait_for(lambda: connection.status.state is state)
+
+
+def error_of(handle: Handle) -> ProtocolError:
+    assert handle.wait(20)
+    assert handle.error is not None
+    assert handle.result is None
+    return handle.error
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """A connection that is closed after the test; already connecting unless told."""
+    connections: list[Connection] = []
+
+    def make(url: str, token: str = "", *, opened: bool = True) -> Connection:
+        connections.append(Connection(Address.parse(url, token)))
+        if opened:
+            connections[-1].connect()
+        return connections[-1]
+
+    yield make
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def slow_backend() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start tests/addon/slow_backend.py; the process listens when it is returned."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(port: int, seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, str(Path(__file__).with_name("slow_backend.py")), str(port), str(seconds)]
+        environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening ")
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_request_is_answered_and_every_step_is_reported(start_backend: Start, connect: Connect) -> None:
+    connection = connect(start_backend(batch_size=2, token="sesame").url, "sesame")
+    handle = connection.submit(request())
+    assert handle.wait(20)
+    assert handle.result is not None
+    np.testing.assert_allclose(
+        np.stack([p for p in handle.result.poses if p is not None]), POSES + 0.1, atol=1e-6
+    )
+    events = connection.poll()
+    states = [event.status.state for event in events if isinstance(event, StatusChanged)]
+    assert states == [State.CONNECTING, State.CONNECTED]
+    assert connection.status.welcome is not None
+    assert connection.status.welcome.model == "turning"
+    assert connection.status.sentence == "Connected to turning."
+    assert isinstance(events[-1], Finished)
+    assert sum(isinstance(event, Finished) for event in events) == 1
+    assert all(event.handle is handle for event in events if isinstance(event, (Progressed, Finished)))
+    assert connection.poll() == []
+
+
+def test_a_background_script_asks_and_waits(start_backend: Start, engine: Any) -> None:
+    seen = []
+    with Connection(Address.parse(start_backend(batch_size=1).url)) as connection:
+        first = connection.ask(request(), timeout=20)
+        engine.gate.clear()
+        threading.Timer(0.3, engine.gate.set).start()
+        connection.ask(request(poses=np.zeros((50, 24, 3), np.float32)), timeout=20, on_progress=seen.append)
+    assert first.texts == ("did raise it",) * 3
+    assert all(progress.total == 50 for progress in seen)
+    assert connection.status.state is State.DISCONNECTED
+
+
+def test_ask_connects_by_itself(start_backend: Start, connect: Connect) -> None:
+    connection = connect(start_backend().url, opened=False)
+    assert connection.ask(request(), timeout=20).texts[0] == "did raise it"
+
+
+def test_ask_gives_up_in_time_and_the_backend_is_told(
+    start_backend: Start, connect: Connect, engine: Any
+) -> None:
+    engine.gate.clear()
+    connection = connect(start_backend(batch_size=1).url)
+    with pytest.raises(ProtocolError) as caught:
+        connection.ask(request(), timeout=0.5)
+    assert caught.value.code == "timeout"
+    assert "0.5 seconds" in caught.value.sentence
+    time.sleep(0.2)  # for the cancel to arrive
+    engine.gate.set()
+    assert connection.ask(request("lower it"), timeout=20).texts[0] == "did lower it"
+    assert [batch[0].instruction for batch in engine.batches].count("raise it") == 1
+
+
+def test_without_a_backend_a_request_fails_at_once_and_says_how_to_start_one(connect: Connect) -> None:
+    connection = connect(f"127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    errors = [error_of(connection.submit(request())) for _ in range(3)]
+    assert time.monotonic() - started < 5
+    assert {error.code for error in errors} == {"no_backend"}
+    assert all("posellava serve" in error.sentence for error in errors)
+    assert connection.status.state is State.CONNECTING
+    assert "Trying again" in connection.status.sentence
+
+
+def test_a_backend_that_starts_later_is_found_without_pressing_connect(
+    start_backend: Start, connect: Connect
+) -> None:
+    port = free_port()
+    connection = connect(f"127.0.0.1:{port}")
+    wait_for(lambda: "Trying again" in connection.status.sentence)
+    start_backend(port=port)
+    wait_for_state(connection, State.CONNECTED)
+    assert connection.ask(request(), timeout=20).texts[0] == "did raise it"
+
+
+def test_connect_pressed_while_waiting_tries_at_once(start_backend: Start, connect: Connect) -> None:
+    port = free_port()
+    connection = connect(f"127.0.0.1:{port}")
+    wait_for(lambda: "again in 2 s" in connection.status.sentence)
+    start_backend(port=port)
+    started = time.monotonic()
+    connection.connect()
+    wait_for_state(connection, State.CONNECTED)
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_backend_killed_in_mid_request_gives_one_error_and_is_found_again(
+    slow_backend: Callable[..., subprocess.Popen[str]], connect: Connect
+) -> None:
+    port = free_port()
+    process = slow_backend(port, 60)
+    connection = connect(f"127.0.0.1:{port}")
+    handles = [connection.submit(request()) for _ in range(2)]
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.kill()
+    for handle in handles:
+        error = error_of(handle)
+        assert error.code == "connection_lost"
+        assert "broke" in error.sentence
+        assert "Nothing was changed" in error.sentence
+    wait_for(lambda: "Trying again" in connection.status.sentence)
+    finished = [event.handle for event in connection.poll() if isinstance(event, Finished)]
+    assert sorted(map(id, finished)) == sorted(map(id, handles))
+    slow_backend(port, 0)
+    assert connection.ask(request(), timeout=20).texts[0] == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to stop gracefully on")
+def test_a_backend_told_to_stop_answers_what_runs_first(
+    slow_backend: Callable[..., subprocess.Popen[str]], connect: Connect
+) -> None:
+    port = free_port()
+    process = slow_backend(port, 1.0)
+    connection = connect(f"127.0.0.1:{port}")
+    handle = connection.submit(request())
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGTERM)
+    assert handle.wait(20)
+    assert handle.result is not None
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_a_wrong_token_is_final_and_says_so(token: str, start_backend: Start, connect: Connect) -> None:
+    backend = start_backend(token="sesame")
+    connection = connect(backend.url, token)
+    handle = connection.submit(request())
+    assert "token is wrong" in error_of(handle).sentence
+    wait_for_state(connection, State.FAILED)
+    assert "token is wrong" in connection.status.sentence
+    assert "token is wrong" in error_of(connection.submit(request())).sentence
+    assert connect(backend.url, "sesame").ask(request(), timeout=20)
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404, "Not Found")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_web_server_at_the_address_is_final(
+    version: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Page, "protocol_version", version)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection = connect(f"127.0.0.1:{server.server_port}")
+        wait_for_state(connection, State.FAILED)
+        server.shutdown()
+    assert "no PoseLLaVA backend" in connection.status.sentence
+
+
+def test_another_websocket_server_at_the_address_is_final(connect: Connect) -> None:
+    def hear(websocket: ServerConnection) -> None:
+        for _ in websocket:
+            pass
+
+    with serve(hear, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection = connect(f"127.0.0.1:{server.socket.getsockname()[1]}")
+        wait_for_state(connection, State.FAILED)
+        server.shutdown()
+    assert "posellava.v1" in connection.status.sentence
+
+
+BAD = {
+    "NaN": (request(poses=POSES * np.float32("nan")), "bad_pose"),
+    "22 joints": (request(poses=POSES[:, :22]), "bad_pose"),
+    "a megabyte of text": (request("x" * 1_000_000), "bad_text"),
+    "too many poses": (request(poses=np.zeros((60, 24, 3), np.float32)), "too_large"),
+    "no PNG": (request(image_png=b"GIF89a"), "bad_image"),
+    "an unknown task": (Request("t", "dance", "x"), "unknown_task"),
+    "a message beyond the limit": (request(image_png=bytes(180_000)), "too_large"),
+    "an unknown part": (request(parts=frozenset({"tail"})), "bad_option"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_fails_alone(name: str, start_backend: Start, connect: Connect) -> None:
+    bad, code = BAD[name]
+    connection = connect(start_backend(limits=Limits(max_poses=50, max_message_bytes=200_000)).url)
+    error = error_of(connection.submit(bad))
+    assert error.code == code
+    assert len(error.sentence) < 200
+    assert connection.ask(request(), timeout=20).texts[0] == "did raise it"
+    states = [event.status.state for event in connection.poll() if isinstance(event, StatusChanged)]
+    assert states == [State.CONNECTING, State.CONNECTED]
+
+
+def test_cancel_is_immediate_and_the_late_answer_is_dropped(
+    start_backend: Start, connect: Connect, engine: Any
+) -> None:
+    engine.gate.clear()
+    connection = connect(start_backend().url)
+    handle = connection.submit(request())
+    assert engine.entered.wait(20)
+    connection.cancel(handle)
+    assert handle.done
+    assert error_of(handle).code == "cancelled"
+    engine.gate.set()
+    assert connection.ask(request("lower it"), timeout=20).texts[0] == "did lower it"
+    finished = [event.handle for event in connection.poll() if isinstance(event, Finished)]
+    assert finished.count(handle) == 1
+    assert handle.result is None
+
+
+def test_a_request_cancelled_before_the_connection_opened_is_never_sent(
+    start_backend: Start, connect: Connect, engine: Any
+) -> None:
+    connection = connect(start_backend().url)
+    connection.cancel(connection.submit(request()))
+    connection.ask(request("lower it"), timeout=20)
+    assert {query.instruction for batch in engine.batches for query in batch} <= {"lower it", "raise it"}
+    assert engine.batches[-1][0].instruction == "lower it"
+
+
+def test_requests_fail_when_nobody_asked_to_connect_or_the_connection_is_given_up(
+    start_backend: Start, connect: Connect, engine: Any
+) -> None:
+    connection = connect(start_backend().url, opened=False)
+    error = error_of(connection.submit(request()))
+    assert (error.code, "press Connect" in error.sentence) == ("not_connected", True)
+    engine.gate.clear()
+    connection.connect()
+    handle = connection.submit(request())
+    assert engine.entered.wait(20)
+    connection.disconnect()
+    assert error_of(handle).code == "not_connected"
+    assert connection.status.state is State.DISCONNECTED
+    engine.gate.set()
+    connection.connect()
+    assert connection.ask(request(), timeout=20)
+
+
+def test_close_ends_the_thread_even_while_connecting(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = connect(f"127.0.0.1:{silent.getsockname()[1]}")
+        wait_for(lambda: any(thread.name == "posellava-link" for thread in threading.enumerate()))
+        time.sleep(0.3)
+        connection.close()
+        assert not any(thread.name == "posellava-link" for thread in threading.enumerate())
+
+
+def test_submit_and_poll_do_not_hold_the_caller(
+    slow_backend: Callable[..., subprocess.Popen[str]], connect: Connect
+) -> None:
+    port = free_port()
+    slow_backend(port, 0.02)
+    connection = connect(f"127.0.0.1:{port}")
+    wait_for_state(connection, State.CONNECTED)
+    large = request(poses=np.zeros((1000, 24, 3), np.float32), image_png=_noise_png())
+    # The best of three: what other programs do on this machine is not the session's doing.
+    assert min(_longest_hold(connection, large) for _ in range(3)) < 0.01
+
+
+def _longest_hold(connection: Connection, large: Request) -> float:
+    """Seconds of the longest call on this thread, as a window makes them, until the request is answered."""
+    started = time.perf_counter()
+    handle = connection.submit(dataclasses.replace(large, id=new_request_id()))
+    longest = time.perf_counter() - started
+    while not handle.done:
+        started = time.perf_counter()
+        connection.poll()
+        longest = max(longest, time.perf_counter() - started)
+        time.sleep(0.005)
+    assert handle.result is not None, handle.error
+    return longest
+
+
+def _noise_png() -> bytes:
+    """Three megabytes of PNG."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "token", "loopback"),
+    [
+        ("127.0.0.1:9000", "ws://127.0.0.1:9000", "", True),
+        ("localhost", "ws://localhost:8765", "", True),
+        ("ws://[::1]:9000/", "ws://[::1]:9000", "", True),
+        ("wss://poses.example/room", "wss://poses.example:443/room", "", False),
+        ("192.168.1.7", "ws://192.168.1.7:8765", "", False),
+        (" listening ws://127.0.0.1:4321 token=abc\n", "ws://127.0.0.1:4321", "abc", True),
+        ("ws://127.0.0.1:4321 token=abc", "ws://127.0.0.1:4321", "abc", True),
+    ],
+)
+def test_an_address_is_read_as_people_write_it(text: str, url: str, token: str, loopback: bool) -> None:
+    address = Address.parse(text)
+    assert (address.url, address.token, address.is_loopback) == (url, token, loopback)
+    assert Address.parse(text, "mine").token == "mine"
+    assert "mine" not in repr(Address.parse(text, "mine"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "http://127.0.0.1", "ws://", "host:port", "ws://a:99999", "ws://u@h"]
+)
+def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"such as ws://127\.0\.0\.1:8765"):
+        Address.parse(text)
+
+
+def test_the_history_recalls_and_finds_edits() -> None:
+    history = History()
+    for number in range(300):
+        history.add(Edit("adjust", f"Raise arm {number}", "It is up"))
+    assert len(history.edits) == 200
+    assert history.edits[0].instruction == "Raise arm 299"
+    assert [edit.instruction for edit in history.search("ARM up 250")] == ["Raise arm 250"]
+    assert history.search("leg") == ()
+    assert abs(history.edits[0].time - time.time()) < 60

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of more than one folder: a small engine whose answers can be predicted, and a server on it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.query import Answer, Query
+from backend.server import PoseServer, ServerOptions
+
+
+class TurningEngine:
+    """Adds 0.1 to every number of the start pose, or of zeros. ``gate`` holds it back while it is cleared."""
+
+    name = "turning"
+    tasks: tuple[str, ...] = ("adjust", "generate", "estimate", "describe")
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.batches: list[list[Query]] = []
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        self.batches.append(list(queries))
+        self.entered.set()
+        assert self.gate.wait(20), "the test forgot to open the gate"
+        if any(query.instruction == "fail" for query in queries):
+            raise RuntimeError("no such luck")
+        return [self._one(query) for query in queries]
+
+    def _one(self, query: Query) -> Answer:
+        if query.task == "describe":
+            return Answer(None, "a person")
+        start = np.zeros((24, 3), np.float32) if query.pose_aa is None else query.pose_aa
+        turned = np.full((24, 3), np.nan) if query.instruction == "nan" else start + 0.1
+        return Answer(turned.astype(np.float32), f"did {query.instruction}")
+
+
+class Backend:
+    """A PoseServer on its own thread and event loop."""
+
+    def __init__(self, engine: Any, options: ServerOptions) -> None:
+        self.url = ""
+        self._engine, self._options = engine, options
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._listening.wait(20)
+
+    async def _run(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with PoseServer(self._engine, self._options) as server:
+            self.server, self.url = server, server.url
+            self._listening.set()
+            await self._over.wait()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def drain(self) -> None:
+        """Start draining; returns at once."""
+        asyncio.run_coroutine_threadsafe(self.server.drain(), self._loop)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(20)
+
+
+@pytest.fixture
+def engine() -> TurningEngine:
+    return TurningEngine()
+
+
+@pytest.fixture
+def start_backend(engine: TurningEngine) -> Iterator[Callable[..., Backend]]:
+    """Start a backend with these options, on a free port unless told; stopped after the test."""
+    backends: list[Backend] = []
+
+    def start(**options: Any) -> Backend:
+        backends.append(Backend(engine, ServerOptions(**{"port": 0, **options})))
+        return backends[-1]
+
+    yield start
+    engine.gate.set()
+    for backend in backends:
+        backend.stop()
