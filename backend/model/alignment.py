@@ -60,8 +60,9 @@ class PoseImageAlignment(nn.Module):
             width, config.pose_attention_heads, config.pose_intermediate_size, STAGE1_DECODER_LAYERS
         )
         self.decoder_head = RotationHead(width)
-        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
-        self.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
+        # Of one element, not none: DeepSpeed cannot broadcast a scalar.
+        self.logit_scale = nn.Parameter(torch.tensor([INITIAL_LOGIT_SCALE]))
+        self.logit_bias = nn.Parameter(torch.tensor([INITIAL_LOGIT_BIAS]))
 
     def reconstruct(self, pose_global: Tensor, pose_local: Tensor) -> Tensor:
         """Poses (B, J, 3, 3) from their tokens Z_avg (B, D) and Z_local (B, J, D)."""

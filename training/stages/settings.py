@@ -6,13 +6,15 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 
 Stage = Literal["stage1", "stage2", "stage3"]
+SETTINGS_FILE: Final = "settings.yaml"
+"""Name under which a run keeps its configuration."""
 TrainedPart = Literal["frozen", "full", "lora"]
 EmbeddingRows = Literal["frozen", "special", "all"]
 
@@ -179,6 +181,21 @@ def load_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
         node[last] = yaml.safe_load(text)
     settings: TrainSettings = parse(TrainSettings, values, str(path))
     return settings
+
+
+def save_settings(settings: TrainSettings, path: Path) -> None:
+    """Writes a configuration as one file that ``load_settings`` reads."""
+    values = _plain(asdict(settings))
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Paths as strings, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

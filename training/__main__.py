@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m training COMMAND``: the same as ``posellava COMMAND``, for launchers that start modules."""
+
+import sys
+
+from . import commands
+
+sys.exit({"data": commands.data, "train": commands.train, "export": commands.export}[sys.argv[1]](sys.argv[2:]))

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From samples to the tensors of one pass.
+
+Poses enter as the model sees them: an initial pose without its heading, and its target in the frame of that
+heading; a generated pose without its own heading; an estimated one as the camera sees it.
+
+Legend: B samples, L tokens, Q samples with a target pose, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
+from backend.model import PoseLlavaProcessor
+from backend.model.configuration import NUM_POSE_TOKENS
+from blender_addon.contract.skeleton import NUM_JOINTS
+from training.data.samples import Sample, open_image
+
+
+@dataclass
+class Batch:
+    """One pass of one process.
+
+    Attributes:
+        inputs: what the model's ``forward`` takes, with ``labels``; empty for stage 1.
+        targets: (Q, J, 3, 3) the poses to answer with, in the order of the batch.
+        estimated: (Q,) true where the pose is estimated from an image, so that its heading counts.
+        pixels: (B, tiles, 3, height, width) for stage 1.
+        names: (B,) ids of the samples.
+        kinds: (Q,) kind of each sample with a target.
+    """
+
+    inputs: dict[str, Any]
+    targets: Tensor
+    estimated: Tensor
+    names: list[str]
+    kinds: list[str]
+    pixels: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; from pinned memory without waiting."""
+        moved = {item.name: _moved(getattr(self, item.name), device) for item in fields(self)}
+        return Batch(**moved)
+
+    @property
+    def text_labels(self) -> int:
+        """How many tokens are predicted."""
+        return int((self.inputs["labels"][:, 1:] != -100).sum()) if "labels" in self.inputs else 0
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    return value
+
+
+class Collator:
+    """Makes batches with the checkpoint's own processor."""
+
+    def __init__(self, processor: PoseLlavaProcessor) -> None:
+        self.processor = processor
+        self._overhead = {
+            task: len(processor.tokenizer(templates[0]["question"] + templates[0]["answer"])["input_ids"])
+            for task, templates in processor.templates.items()
+        }
+
+    def length(self, sample: Sample) -> int:
+        """Length in tokens, to sort by; an image counts with what its tiles take."""
+        tokens = len(self.processor.tokenizer(sample.instruction, add_special_tokens=False)["input_ids"])
+        length = min(tokens, self.processor.max_instruction_tokens) + self._overhead.get(sample.task, 0)
+        if sample.pose_aa is not None:
+            length += NUM_POSE_TOKENS
+        if sample.reply is not None:
+            length += len(self.processor.tokenizer(sample.reply, add_special_tokens=False)["input_ids"])
+        if sample.image is not None:
+            length += self.processor.image_token_count(open_image(sample.image))
+        return length
+
+    def instructions(self, samples: Sequence[Sample]) -> Batch:
+        """A batch of stages 2 and 3."""
+        opened = [_with_open_image(sample) for sample in samples]
+        inputs = dict(self.processor.encode(opened, with_labels=True))
+        headings = inputs.pop("headings")
+        rows = [row for row, sample in enumerate(samples) if sample.target_aa is not None]
+        asked = [samples[row] for row in rows]
+        return Batch(
+            inputs=inputs,
+            targets=targets_in_frame(asked, headings[rows]),
+            estimated=torch.tensor([sample.task == "estimate" for sample in asked], dtype=torch.bool),
+            names=[sample.id for sample in samples],
+            kinds=[sample.kind for sample in asked],
+        )
+
+    def alignment(self, samples: Sequence[Sample]) -> Batch:
+        """A batch of stage 1: images and the poses that they show.
+
+        Raises:
+            ValueError: a sample without an image or a pose.
+        """
+        images, kept = [], []
+        for sample in samples:
+            if sample.image is None or sample.target_aa is None:
+                raise ValueError(f"sample {sample.id} has no image with a pose: stage 1 aligns the two")
+            images.append(open_image(sample.image))
+            kept.append(sample)
+        pixels = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        return Batch(
+            inputs={},
+            targets=targets_in_frame(kept, torch.zeros(len(kept))),
+            estimated=torch.ones(len(kept), dtype=torch.bool),
+            names=[sample.id for sample in samples],
+            kinds=[sample.kind for sample in kept],
+            pixels=pixels[:, :1],
+        )
+
+
+def _with_open_image(sample: Sample) -> Sample:
+    return sample if sample.image is None else replace(sample, image=open_image(sample.image))
+
+
+def targets_in_frame(samples: Sequence[Sample], headings: Tensor) -> Tensor:
+    """Target rotations (Q, J, 3, 3) in the frame that the model works in; ``headings`` (Q,) of the initial poses."""
+    if not samples:
+        return torch.zeros(0, NUM_JOINTS, 3, 3)
+    local = axis_angle_to_matrix(torch.from_numpy(np.stack([sample.target_aa for sample in samples])).float())
+    _, upright = split_heading(local)
+    turned = apply_heading(-headings, local)
+    own = torch.tensor([sample.task == "generate" for sample in samples])[:, None, None, None]
+    return torch.where(own, upright, turned)
+

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a run's checkpoint to a model that ``posellava serve`` loads: adapters merged, one safetensors file.
+
+Or to the adapter alone: what was trained, without the base that it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+
+from .checkpoints import Checkpoints
+from .initialise import start_model
+from .parts import AlignmentTask, prepare_parts
+from .settings import SETTINGS_FILE, TrainSettings, load_settings
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+TRAINED_FILE: Final = "trained_parts.safetensors"
+_MODEL_STATES: Final = "mp_rank_00_model_states.pt"
+
+
+def export(run: Path, output: Path, *, checkpoint: str = "best", dtype: Dtype = "float16") -> str:
+    """Writes a model folder; ``output`` is replaced only once the new one is whole.
+
+    Args:
+        run: the run's output folder.
+        output: the folder to write.
+        checkpoint: ``best``, ``latest`` or the name of one.
+        dtype: of the weights in the file.
+
+    Returns:
+        The name of the checkpoint that was taken.
+
+    Raises:
+        FileNotFoundError: no such run or checkpoint.
+        ValueError: the checkpoint lacks trained weights.
+    """
+    settings = load_settings(_settings_file(run))
+    name = choose_checkpoint(run, checkpoint)
+    model, processor, wrapped = _trained(settings, run, name)
+    if settings.trainable.language_model == "lora":
+        model = wrapped.merge_and_unload()
+    model.to(getattr(torch, dtype))
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    _replace(partial, output)
+    return name
+
+
+def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
+    """Writes what was trained, and nothing of the base: LoRA in peft's form, other parts as one file.
+
+    Raises:
+        FileNotFoundError: no such run or checkpoint.
+        ValueError: the run did not train adapters.
+    """
+    settings = load_settings(_settings_file(run))
+    if settings.trainable.language_model != "lora":
+        raise ValueError(f"{run} trained the whole language model: there is no adapter; export the model instead")
+    name = choose_checkpoint(run, checkpoint)
+    _, processor, wrapped = _trained(settings, run, name)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    wrapped.save_pretrained(partial)
+    trained = {
+        key: parameter.detach().contiguous()
+        for key, parameter in wrapped.named_parameters()
+        if parameter.requires_grad and "lora_" not in key
+    }
+    save_file(trained, partial / TRAINED_FILE)
+    processor.save_pretrained(partial)
+    shutil.copy(_settings_file(run), partial / SETTINGS_FILE)
+    _replace(partial, output)
+    return name
+
+
+def load_adapter(adapter: Path, *, base: Path | None = None) -> PoseLlavaForConditionalGeneration:
+    """The base with a kept adapter merged into it.
+
+    Args:
+        adapter: a folder of ``export_adapter``.
+        base: the model that it was trained on; by default where it was then.
+    """
+    from peft import PeftModel
+
+    settings = load_settings(adapter / SETTINGS_FILE)
+    changes = settings.model if base is None else type(settings.model)(base, None, settings.model.changes)
+    model, _ = start_model(changes, dtype=torch.float32, attention=settings.run.attention)
+    wrapped = PeftModel.from_pretrained(model, adapter)
+    _, unexpected = wrapped.load_state_dict(load_file(adapter / TRAINED_FILE), strict=False)
+    if unexpected:
+        raise ValueError(f"{adapter} was trained on another base: it has weights for {', '.join(unexpected[:3])}")
+    merged: PoseLlavaForConditionalGeneration = wrapped.merge_and_unload()
+    return merged
+
+
+def choose_checkpoint(run: Path, wanted: str) -> str:
+    """The name of a checkpoint; without a validation ``best`` is the newest. Raises FileNotFoundError."""
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    names = checkpoints.names()
+    name = wanted
+    if wanted == "latest":
+        name = names[-1] if names else ""
+    elif wanted == "best":
+        name = checkpoints.best() or (names[-1] if names else "")
+    if name not in names:
+        raise FileNotFoundError(f"{run} has no checkpoint {wanted!r}; there are {', '.join(names) or 'none yet'}")
+    return name
+
+
+def _settings_file(run: Path) -> Path:
+    path = run / SETTINGS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is no training run: it has no {SETTINGS_FILE}")
+    return path
+
+
+def _trained(
+    settings: TrainSettings, run: Path, name: str
+) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor, Any]:
+    """The model, its processor, and the model as training wraps it, with the checkpoint's weights."""
+    model, processor = start_model(settings.model, dtype=torch.float32, attention=settings.run.attention)
+    wrapped: Any = prepare_parts(model, settings.trainable)
+    if settings.stage == "stage1":
+        wrapped = AlignmentTask(model)
+    load_trained(wrapped, read_weights(run / "checkpoints", name))
+    return model, processor, wrapped
+
+
+def read_weights(checkpoints: Path, name: str) -> dict[str, Tensor]:
+    """Float32 weights of a DeepSpeed checkpoint of any ZeRO stage."""
+    if any((checkpoints / name).glob("*optim_states.pt")):
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+        weights: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+            str(checkpoints), tag=name, exclude_frozen_parameters=True
+        )
+        return weights
+    states = torch.load(checkpoints / name / _MODEL_STATES, map_location="cpu", weights_only=False)
+    weights = states["module"]
+    return weights
+
+
+def load_trained(wrapped: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Loads trained weights over the start model's. Raises ValueError where a trained part has none."""
+    missing, unexpected = wrapped.load_state_dict(weights, strict=False)
+    trained = {id(parameter) for parameter in wrapped.parameters() if parameter.requires_grad}
+    given = {id(parameter) for key, parameter in wrapped.named_parameters(remove_duplicate=False) if key not in missing}
+    lost = [key for key, parameter in wrapped.named_parameters() if id(parameter) in trained - given]
+    if lost or unexpected:
+        raise ValueError(f"the checkpoint does not fit its run: {json.dumps((lost or unexpected)[:5])}")
+
+
+def _replace(partial: Path, output: Path) -> None:
+    """Puts a finished folder in the place of an older one."""
+    old = output.with_name(output.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists():
+        output.rename(old)
+    partial.rename(output)
+    shutil.rmtree(old, ignore_errors=True)

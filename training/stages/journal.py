@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run tells: the progress bar, ``metrics.jsonl``, TensorBoard's logs and the curves as a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+CURVE_SMOOTHING: Final = 0.9
+
+
+class Journal:
+    """The records of one run; only the first process has one.
+
+    Args:
+        folder: the run's output folder.
+        step: steps already done; lines of later steps are dropped, so that a resumed run does not tell twice.
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from tqdm import tqdm
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.path = folder / "metrics.jsonl"
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._live = sys.stderr.isatty()
+        self._bar = tqdm(total=1000, disable=not self._live, bar_format="{percentage:3.0f}%|{bar}| {postfix}")
+
+    def train(self, step: int, values: Mapping[str, float], *, progress: float, seconds_left: float) -> None:
+        """One line of the training log."""
+        self._write({"step": step, "split": "train", **values})
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        left = f"{seconds_left / 60:.0f} min left" if seconds_left < 7200 else f"{seconds_left / 3600:.1f} h left"
+        if self._live:
+            self._bar.n = int(1000 * progress)
+            self._bar.set_postfix_str(f"step {step} {shown} {left}")
+        else:
+            print(f"step {step} ({progress:.1%}) {shown} {left}", flush=True)
+
+    def validation(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of the validation log, and the curves so far."""
+        self._write({"step": step, "split": "validation", **values})
+        self.say(f"validation at step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        draw_curves(self.path, self.folder / "curves.png")
+
+    def say(self, sentence: str) -> None:
+        """Prints a sentence beside the bar."""
+        if self._live:
+            self._bar.write(sentence, file=sys.stderr)
+        else:
+            print(sentence, flush=True)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in line.items():
+            if name not in ("step", "split"):
+                self._tensorboard.add_scalar(f"{line['split']}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Ends the bar and the logs."""
+        self._bar.close()
+        self._tensorboard.close()  # type: ignore[no-untyped-call]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics file; none where there is no file. A last line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """One small plot for each quantity, training and validation together, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = read_metrics(metrics)
+    hidden = {"step", "split", "epoch"}
+    names = list(dict.fromkeys(name for line in lines for name in line if name not in hidden))
+    columns = min(4, max(1, len(names)))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.8 * max(1, rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for split, colour in (("train", "#4c78a8"), ("validation", "#e45756")):
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+            if not points:
+                continue
+            steps, values = zip(*points, strict=True)
+            if split == "train" and name not in ("learning_rate", "samples_per_s"):
+                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+                values = _smoothed(values)
+            axes.plot(steps, values, color=colour, label=split, marker="o" if split == "validation" else None, markersize=3)
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0) if name != "learning_rate" else None
+        axes.legend(fontsize=7, frameon=False)
+    partial = picture.with_suffix(".partial")
+    figure.savefig(partial, dpi=100, format="png")
+    partial.replace(picture)
+
+
+def _smoothed(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Exponential moving average without the bias of its start."""
+    smooth, weight, result = 0.0, 0.0, []
+    for value in values:
+        smooth = CURVE_SMOOTHING * smooth + (1 - CURVE_SMOOTHING) * value
+        weight = CURVE_SMOOTHING * weight + (1 - CURVE_SMOOTHING)
+        result.append(smooth / weight)
+    return tuple(result)

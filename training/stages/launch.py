@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes and DeepSpeed: the same code under ``deepspeed``, ``torchrun`` or plain ``python``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .parts import parameter_groups
+from .settings import TrainSettings
+
+
+def join_processes(settings: TrainSettings) -> torch.device:
+    """Joins this process to the run's others, if a launcher started several, and returns its device.
+
+    Must come before anything imports DeepSpeed, which reads the environment once.
+    """
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    if "RANK" not in os.environ:
+        os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)
+    import deepspeed
+
+    # The shared-memory operator would be compiled at the first start, and serves inference alone.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+
+
+def leave_processes() -> None:
+    """Ends the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def rank() -> int:
+    """This process's number."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes the run has."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if world() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def wait_for_all() -> None:
+    """Returns once every process is here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
+    """DeepSpeed's own configuration for a run."""
+    run = settings.run
+    zero: dict[str, Any] = {"stage": run.zero}
+    if run.zero >= 2:
+        zero |= {"overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True}
+    if run.zero == 3:
+        zero |= {"stage3_gather_16bit_weights_on_model_save": True}
+    return {
+        "train_micro_batch_size_per_gpu": run.micro_batch,
+        "gradient_accumulation_steps": run.accumulation,
+        "gradient_clipping": settings.optimiser.clip,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": run.precision == "bf16"},
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+
+
+def start_engine(model: nn.Module, settings: TrainSettings) -> Any:
+    """A DeepSpeed engine that trains the parameters of ``model`` which require gradients."""
+    import deepspeed
+
+    optimiser = torch.optim.AdamW(
+        parameter_groups(model, settings.optimiser),
+        lr=settings.optimiser.learning_rate,
+        betas=(0.9, settings.optimiser.beta2),
+        fused=True,
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
+        optimizer=optimiser,
+        config=deepspeed_config(settings),
+    )
+    return engine

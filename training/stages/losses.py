@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every loss term as one small function.
+
+Pose terms return one number a pose, (Q,), so that a batch's mean does not depend on how it is cut among processes.
+Legend: Q poses, B samples, J = 24 joints, D width; ``matrix`` arguments (Q, J, 3, 3) local rotations; ``joints``
+(Q, J) true for the joints that count.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from backend.body.kinematics import forward_kinematics
+from backend.body.rotations import geodesic_angle, matrix_to_rot6d
+
+
+def rot6d_l2(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the 144 numbers (the paper's pose loss)."""
+    return (matrix_to_rot6d(predicted) - matrix_to_rot6d(target)).square().mean(dim=(-1, -2))
+
+
+def matrix_l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the matrices' entries (ChatPose)."""
+    return (predicted - target).abs().mean(dim=(-1, -2, -3))
+
+
+def matrix_l2(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the matrices' entries (the paper's public code)."""
+    return (predicted - target).square().mean(dim=(-1, -2, -3))
+
+
+def geodesic(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean angle between the rotations, radians."""
+    return geodesic_angle(predicted, target).mean(dim=-1)
+
+
+def joint_positions(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean distance of the joints of the neutral skeleton, relative to the pelvis, metres."""
+    _, at = forward_kinematics(predicted)
+    _, wanted = forward_kinematics(target)
+    # The root of a sum of squares has no gradient at zero: a tenth of a millimetre is added.
+    return ((at - wanted).square().sum(-1) + 1e-8).sqrt().mean(dim=-1)
+
+
+def gate(gate_logits: Tensor, moves: Tensor) -> Tensor:
+    """Binary cross-entropy of the gates (Q, J) against which joints move, mean over the joints."""
+    return functional.binary_cross_entropy_with_logits(gate_logits, moves.float(), reduction="none").mean(dim=-1)
+
+
+def frobenius(predicted: Tensor, target: Tensor, joints: Tensor) -> Tensor:
+    """Mean over the chosen joints of the squared Frobenius norm of the difference; zero where none is chosen."""
+    squared = (predicted - target).square().sum(dim=(-1, -2)) * joints
+    return squared.sum(-1) / joints.sum(-1).clamp_min(1)
+
+
+def siglip(one: Tensor, other: Tensor, logit_scale: Tensor, logit_bias: Tensor, *, first_row: int = 0) -> Tensor:
+    """Sigmoid loss of pairs (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1).
+
+    Args:
+        one: (B, D) this process's rows of one side.
+        other: (N, D) all processes' rows of the other side, N >= B.
+        logit_scale: t' of the learned temperature exp(t').
+        logit_bias: the learned bias.
+        first_row: where this process's rows begin among the N.
+
+    Returns:
+        The sum over pairs divided by B.
+    """
+    one, other = functional.normalize(one, dim=-1), functional.normalize(other, dim=-1)
+    logits = logit_scale.exp() * one @ other.T + logit_bias
+    sign = -torch.ones_like(logits)
+    rows = torch.arange(len(one), device=one.device)
+    sign[rows, rows + first_row] = 1.0
+    return -functional.logsigmoid(sign * logits).sum() / len(one)
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    """One minus the cosine between tokens (B, J, D), mean over everything."""
+    return (1 - functional.cosine_similarity(one, other, dim=-1)).mean()

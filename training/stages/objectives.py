@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each stage minimises, and how well it does: from a batch to weighted terms and to measures.
+
+The terms a stage can have are the keys of its configuration's ``losses``. Legend: Q poses, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+from backend.body.kinematics import forward_kinematics
+from backend.body.rotations import geodesic_angle, matrix_to_rot6d
+from backend.model import AlignmentOutput, PoseLlavaOutput
+
+from . import losses
+from .batches import Batch
+
+MOVES_RADIANS: Final = 0.01
+"""A joint moves when its target is more than this from its initial rotation."""
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """What a pose term may look at; matrices (Q, J, 3, 3).
+
+    ``composed`` takes the decoded rotation where the joint is to move and the initial one elsewhere, as the answer
+    will be when the gates are right; without gates it is what was decoded.
+    """
+
+    decoded: Tensor
+    target: Tensor
+    composed: Tensor
+    initial: Tensor
+    moves: Tensor
+    gate_logits: Tensor | None
+
+
+def _gate(poses: _Poses) -> Tensor:
+    if poses.gate_logits is None:
+        raise ValueError("the loss 'gate' needs the residual decoder; this model has another")
+    return losses.gate(poses.gate_logits, poses.moves)
+
+
+POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
+    "rot6d": lambda poses: losses.rot6d_l2(poses.decoded, poses.target),
+    "matrix_l1": lambda poses: losses.matrix_l1(poses.decoded, poses.target),
+    "matrix_l2": lambda poses: losses.matrix_l2(poses.decoded, poses.target),
+    "geodesic": lambda poses: losses.geodesic(poses.decoded, poses.target),
+    "joints": lambda poses: losses.joint_positions(poses.composed, poses.target),
+    "gate": _gate,
+    "moving": lambda poses: losses.frobenius(poses.decoded, poses.target, poses.moves),
+    "still": lambda poses: losses.frobenius(poses.decoded, poses.initial, ~poses.moves),
+}
+"""Names for ``losses`` in a configuration of stages 2 and 3, besides ``text``."""
+ALIGNMENT_TERMS: Final = ("contrastive", "local", "regression", "regression_joints")
+"""Names for ``losses`` in a configuration of stage 1."""
+
+
+def check_terms(stage: str, weights: Mapping[str, float]) -> None:
+    """Raises ValueError for a loss that the stage does not have."""
+    known = ALIGNMENT_TERMS if stage == "stage1" else ("text", *POSE_TERMS)
+    unknown = sorted(set(weights) - set(known))
+    if unknown or not weights:
+        raise ValueError(f"losses: {stage} knows {', '.join(known)}; got {', '.join(unknown) or 'none'}")
+
+
+def _poses(output: PoseLlavaOutput, targets: Tensor) -> _Poses:
+    assert output.pose_matrices is not None
+    assert output.initial_matrices is not None
+    initial = output.initial_matrices.float()
+    moves = geodesic_angle(initial, targets) > MOVES_RADIANS
+    decoded = output.pose_matrices.float()
+    gated = output.gate_logits is not None
+    composed = torch.where(moves[..., None, None], decoded, initial) if gated else decoded
+    return _Poses(decoded, targets, composed, initial, moves, output.gate_logits)
+
+
+def instruct(model: nn.Module, batch: Batch) -> PoseLlavaOutput:
+    """The forward pass of stages 2 and 3."""
+    output: PoseLlavaOutput = model(**batch.inputs, use_cache=False)
+    return output
+
+
+def instruction_terms(
+    output: PoseLlavaOutput, batch: Batch, weights: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Stages 2 and 3: each configured term, averaged over all processes' tokens or poses.
+
+    Each process holds its own share: the mean of the returned values over the processes is the batch's mean, however
+    the batch was cut.
+    """
+    text_share, pose_share = _shares(batch)
+    terms: dict[str, Tensor] = {}
+    if "text" in weights:
+        assert output.text_loss is not None
+        terms["text"] = output.text_loss * text_share
+    if len(batch.targets):
+        poses = _poses(output, batch.targets)
+        for name in weights:
+            if name != "text":
+                terms[name] = POSE_TERMS[name](poses).mean() * pose_share
+    return terms
+
+
+def _shares(batch: Batch) -> tuple[float, float]:
+    """This process's labels, and poses, over the mean of all processes'."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return 1.0, 1.0
+    counts = torch.tensor([batch.text_labels, len(batch.targets)], dtype=torch.float64, device=batch.targets.device)
+    mean = counts.clone()
+    dist.all_reduce(mean)
+    shares = counts / (mean / dist.get_world_size()).clamp_min(1e-9)
+    return float(shares[0]), float(shares[1])
+
+
+def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
+    """Stage 1's forward pass."""
+    assert batch.pixels is not None
+    dtype = next(model.parameters()).dtype
+    output: AlignmentOutput = model(pixel_values=batch.pixels.to(dtype), poses=matrix_to_rot6d(batch.targets))
+    return output
+
+
+def alignment_terms(
+    output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression."""
+    terms: dict[str, Tensor] = {}
+    if "contrastive" in weights:
+        image, first_row = _gathered(output.image_global.float())
+        terms["contrastive"] = losses.siglip(
+            output.pose_global.float(),
+            image,
+            output.logit_scale.float(),
+            output.logit_bias.float(),
+            first_row=first_row,
+        )
+    if "local" in weights:
+        terms["local"] = losses.cosine(output.pose_local.float(), output.image_local.float())
+    if "regression" in weights:
+        terms["regression"] = losses.rot6d_l2(output.reconstruction, batch.targets).mean()
+    if "regression_joints" in weights:
+        terms["regression_joints"] = losses.joint_positions(output.reconstruction, batch.targets).mean()
+    return terms
+
+
+def _gathered(rows: Tensor) -> tuple[Tensor, int]:
+    """Rows (B, D) of all processes in order of rank, through which gradients flow, and where this one's begin."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows, 0
+    return torch.cat(all_gather(rows)), dist.get_rank() * len(rows)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The loss that is minimised."""
+    total: Any = sum(weights[name] * term for name, term in terms.items())
+    assert isinstance(total, Tensor)
+    return total
+
+
+def instruction_measures(output: PoseLlavaOutput, batch: Batch) -> dict[str, Tensor]:
+    """How good the answers are, one number a pose (Q,): distances in mm, angles in degrees, ``kept`` a share.
+
+    ``copy_mpjpe_mm`` is what returning the initial pose unchanged would give.
+    """
+    targets = batch.targets
+    if not len(targets):
+        return {}
+    poses = _poses(output, targets)
+    answer = output.gated_matrices().float()
+    _, at = forward_kinematics(answer)
+    _, wanted = forward_kinematics(targets)
+    _, before = forward_kinematics(poses.initial)
+    degrees = torch.rad2deg(geodesic_angle(answer, targets))
+    turned = torch.rad2deg(geodesic_angle(answer, poses.initial))
+    moves, still = poses.moves.float(), (~poses.moves).float()
+    return {
+        "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
+        "copy_mpjpe_mm": 1000 * (before - wanted).norm(dim=-1).mean(-1),
+        "moving_degrees": (degrees * moves).sum(-1) / moves.sum(-1).clamp_min(1),
+        "still_degrees": (turned * still).sum(-1) / still.sum(-1).clamp_min(1),
+        "kept": ((turned < 1.0).float() * still).sum(-1) / still.sum(-1).clamp_min(1),
+    }
+
+
+def alignment_measures(output: AlignmentOutput, batch: Batch) -> dict[str, Tensor]:
+    """How well poses and images find each other within the batch, and how well poses are reconstructed (B,)."""
+    pose = torch.nn.functional.normalize(output.pose_global.float(), dim=-1)
+    image = torch.nn.functional.normalize(output.image_global.float(), dim=-1)
+    similarity = image @ pose.T
+    own = similarity.diagonal()
+    _, at = forward_kinematics(output.reconstruction.float())
+    _, wanted = forward_kinematics(batch.targets)
+    return {
+        "recall_at_1": (similarity.argmax(dim=1) == torch.arange(len(own), device=own.device)).float(),
+        "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
+        "local_cosine": torch.nn.functional.cosine_similarity(
+            output.pose_local.float(), output.image_local.float(), dim=-1
+        ).mean(-1),
+    }

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts of the model learn, at what rate, and with which adapters."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from backend.model import PoseLlavaForConditionalGeneration
+
+from .settings import LoraSettings, OptimiserSettings, TrainableSettings
+
+LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+"""Every linear layer of the language model and none of the vision tower or the pose modules."""
+_EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
+
+
+class AlignmentTask(nn.Module):
+    """Stage 1's forward pass as a module, because DeepSpeed drives ``forward`` only."""
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor, poses: Tensor) -> Any:
+        """See ``PoseLlavaForConditionalGeneration.align``."""
+        return self.model.align(pixel_values=pixel_values, poses=poses)
+
+
+def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:
+    """Freezes what does not learn and adds LoRA; returns the model, wrapped by peft where LoRA is used."""
+    model.requires_grad_(False)
+    parts: list[tuple[nn.Module | nn.Parameter, bool]] = [
+        (model.model.language_model.layers, settings.language_model == "full"),
+        (model.model.language_model.norm, settings.language_model == "full"),
+        (model.model.vision_tower, settings.vision_tower),
+        (model.model.multi_modal_projector, settings.vision_projector),
+        (model.model.image_newline, settings.vision_projector),
+        (model.model.pose_encoder, settings.pose_encoder),
+        (model.model.pose_projector, settings.pose_projector),
+        (model.pose_decoder, settings.pose_decoder),
+        (model.alignment, settings.alignment),
+    ]
+    wrapped: Any = add_lora(model, settings.lora) if settings.language_model == "lora" else model
+    for part, learns in parts:
+        if learns:
+            part.requires_grad_(True)
+    if settings.embeddings != "frozen":
+        for table in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+            table.requires_grad_(True)
+            if settings.embeddings == "special":
+                _train_rows(table, special_rows(model))
+    return wrapped
+
+
+def add_lora(model: PoseLlavaForConditionalGeneration, settings: LoraSettings) -> Any:
+    """The model wrapped by peft with fresh adapters."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=LORA_TARGETS
+    )
+    return get_peft_model(model, config)
+
+
+def special_rows(model: PoseLlavaForConditionalGeneration) -> list[int]:
+    """Rows of the embeddings that mean no word: the tokens of poses and images and the ends of a text."""
+    config = model.config
+    text = config.text_config
+    rows = {config.pose_token_index, config.image_token_index, config.pose_output_token_index}
+    return sorted(rows | {index for index in (text.bos_token_id, text.eos_token_id) if index is not None})
+
+
+def _train_rows(table: Tensor, rows: list[int]) -> None:
+    kept = torch.zeros(len(table), 1)
+    kept[rows] = 1.0
+    table.register_hook(lambda gradient: gradient * kept.to(gradient))
+
+
+def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
+    """Parameters that learn, in groups: matrices decay, vectors do not, embeddings do not and have their own rate.
+
+    ``ratio`` of a group is its share of the learning rate.
+    """
+    decayed, plain, embeddings = [], [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.endswith(_EMBEDDINGS):
+            embeddings.append(parameter)
+        elif parameter.ndim >= 2 and not name.endswith(("queries", "joint_position", "global_token")):
+            decayed.append(parameter)
+        else:
+            plain.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay, "ratio": 1.0},
+        {"params": plain, "weight_decay": 0.0, "ratio": 1.0},
+        {"params": embeddings, "weight_decay": 0.0, "ratio": settings.embedding_ratio},
+    ]
+    return [group for group in groups if group["params"]]
