@@ -83,13 +83,26 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self,
         image_processor: Any = None,
         tokenizer: Any = None,
-        *,
         templates: dict[str, list[dict[str, str]]] | None = None,
         prompt_format: str = "{question}",
         max_instruction_tokens: int = 512,
-        **kwargs: Any,
+        patch_size: int | None = None,
+        vision_feature_select_strategy: str | None = None,
+        chat_template: str | None = None,
+        image_token: str = IMAGE_PLACEHOLDER,
+        num_additional_image_tokens: int = 0,
     ) -> None:
-        super().__init__(image_processor, tokenizer, **kwargs)
+        # LLaVA-NeXT's own arguments are named one by one, and none is keyword-only: save_pretrained and
+        # from_pretrained pass on only what this signature names before a star.
+        super().__init__(
+            image_processor,
+            tokenizer,
+            patch_size=patch_size,
+            vision_feature_select_strategy=vision_feature_select_strategy,
+            chat_template=chat_template,
+            image_token=image_token,
+            num_additional_image_tokens=num_additional_image_tokens,
+        )
         self.templates = COMPACT_TEMPLATES if templates is None else templates
         self.prompt_format = prompt_format
         self.max_instruction_tokens = max_instruction_tokens

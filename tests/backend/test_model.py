@@ -134,3 +134,22 @@ def test_strength_turns_part_of_the_way() -> None:
 def test_an_edit_without_a_pose_is_refused(model, processor) -> None:
     with pytest.raises(ValueError, match="needs a pose"):
         Engine(model, processor, name="tiny").answer([Query("adjust", "raise the arm")])
+
+
+def test_every_setting_of_the_processor_survives_saving(processor, tmp_path: Path) -> None:
+    templates = {"adjust": [{"question": "<image> change: {instruction} <pose>", "answer": "<POSE> ."}]}
+    changed = PoseLlavaProcessor(
+        processor.image_processor,
+        processor.tokenizer,
+        templates=templates,
+        prompt_format="[INST] {question} [/INST] ",
+        max_instruction_tokens=7,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
+    changed.save_pretrained(tmp_path)
+    loaded = PoseLlavaProcessor.from_pretrained(tmp_path)
+    seen = Query("adjust", "raise the left arm", POSE, IMAGE)
+    assert loaded.max_instruction_tokens == 7
+    assert torch.equal(loaded.encode([seen])["input_ids"], changed.encode([seen])["input_ids"])
