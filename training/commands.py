@@ -80,6 +80,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # DeepSpeed's launcher adds it.
     arguments = parser.parse_args(argv)
     from training.stages.checkpoints import TrainingStopped
+    from training.stages.launch import leave_processes
     from training.stages.loop import train as run_stage
     from training.stages.settings import load_settings
 
@@ -93,6 +94,8 @@ def train(argv: Sequence[str]) -> int:
         run_stage(settings, resume=arguments.resume)
     except (ValueError, FileNotFoundError, TrainingStopped) as error:
         return _failed("train", error)
+    finally:
+        leave_processes()
     return 0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 CURVE_SMOOTHING: Final = 0.9
+SECONDS_BETWEEN_CURVES: Final = 60.0
 
 
 class Journal:
@@ -30,6 +32,7 @@ class Journal:
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._drawn = time.monotonic()
         self._live = sys.stderr.isatty()
         self._bar = tqdm(total=1000, disable=not self._live, bar_format="{percentage:3.0f}%|{bar}| {postfix}")
 
@@ -48,7 +51,12 @@ class Journal:
         """One line of the validation log, and the curves so far."""
         self._write({"step": step, "split": "validation", **values})
         self.say(f"validation at step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        if time.monotonic() - self._drawn > SECONDS_BETWEEN_CURVES:
+            self._draw()
+
+    def _draw(self) -> None:
         draw_curves(self.path, self.folder / "curves.png")
+        self._drawn = time.monotonic()
 
     def say(self, sentence: str) -> None:
         """Prints a sentence beside the bar."""
@@ -65,7 +73,8 @@ class Journal:
                 self._tensorboard.add_scalar(f"{line['split']}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Ends the bar and the logs."""
+        """Ends the bar and the logs, and draws the curves."""
+        self._draw()
         self._bar.close()
         self._tensorboard.close()  # type: ignore[no-untyped-call]
 
@@ -93,7 +102,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     names = list(dict.fromkeys(name for line in lines for name in line if name not in hidden))
     columns = min(4, max(1, len(names)))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * max(1, rows)), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 2.8 * max(1, rows)), layout="tight")
     FigureCanvasAgg(figure)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)

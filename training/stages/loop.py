@@ -29,7 +29,7 @@ from .batches import Batch, Collator
 from .checkpoints import Checkpoints, Progress, TrainingStopped
 from .initialise import start_model
 from .journal import Journal
-from .launch import join_processes, leave_processes, rank, start_engine, summed, world
+from .launch import join_processes, rank, start_engine, summed, world
 from .objectives import (
     align,
     alignment_measures,
@@ -68,11 +68,7 @@ def train(settings: TrainSettings, *, resume: bool = False) -> None:
         TrainingStopped: the loss is no number any more, or the disk is full.
     """
     check_terms(settings.stage, settings.losses)
-    device = join_processes(settings)
-    try:
-        Trainer(settings, device, resume=resume).run()
-    finally:
-        leave_processes()
+    Trainer(settings, join_processes(settings), resume=resume).run()
 
 
 class Trainer:

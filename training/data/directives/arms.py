@@ -35,6 +35,8 @@ _USUAL_LIFT: Final = 80.0
 _LOWEST: Final = -84.0
 _HALF_SHARE: Final = 0.12
 _FULL_SHARE: Final = 0.2
+_HAND_SHARE: Final = 0.2
+"""How often somebody says the hand and means the arm."""
 _OVERRUN: Final = 8.0
 """A number of degrees may run this far beyond the end of the range, where the arm stops."""
 
@@ -106,7 +108,8 @@ def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
     if amount.group == "number" and max(heights.values()) + amount.value > HIGHEST + _OVERRUN:
         return None
     target = on(start, sides, lambda side: lifted_to(start, side, min(heights[side] + amount.value, HIGHEST)))
-    return finish(rng, start, target, amount.slots)
+    by_hand = "hand" if len(sides) == 1 and rng.random() < _HAND_SHARE else ""
+    return finish(rng, start, target, amount.slots, by_hand if amount.group == "plain" else "by")
 
 
 @one_and_both("arm_lower", "arms_lower", family="arm", weight=4.5)
@@ -122,7 +125,8 @@ def _lower(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
         target = on(start, sides, lambda side: straight_arm(start, side, HANGING, 10.0))
         if max(heights.values()) < -70.0:
             return None
-        return finish(rng, start, target, {**amount.slots, "amount": ""})
+        by_hand = "hand" if rng.random() < _HAND_SHARE else ""
+        return finish(rng, start, target, {**amount.slots, "amount": ""}, by_hand)
     if min(heights.values()) < -65.0:
         return None
     if amount.group == "number" and min(heights.values()) - amount.value < _LOWEST - _OVERRUN:
@@ -208,7 +212,7 @@ def _backwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | 
 
 @one_and_both("arm_outwards", "arms_outwards", family="arm", weight=1.8, both_share=0.5)
 def _outwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
-    return _towards(rng, start, sides, LEFT, via=FRONT, closest=0.0, typical=28.0)
+    return _towards(rng, start, sides, LEFT, via=FRONT, closest=0.0, typical=28.0, apart=False)
 
 
 @one_and_both("arm_inwards", "arms_inwards", family="arm", weight=1.6, both_share=0.45)
@@ -239,8 +243,12 @@ def _towards(
     via: Array,
     closest: float,
     typical: float = 38.0,
+    apart: bool = True,
 ) -> Edit | None:
-    """Turned at the shoulder towards ``direction`` by an amount; ``closest`` is how near it a shoulder gets."""
+    """Turned at the shoulder towards ``direction`` by an amount; ``closest`` is how near it a shoulder gets.
+
+    ``apart``: amounts have sentences apart from those that tell none.
+    """
     amount = draw_amount(rng, typical, numbers=(5, 90), slight=0.4, large=1.7)
     frame = body_frame(start)
     goals = {side: frame @ sided(side, direction) for side in sides}

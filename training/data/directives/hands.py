@@ -129,6 +129,12 @@ _GESTURES: Final = frozenset(
     }
 )  # fmt: skip
 """Places with sentences of their own."""
+_IDIOMS: Final[dict[int, frozenset[str]]] = {
+    1: frozenset({"heart", "forehead", "chin", "behind_back", "mouth", "other_shoulder", "hip", "ear"}),
+    2: frozenset({"hip", "behind_back", "behind_head", "ear", "eyes", "face", "head", "above_head"}),
+}
+"""Places that some sentences ask for without naming them, for one hand and for two."""
+_IDIOM_SHARE: Final = 0.3
 
 _TWO_HANDS: Final[dict[str, tuple[Place, float]]] = {
     "together_chest": (Place("spine3", (0.05, 0.03, 0.28), _OUT_DOWN), 2.0),
@@ -182,7 +188,7 @@ def _place(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
         name = _draw_name(rng, _BOTH_NAMES, _BOTH_WEIGHTS)
         point = PLACES[name].both or PLACES[name].point
     target = on(start, sides, lambda side: _placed(start, side, PLACES[name], point))
-    if name in _GESTURES:
+    if name in _GESTURES or (name in _IDIOMS[len(sides)] and rng.random() < _IDIOM_SHARE):
         return finish(rng, start, target, variant=name, absolute=True)
     number = "one" if len(sides) == 1 else "two"
     slots = {"place": f"{{{number}_at_{name}}}", "thing": f"{{{number}_{name}}}"}
@@ -272,6 +278,8 @@ _SHIFTS: Final[dict[str, tuple[float, float, float]]] = {
 def _shift(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     name = list(_SHIFTS)[rng.integers(len(_SHIFTS))]
     amount = draw_amount(rng, 0.2, numbers=(0.03, 0.4), unit="metres", slight=0.4, large=1.7)
+    if amount.group == "plain" and name in ("up", "down"):
+        return None  # "raise your hand" lifts the arm
     frame = body_frame(start)
     target = on(
         start,

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny model and eight edits to learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
+from training.data.samples import Sample, to_record
+
+TINY_MODEL = {
+    "vocabulary": 700,
+    "text": {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "initializer_range": 0.1,
+    },
+    "vision": {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 16,
+    },
+    "pose": {
+        "pose_features": "kinematic", "pose_hidden_size": 32, "pose_encoder_layers": 1, "pose_attention_heads": 2,
+        "pose_intermediate_size": 64, "pose_decoder": "residual", "pose_decoder_hidden_size": 32,
+        "pose_decoder_layers": 1,
+    },
+}  # fmt: skip
+
+
+def eight_edits() -> list[Sample]:
+    """Eight instructions of different lengths, each turning one joint of the standing pose by 40 to 75 degrees."""
+    edits = [
+        ("raise the left arm", "left_shoulder", 2), ("raise your right arm to the side", "right_shoulder", 2),
+        ("bend the left knee", "left_knee", 0), ("bend the right knee a little please", "right_knee", 0),
+        ("look to the left", "neck", 1), ("lean forward", "spine1", 0),
+        ("bend the left elbow so that the hand comes up", "left_elbow", 1), ("turn the right foot out", "right_ankle", 1),
+    ]  # fmt: skip
+    samples = []
+    for number, (words, joint, axis) in enumerate(edits):
+        target = STANDING_POSE.copy()
+        target[JOINT_INDEX[joint], axis] += np.radians(40 + 5 * number)
+        samples.append(Sample(f"edit-{number}", "adjust", joint, words, STANDING_POSE.copy(), target))
+    return samples
+
+
+def write_json(path: Path, samples: list[Sample]) -> Path:
+    path.write_text(json.dumps([to_record(sample) for sample in samples]), encoding="utf-8")
+    return path
+
+
+def write_yaml(path: Path, values: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def stage3(tmp_path: Path) -> dict[str, Any]:
+    """A configuration of stage 3 on the eight edits."""
+    edits = write_json(tmp_path / "edits.json", eight_edits())
+    model = write_yaml(tmp_path / "model.yaml", TINY_MODEL)
+    return {
+        "stage": "stage3",
+        "output": str(tmp_path / "run"),
+        "seed": 1,
+        "model": {"start": str(tmp_path / "initial"), "fresh": str(model)},
+        "trainable": {"embeddings": "special"},
+        "data": {
+            "sources": {"edits": {"path": str(edits)}},
+            "validation": str(edits),
+            "validation_samples": 8,
+            "bucket_batches": 2,
+        },
+        "optimiser": {"learning_rate": 3e-3},
+        "losses": {"text": 0.2, "gate": 2.0, "moving": 1.0, "still": 0.2, "joints": 4.0},
+        "run": {"steps": 6, "micro_batch": 4, "checkpoint_steps": 3, "log_steps": 1, "threads": 1},
+    }

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole short runs of the tiny model: that it learns, resumes exactly, stops clearly and exports what it learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from backend.engine import Engine
+from backend.query import Query
+from blender_addon.contract.kinematics import forward_kinematics
+from blender_addon.contract.rotations import axis_angle_to_matrix
+from training.stages.checkpoints import TrainingStopped
+from training.stages.export import export
+from training.stages.journal import read_metrics
+from training.stages.loop import train
+from training.stages.settings import load_settings
+
+from .conftest import eight_edits, write_yaml
+
+
+def run(tmp_path: Path, values: dict[str, Any], *changes: str, resume: bool = False) -> None:
+    train(load_settings(write_yaml(tmp_path / "config.yaml", values), changes), resume=resume)
+
+
+def losses_of(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in read_metrics(folder / "metrics.jsonl") if line["split"] == "train"}
+
+
+@pytest.mark.slow
+def test_stage_3_learns_eight_edits_to_under_5_mm(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3, "run.steps=260", "run.micro_batch=8", "run.checkpoint_steps=260", "run.log_steps=20")
+    export(tmp_path / "run", tmp_path / "model", dtype="float32")
+    engine = Engine.load(tmp_path / "model")
+    edits = eight_edits()
+    answers = engine.answer([Query(edit.task, edit.instruction, edit.pose_aa) for edit in edits])
+
+    def joints(poses: list[np.ndarray]) -> np.ndarray:
+        return forward_kinematics(axis_angle_to_matrix(np.stack(poses)))[1]
+
+    found, wanted = joints([answer.pose_aa for answer in answers]), joints([edit.target_aa for edit in edits])
+    assert 1000 * np.linalg.norm(found - wanted, axis=-1).mean() < 5.0
+
+
+def test_a_resumed_run_repeats_an_unbroken_one_exactly(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3)
+    broken = {**stage3, "output": str(tmp_path / "broken")}
+    run(tmp_path, broken, "run.checkpoint_steps=2")
+    # As if killed after step 5: the newest checkpoint is of step 4, and the log has a line too many.
+    checkpoints = tmp_path / "broken" / "checkpoints"
+    (checkpoints / "step-00000006" / "progress.json").unlink()
+    run(tmp_path, broken, "run.checkpoint_steps=2", resume=True)
+    assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "run")
+    assert len(losses_of(tmp_path / "run")) == 6
+
+
+def test_a_run_with_checkpoints_is_not_overwritten(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3, "run.steps=1")
+    with pytest.raises(ValueError, match="--resume"):
+        run(tmp_path, stage3, "run.steps=1")
+
+
+def test_a_time_budget_ends_the_run(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3, "run.steps=100000", "run.max_minutes=0.02", "run.checkpoint_steps=100000")
+    steps = list(losses_of(tmp_path / "run"))
+    assert 0 < steps[-1] < 100000
+    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-2]
+    assert last["learning_rate"] < 0.2 * stage3["optimiser"]["learning_rate"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    with pytest.raises(TrainingStopped, match="lower optimiser.learning_rate"):
+        run(tmp_path, stage3, "optimiser.learning_rate=1e30", "optimiser.clip=0")
+
+
+def test_a_full_disk_stops_the_run_and_keeps_earlier_checkpoints(
+    tmp_path: Path, stage3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_save = torch.save
+
+    def save(value: object, path: Any, *args: Any, **kwargs: Any) -> None:
+        if "step-00000006" in str(path):
+            raise OSError(28, "No space left on device")
+        real_save(value, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(TrainingStopped, match="full"):
+        run(tmp_path, stage3)
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["best.json", "step-00000003"]
+
+
+def test_missing_data_and_an_unknown_loss_are_told_before_training(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    with pytest.raises(FileNotFoundError, match="posellava data build"):
+        run(tmp_path, stage3, "data.sources.edits.path=nowhere")
+    with pytest.raises(ValueError, match="stage3 knows"):
+        run(tmp_path, stage3, "losses.elbow=1")
+
+
+def test_the_best_checkpoint_is_kept_when_older_ones_go(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3, "run.checkpoint_steps=1", "run.keep=1", "optimiser.learning_rate=1e-2")
+    folder = tmp_path / "run" / "checkpoints"
+    best = json.loads((folder / "best.json").read_text())["checkpoint"]
+    validations = {
+        line["step"]: line["loss"]
+        for line in read_metrics(tmp_path / "run" / "metrics.jsonl")
+        if line["split"] == "validation"
+    }
+    assert best == f"step-{min(validations, key=validations.__getitem__):08d}"
+    assert {path.name for path in folder.glob("step-*")} == {best, "step-00000006"}
+
+
+def test_a_run_writes_its_curves(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    run(tmp_path, stage3, "run.steps=2")
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
