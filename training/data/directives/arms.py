@@ -263,7 +263,8 @@ def _towards(
             start, side, goals[side], min(amount.value, room[side]), sided(side, via)
         ),
     )
-    return finish(rng, start, target, amount.slots)
+    variant = "by" if apart and amount.group != "plain" else ""
+    return finish(rng, start, target, amount.slots, variant)
 
 
 def _heights(start: Figure) -> dict[str, float]:

@@ -338,23 +338,19 @@ def _on_leg(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | Non
 
 
 def _leg_place(start: Figure, side: Side, name: str) -> Array:
-    hip, knee = start.at(f"{side}_hip"), start.at(f"{side}_knee")
+    hip, knee, ankle = (start.at(f"{side}_{joint}") for joint in ("hip", "knee", "ankle"))
     front = start.rot_of(f"{side}_hip") @ FRONT
     shin_front = start.rot_of(f"{side}_knee") @ FRONT
-    if name == "thigh":
-        for share in (0.55, 0.3):
-            goal = hip + share * (knee - hip) + 0.09 * front
-            if hand_reaches(start, side, goal):
-                return goal
-        return goal
-    if name == "knee":
-        return knee + 0.075 * unit(front + shin_front + 0.2 * (hip - knee))
-    ankle = start.at(f"{side}_ankle")
-    if name == "shin":
-        return (knee + ankle) / 2 + 0.07 * shin_front
-    if name == "ankle":
-        return ankle + 0.06 * shin_front + 0.04 * UP
-    return start.at(f"{side}_foot") + 0.04 * UP
+    places: dict[str, Array] = {
+        "thigh": hip + 0.55 * (knee - hip) + 0.09 * front,
+        "knee": knee + 0.075 * unit(front + shin_front + 0.2 * (hip - knee)),
+        "shin": (knee + ankle) / 2 + 0.07 * shin_front,
+        "ankle": ankle + 0.06 * shin_front + 0.04 * UP,
+        "foot": start.at(f"{side}_foot") + 0.04 * UP,
+    }
+    if name == "thigh" and not hand_reaches(start, side, places["thigh"]):
+        places["thigh"] = hip + 0.3 * (knee - hip) + 0.09 * front
+    return places[name]
 
 
 @kind("hand_on_other_arm", family="hand", weight=0.8)

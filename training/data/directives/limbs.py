@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds that are asked of one arm or of both: registered twice, with the same sentences and other nouns.
 
-The sentences use ``{limb}`` (arm or arms), ``{hand}``, ``{elbow}``, ``{wrist}``, ``{forearm}``, ``{shoulder}``, ``{palm}``,
-``{is}`` and ``{it}``.
+The sentences use ``{limb}`` (arm or arms), ``{hand}``, ``{elbow}``, ``{wrist}``, ``{forearm}``, ``{shoulder}``,
+``{palm}``, ``{is}`` and ``{it}``; the words behind them stand in ``wording/limbs.yaml``.
 """
 
 from __future__ import annotations

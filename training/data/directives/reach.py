@@ -99,7 +99,8 @@ def elevation(direction: npt.ArrayLike) -> float:
 def at_elevation(azimuth: Array, degrees: float) -> Array:
     """The direction (3,) over the horizontal unit vector ``azimuth`` at an elevation."""
     angle = np.radians(degrees)
-    return azimuth * np.cos(angle) + UP * np.sin(angle)
+    direction: Array = azimuth * np.cos(angle) + UP * np.sin(angle)
+    return direction
 
 
 def lift_azimuth(side: Side, line: Array) -> Array:
