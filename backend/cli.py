@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -18,9 +19,12 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blender_addon.contract.messages import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from backend.engine import Engine
 
 COMMAND_GROUP: Final = "posellava.commands"
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
@@ -107,6 +111,20 @@ def _port(text: str) -> int:
     return value
 
 
+def _load_engine(options: argparse.Namespace) -> Engine:
+    import torch
+
+    from backend.engine import Engine
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError):  # which one depends on how torch was built
+        raise ValueError(
+            f"torch has no device {options.device!r} here; leave --device out to use the CPU"
+        ) from None
+    return Engine.load(options.model, device=options.device, threads=options.threads)
+
+
 def _serve(options: argparse.Namespace) -> int:
     from backend.server import ServerOptions, check_options, new_token, run_until_signal
 
@@ -114,15 +132,20 @@ def _serve(options: argparse.Namespace) -> int:
     token = None if options.no_token else os.environ.get(TOKEN_VARIABLE) or new_token()
     check_options(options.host, token)
 
-    from backend.engine import Engine
-
-    engine = Engine.load(options.model, device=options.device, threads=options.threads)
+    engine = _load_engine(options)
 
     def announce(url: str) -> None:
         print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
 
     settings = ServerOptions(options.host, options.port, token, options.batch_size)
-    asyncio.run(run_until_signal(engine, settings, announce))
+    try:
+        asyncio.run(run_until_signal(engine, settings, announce))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(
+            f"port {options.port} is in use; give another with --port, or 0 for a free one"
+        ) from None
     return 0
 
 
@@ -131,19 +154,18 @@ def _batch(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"there is no file {options.input}")
 
     from backend.batch import answer_file
-    from backend.engine import Engine
 
-    engine = Engine.load(options.model, device=options.device, threads=options.threads)
+    engine = _load_engine(options)
     answered, failed = answer_file(engine, options.input, options.output, batch_size=options.batch_size)
     print(f"{answered} answered, {failed} failed; see {options.output}", file=sys.stderr)
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    from backend.engine import SHIPPED_MODEL, Engine, describe_model
+    from backend.engine import SHIPPED_MODEL, describe_model
 
+    engine = _load_engine(options)
     folder = SHIPPED_MODEL if options.model is None else Path(options.model)
-    engine = Engine.load(folder, device=options.device, threads=options.threads)
     weights = sorted(folder.glob("*.safetensors"))
     record = {
         **describe_model(engine),

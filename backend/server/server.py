@@ -152,12 +152,15 @@ async def run_until_signal(
         loop.call_soon_threadsafe((second if first.is_set() else first).set)
 
     # signal.signal rather than loop.add_signal_handler, which Windows lacks.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    async with PoseServer(engine, options) as server:
-        on_listening(server.url)
-        await first.wait()
-        drained, hurried = asyncio.create_task(server.drain()), asyncio.create_task(second.wait())
-        await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        drained.cancel()
-        hurried.cancel()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        async with PoseServer(engine, options) as server:
+            on_listening(server.url)
+            await first.wait()
+            drained, hurried = asyncio.create_task(server.drain()), asyncio.create_task(second.wait())
+            await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            hurried.cancel()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

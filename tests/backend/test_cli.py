@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +155,8 @@ def _dance(arguments: list[str]) -> int:
         (["serve", "--no-token", "--host", "0.0.0.0"], "--no-token"),
         (["batch", "nowhere.jsonl", "out.jsonl"], "nowhere.jsonl"),
         (["info", "--model", "/nonexistent"], "/nonexistent"),
+        (["info", "--device", "abacus"], "'abacus'"),
+        (["info", "--device", "cuda:99"], "leave --device out"),
     ],
 )
 def test_a_wrong_use_is_explained_in_one_line(
@@ -209,6 +212,13 @@ def test_batch_answers_with_a_saved_model(saved_model: Path, tmp_path: Path) -> 
     assert [record["id"] for record in records] == ["good", "seen"]
     assert np.isfinite([record["pose"] for record in records]).all()
     assert np.shape([record["pose"] for record in records]) == (2, 24, 3)
+
+
+def test_a_port_in_use_is_named(saved_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["serve", "--port", port, "--model", str(saved_model)]) == 1
+    assert f"port {port} is in use" in capsys.readouterr().err
 
 
 @pytest.mark.slow
