@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -97,11 +98,12 @@ class Connection:
         """
         if self.status.state in (State.DISCONNECTED, State.FAILED):
             self.connect()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         handle = self.submit(request)
         seen: Progress | None = None
-        while not handle.wait(0.05 if on_progress else timeout):
-            if deadline is not None and time.monotonic() >= deadline:
+        # Short waits, so that progress is passed on and Ctrl-C is heard on Windows.
+        while not handle.wait(min(0.05, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
                 self.cancel(handle)
                 raise ProtocolError("timeout", f"The backend gave no answer within {timeout:g} seconds.")
             if on_progress and handle.progress is not None and handle.progress is not seen:
