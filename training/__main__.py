@@ -5,4 +5,6 @@ import sys
 
 from . import commands
 
-sys.exit({"data": commands.data, "train": commands.train, "export": commands.export}[sys.argv[1]](sys.argv[2:]))
+sys.exit(
+    {"data": commands.data, "train": commands.train, "export": commands.export}[sys.argv[1]](sys.argv[2:])
+)

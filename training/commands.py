@@ -17,13 +17,17 @@ def data(argv: Sequence[str]) -> int:
     """``posellava data``: build shards, and count what is in them."""
     parser = argparse.ArgumentParser(prog="posellava data", description="Make and inspect training data.")
     actions = parser.add_subparsers(dest="action", required=True)
-    build = actions.add_parser("build", help="draw samples into shards for training; goes on where it stopped")
+    build = actions.add_parser(
+        "build", help="draw samples into shards for training; goes on where it stopped"
+    )
     build.add_argument("source", help="what to draw, such as directives")
     build.add_argument("--output", type=Path, required=True, help="folder of the shards")
     build.add_argument("--count", type=int, required=True, help="samples")
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--poses", type=Path, help="pose file; without one the poses are constructed")
-    build.add_argument("--split", choices=["train", "val"], default="train", help="which part of the pose file")
+    build.add_argument(
+        "--split", choices=["train", "val"], default="train", help="which part of the pose file"
+    )
     build.add_argument("--workers", type=int, default=1, help="processes")
     build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
@@ -71,12 +75,22 @@ def train(argv: Sequence[str]) -> int:
     """``posellava train stage1|stage2|stage3``: run one stage; also under ``deepspeed`` and ``torchrun``."""
     parser = argparse.ArgumentParser(prog="posellava train", description="Train one stage of PoseLLaVA.")
     parser.add_argument("stage", choices=["stage1", "stage2", "stage3"])
-    parser.add_argument("--config", type=Path, required=True, help="a YAML file, such as those in training/configs")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="overlay a value, such as run.steps=500"
+        "--config", type=Path, required=True, help="a YAML file, such as those in training/configs"
     )
-    parser.add_argument("--max-minutes", type=float, help="time budget; the learning rate then follows the clock")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overlay a value, such as run.steps=500",
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, help="time budget; the learning rate then follows the clock"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint, if there is one"
+    )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # DeepSpeed's launcher adds it.
     arguments = parser.parse_args(argv)
     from training.stages.checkpoints import TrainingStopped
@@ -106,7 +120,9 @@ def export(argv: Sequence[str]) -> int:
     parser.add_argument("output", type=Path, help="the folder to write")
     parser.add_argument("--checkpoint", default="best", help="best, latest or a name (default: %(default)s)")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float16")
-    parser.add_argument("--adapter", action="store_true", help="only what was trained, to be loaded on its base")
+    parser.add_argument(
+        "--adapter", action="store_true", help="only what was trained, to be loaded on its base"
+    )
     arguments = parser.parse_args(argv)
     from training.stages.export import export as export_model
     from training.stages.export import export_adapter

@@ -39,7 +39,8 @@ def eight_edits() -> list[Sample]:
         ("raise the left arm", "left_shoulder", 2), ("raise your right arm to the side", "right_shoulder", 2),
         ("bend the left knee", "left_knee", 0), ("bend the right knee a little please", "right_knee", 0),
         ("look to the left", "neck", 1), ("lean forward", "spine1", 0),
-        ("bend the left elbow so that the hand comes up", "left_elbow", 1), ("turn the right foot out", "right_ankle", 1),
+        ("bend the left elbow so that the hand comes up", "left_elbow", 1),
+        ("turn the right foot out", "right_ankle", 1),
     ]  # fmt: skip
     samples = []
     for number, (words, joint, axis) in enumerate(edits):

@@ -17,10 +17,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .samples import Sample
+from .samples import Pose, Sample
 from .shards import INDEX, Shard, shard_name, write_shard
 
 DrawSample = Callable[[np.random.Generator], Sample]
+DrawPose = Callable[[np.random.Generator], Pose]
 Split = Literal["train", "val"]
 
 
@@ -47,19 +48,37 @@ class Build:
     shard_size: int = 4096
 
 
-def directives(build: Build) -> DrawSample:
-    """Instructions as animators type them, with constructed targets."""
-    from .directives.sampler import DirectiveSampler
+def start_poses(build: Build) -> DrawPose:
+    """Poses to start from: recorded ones among constructed ones where there is a pose file."""
+    # Constructed poses come of directives: their kinds register when the sampler is imported.
+    from .directives import sampler as _  # noqa: F401
     from .sources.project_npz import read_project_npz
     from .starts import StartPoses
 
     if build.poses is None:
-        return DirectiveSampler(StartPoses(None)).draw
+        return StartPoses(None)
     recorded = read_project_npz(build.poses, build.split)
-    return DirectiveSampler(StartPoses(recorded.pose_aa, recorded.label_weights())).draw
+    return StartPoses(recorded.pose_aa, recorded.label_weights())
 
 
-SOURCES: dict[str, Callable[[Build], DrawSample]] = {"directives": directives}
+def directives(build: Build) -> DrawSample:
+    """Instructions as animators type them, with constructed targets."""
+    from .directives.sampler import DirectiveSampler
+
+    return DirectiveSampler(start_poses(build)).draw
+
+
+def pictures(build: Build) -> DrawSample:
+    """Bodies drawn as viewports and photographs show them, with the poses to estimate."""
+    from .images import PictureSampler
+
+    return PictureSampler(start_poses(build)).draw
+
+
+SOURCES: dict[str, Callable[[Build], DrawSample]] = {
+    "directives": directives,
+    "pictures": pictures,
+}
 """What ``posellava data build`` can draw."""
 
 
@@ -139,7 +158,9 @@ def _check_same_build(build: Build) -> None:
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))["build"]
         if before != _identity(build):
-            raise ValueError(f"{build.folder} holds another build ({before}); choose another folder or delete it")
+            raise ValueError(
+                f"{build.folder} holds another build ({before}); choose another folder or delete it"
+            )
 
 
 def _write_index(build: Build, counts: dict[int, int]) -> None:

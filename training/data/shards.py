@@ -36,7 +36,8 @@ def shard_name(number: int) -> str:
 def write_shard(path: Path, samples: Sequence[Sample]) -> None:
     """Writes a shard; it appears under its name only once it is whole."""
     texts = "\n".join(
-        json.dumps([sample.id, sample.task, sample.kind, sample.instruction, sample.reply]) for sample in samples
+        json.dumps([sample.id, sample.task, sample.kind, sample.instruction, sample.reply])
+        for sample in samples
     )
     images = [b"" if sample.image is None else encode_image(sample.image) for sample in samples]
     partial = path.with_suffix(".partial")

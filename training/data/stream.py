@@ -67,14 +67,20 @@ class ShuffledSource:
         sizes = np.array(self._source.sizes)
         self._shard_order = np.random.default_rng((self._seed, epoch)).permutation(len(sizes))
         ends = np.cumsum(sizes[self._shard_order])
-        last = np.minimum(np.arange(SHUFFLED_SHARDS, len(sizes) + SHUFFLED_SHARDS, SHUFFLED_SHARDS), len(sizes)) - 1
+        last = (
+            np.minimum(np.arange(SHUFFLED_SHARDS, len(sizes) + SHUFFLED_SHARDS, SHUFFLED_SHARDS), len(sizes))
+            - 1
+        )
         self._group_ends = ends[last]
         self._epoch, self._group = epoch, -1
 
     def _start_group(self, group: int) -> None:
         shards = self._shard_order[group * SHUFFLED_SHARDS : (group + 1) * SHUFFLED_SHARDS]
         rows = np.concatenate(
-            [np.stack([np.full(self._source.sizes[s], s), np.arange(self._source.sizes[s])], axis=1) for s in shards]
+            [
+                np.stack([np.full(self._source.sizes[s], s), np.arange(self._source.sizes[s])], axis=1)
+                for s in shards
+            ]
         )
         rng = np.random.default_rng((self._seed, self._epoch, group))
         self._rows = rows[rng.permutation(len(rows))]
@@ -111,7 +117,9 @@ class BatchStream:
         if not (weights >= 0).all() or weights.sum() <= 0:
             raise ValueError("data sources need weights of at least 0, and one above 0")
         self._shares = weights / weights.sum()
-        self._shuffled = [ShuffledSource(source.source, seed + number) for number, source in enumerate(sources)]
+        self._shuffled = [
+            ShuffledSource(source.source, seed + number) for number, source in enumerate(sources)
+        ]
         self._batch_size = batch_size
         self._seed = seed
         self._length = length
@@ -127,7 +135,11 @@ class BatchStream:
         drawn = state["drawn"]
         assert isinstance(drawn, dict)
         counts = {name: int(drawn.get(name, 0)) for name in self._names}
-        self._state = {"drawn": counts, "window": int(str(state["window"])), "given": int(str(state["given"]))}
+        self._state = {
+            "drawn": counts,
+            "window": int(str(state["window"])),
+            "given": int(str(state["given"])),
+        }
 
     def __iter__(self) -> Iterator[list[Sample]]:
         while True:
@@ -151,6 +163,8 @@ class BatchStream:
         drawn.update({name: int(count) for name, count in zip(self._names, counts, strict=True)})
         if self._window > 1:
             samples.sort(key=self._length)
-        batches = [samples[start : start + self._batch_size] for start in range(0, len(samples), self._batch_size)]
+        batches = [
+            samples[start : start + self._batch_size] for start in range(0, len(samples), self._batch_size)
+        ]
         order = np.random.default_rng((self._seed, 1 + self._state["window"])).permutation(len(batches))
         return [batches[index] for index in order]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
 from backend.model import PoseLlavaProcessor
 from backend.model.configuration import NUM_POSE_TOKENS
+from backend.model.processing import PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
 
@@ -88,7 +89,7 @@ class Collator:
     def instructions(self, samples: Sequence[Sample]) -> Batch:
         """A batch of stages 2 and 3."""
         opened = [_with_open_image(sample) for sample in samples]
-        inputs = dict(self.processor.encode(opened, with_labels=True))
+        inputs = dict(self.processor.encode(cast(list[PromptSample], opened), with_labels=True))
         headings = inputs.pop("headings")
         rows = [row for row, sample in enumerate(samples) if sample.target_aa is not None]
         asked = [samples[row] for row in rows]
@@ -131,9 +132,9 @@ def targets_in_frame(samples: Sequence[Sample], headings: Tensor) -> Tensor:
     """Target rotations (Q, J, 3, 3) in the frame that the model works in; ``headings`` (Q,) of the initial poses."""
     if not samples:
         return torch.zeros(0, NUM_JOINTS, 3, 3)
-    local = axis_angle_to_matrix(torch.from_numpy(np.stack([sample.target_aa for sample in samples])).float())
+    poses_aa = [sample.target_aa for sample in samples if sample.target_aa is not None]
+    local = axis_angle_to_matrix(torch.from_numpy(np.stack(poses_aa)).float())
     _, upright = split_heading(local)
     turned = apply_heading(-headings, local)
     own = torch.tensor([sample.task == "generate" for sample in samples])[:, None, None, None]
     return torch.where(own, upright, turned)
-

@@ -23,7 +23,7 @@ from training.data.stream import StreamState
 from .launch import rank, wait_for_all
 
 
-class TrainingStopped(Exception):
+class TrainingStopped(Exception):  # noqa: N818 - it tells of an event
     """The run cannot go on; the sentence says why and what to do."""
 
 
@@ -67,7 +67,9 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             wait_for_all()
-            engine.save_checkpoint(str(self.folder), tag=partial.name, save_latest=False, exclude_frozen_parameters=True)
+            engine.save_checkpoint(
+                str(self.folder), tag=partial.name, save_latest=False, exclude_frozen_parameters=True
+            )
             torch.save(_random_state(), partial / f"random-{rank()}.pt")
             wait_for_all()
             if rank() == 0:
@@ -116,7 +118,9 @@ def is_disk_full(error: BaseException) -> bool:
     while True:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if isinstance(error, RuntimeError) and ("file write failed" in str(error) or "unexpected pos" in str(error)):
+        if isinstance(error, RuntimeError) and (
+            "file write failed" in str(error) or "unexpected pos" in str(error)
+        ):
             return True
         following = error.__cause__ or error.__context__
         if following is None:

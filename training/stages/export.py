@@ -66,7 +66,9 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
     """
     settings = load_settings(_settings_file(run))
     if settings.trainable.language_model != "lora":
-        raise ValueError(f"{run} trained the whole language model: there is no adapter; export the model instead")
+        raise ValueError(
+            f"{run} trained the whole language model: there is no adapter; export the model instead"
+        )
     name = choose_checkpoint(run, checkpoint)
     _, processor, wrapped = _trained(settings, run, name)
     partial = output.with_name(output.name + ".partial")
@@ -99,7 +101,9 @@ def load_adapter(adapter: Path, *, base: Path | None = None) -> PoseLlavaForCond
     wrapped = PeftModel.from_pretrained(model, adapter)
     _, unexpected = wrapped.load_state_dict(load_file(adapter / TRAINED_FILE), strict=False)
     if unexpected:
-        raise ValueError(f"{adapter} was trained on another base: it has weights for {', '.join(unexpected[:3])}")
+        raise ValueError(
+            f"{adapter} was trained on another base: it has weights for {', '.join(unexpected[:3])}"
+        )
     merged: PoseLlavaForConditionalGeneration = wrapped.merge_and_unload()
     return merged
 
@@ -114,7 +118,9 @@ def choose_checkpoint(run: Path, wanted: str) -> str:
     elif wanted == "best":
         name = checkpoints.best() or (names[-1] if names else "")
     if name not in names:
-        raise FileNotFoundError(f"{run} has no checkpoint {wanted!r}; there are {', '.join(names) or 'none yet'}")
+        raise FileNotFoundError(
+            f"{run} has no checkpoint {wanted!r}; there are {', '.join(names) or 'none yet'}"
+        )
     return name
 
 
@@ -147,15 +153,19 @@ def read_weights(checkpoints: Path, name: str) -> dict[str, Tensor]:
         )
         return weights
     states = torch.load(checkpoints / name / _MODEL_STATES, map_location="cpu", weights_only=False)
-    weights = states["module"]
-    return weights
+    module: dict[str, Tensor] = states["module"]
+    return module
 
 
 def load_trained(wrapped: nn.Module, weights: dict[str, Tensor]) -> None:
     """Loads trained weights over the start model's. Raises ValueError where a trained part has none."""
     missing, unexpected = wrapped.load_state_dict(weights, strict=False)
     trained = {id(parameter) for parameter in wrapped.parameters() if parameter.requires_grad}
-    given = {id(parameter) for key, parameter in wrapped.named_parameters(remove_duplicate=False) if key not in missing}
+    given = {
+        id(parameter)
+        for key, parameter in wrapped.named_parameters(remove_duplicate=False)
+        if key not in missing
+    }
     lost = [key for key, parameter in wrapped.named_parameters() if id(parameter) in trained - given]
     if lost or unexpected:
         raise ValueError(f"the checkpoint does not fit its run: {json.dumps((lost or unexpected)[:5])}")

@@ -159,7 +159,9 @@ def minilm_pieces(count: int) -> WordPieces:
         if len(piece.removeprefix("##")) == 1 and piece.isascii() and piece.isprintable()
     ]
     needed = [index for index, piece in enumerate(vocabulary) if piece in wording]
-    frequent = [index for index, piece in enumerate(vocabulary) if _PIECE.fullmatch(piece)]  # in order of frequency
+    frequent = [
+        index for index, piece in enumerate(vocabulary) if _PIECE.fullmatch(piece)
+    ]  # in order of frequency
     chosen = sorted(list(dict.fromkeys([*characters, *needed, *frequent]))[:count])
     with safe_open(folder / "model.safetensors", framework="np") as file:
         table = file.get_tensor("embeddings.word_embeddings.weight")
@@ -175,7 +177,9 @@ def principal_components(table: npt.NDArray[np.float32], width: int) -> Tensor:
     """(N, E) to (N, width): the first principal components, scaled to a root mean square of one."""
     centred = table - table.mean(axis=0)
     if width > table.shape[1]:
-        raise ValueError(f"the hidden size {width} is more than the {table.shape[1]} dimensions of the word embeddings")
+        raise ValueError(
+            f"the hidden size {width} is more than the {table.shape[1]} dimensions of the word embeddings"
+        )
     _, axes = np.linalg.eigh(centred.T @ centred)
     reduced = centred @ axes[:, ::-1][:, :width]
     return torch.from_numpy(np.ascontiguousarray(reduced / np.sqrt((reduced**2).mean())))

@@ -31,7 +31,7 @@ class Journal:
         self.path = folder / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._drawn = time.monotonic()
         self._live = sys.stderr.isatty()
         self._bar = tqdm(total=1000, disable=not self._live, bar_format="{percentage:3.0f}%|{bar}| {postfix}")
@@ -40,7 +40,11 @@ class Journal:
         """One line of the training log."""
         self._write({"step": step, "split": "train", **values})
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
-        left = f"{seconds_left / 60:.0f} min left" if seconds_left < 7200 else f"{seconds_left / 3600:.1f} h left"
+        left = (
+            f"{seconds_left / 60:.0f} min left"
+            if seconds_left < 7200
+            else f"{seconds_left / 3600:.1f} h left"
+        )
         if self._live:
             self._bar.n = int(1000 * progress)
             self._bar.set_postfix_str(f"step {step} {shown} {left}")
@@ -50,7 +54,9 @@ class Journal:
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """One line of the validation log, and the curves so far."""
         self._write({"step": step, "split": "validation", **values})
-        self.say(f"validation at step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        self.say(
+            f"validation at step {step}: " + " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        )
         if time.monotonic() - self._drawn > SECONDS_BETWEEN_CURVES:
             self._draw()
 
@@ -70,13 +76,13 @@ class Journal:
             file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if name not in ("step", "split"):
-                self._tensorboard.add_scalar(f"{line['split']}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
+                self._tensorboard.add_scalar(f"{line['split']}/{name}", value, line["step"])
 
     def close(self) -> None:
         """Ends the bar and the logs, and draws the curves."""
         self._draw()
         self._bar.close()
-        self._tensorboard.close()  # type: ignore[no-untyped-call]
+        self._tensorboard.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -114,7 +120,14 @@ def draw_curves(metrics: Path, picture: Path) -> None:
             if split == "train" and name not in ("learning_rate", "samples_per_s"):
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
                 values = _smoothed(values)
-            axes.plot(steps, values, color=colour, label=split, marker="o" if split == "validation" else None, markersize=3)
+            axes.plot(
+                steps,
+                values,
+                color=colour,
+                label=split,
+                marker="o" if split == "validation" else None,
+                markersize=3,
+            )
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)

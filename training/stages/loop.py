@@ -8,6 +8,7 @@ by; a signal to stop ends the step in hand, writes a checkpoint and leaves.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import signal
 import threading
@@ -35,8 +36,8 @@ from .objectives import (
     alignment_measures,
     alignment_terms,
     check_terms,
-    instruction_measures,
     instruct,
+    instruction_measures,
     instruction_terms,
     weighted_sum,
 )
@@ -93,7 +94,9 @@ class Trainer:
         self.collator = Collator(processor)
         self.stream, total = open_stream(settings, processor, self.collator)
         self.validation = open_validation(settings.data, self.collator)
-        steps = run.steps or max(1, round(run.epochs * total / (run.micro_batch * world() * run.accumulation)))
+        steps = run.steps or max(
+            1, round(run.epochs * total / (run.micro_batch * world() * run.accumulation))
+        )
         self.schedule = Schedule(steps, 60 * run.max_minutes, settings.optimiser)
         if run.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -111,7 +114,9 @@ class Trainer:
 
     def run(self) -> None:
         """Steps until the schedule ends."""
-        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        previous = {
+            number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             self._run()
         finally:
@@ -148,7 +153,11 @@ class Trainer:
             count = run.micro_batch * world() * run.accumulation
             meter.add(terms, count)
             self.progress = replace(
-                self.progress, step=step, elapsed=elapsed, samples=self.progress.samples + count, stream=stream
+                self.progress,
+                step=step,
+                elapsed=elapsed,
+                samples=self.progress.samples + count,
+                stream=stream,
             )
             if step % run.log_steps == 0 and self.journal is not None:
                 self._log(meter.read(), rate)
@@ -177,8 +186,8 @@ class Trainer:
         if world() == 1:
             return dict(zip(names, mine, strict=True)), elapsed, self._stop_asked
         own_clock = elapsed if rank() == 0 else 0.0
-        packed = summed(torch.tensor([*mine, own_clock, float(self._stop_asked)], dtype=torch.float64, device=self.device))
-        values = packed.tolist()
+        packed = torch.tensor([*mine, own_clock, float(self._stop_asked)], dtype=torch.float64)
+        values = summed(packed.to(self.device)).tolist()
         means = {name: value / world() for name, value in zip(names, values, strict=False)}
         return means, values[-2], values[-1] > 0
 
@@ -188,7 +197,7 @@ class Trainer:
             newest = self.checkpoints.names()[-1:]
             raise TrainingStopped(
                 f"the loss ({', '.join(bad)}) is not a finite number at step {step}, samples "
-                f"{', '.join(batch.names[:4])} …: lower optimiser.learning_rate or look at those samples, then --resume "
+                f"{', '.join(batch.names[:4])} …: lower the learning rate or look at those samples, then --resume "
                 f"(newest checkpoint: {newest[0] if newest else 'none yet'})"
             )
 
@@ -309,7 +318,8 @@ def open_stream(
 ) -> tuple[BatchStream, int]:
     """The run's stream of samples, and how many samples its sources have."""
     sources = [
-        WeightedSource(name, SampleSource(source.path), source.weight) for name, source in settings.data.sources.items()
+        WeightedSource(name, SampleSource(source.path), source.weight)
+        for name, source in settings.data.sources.items()
     ]
     stream = BatchStream(
         sources,
@@ -327,6 +337,7 @@ def open_validation(settings: DataSettings, collator: Collator) -> list[Sample]:
         return []
     source = SampleSource(settings.validation)
     places = ((shard, row) for shard, size in enumerate(source.sizes) for row in range(size))
-    samples = [source.read(shard, row) for (shard, row), _ in zip(places, range(settings.validation_samples), strict=False)]
+    chosen = itertools.islice(places, settings.validation_samples)
+    samples = [source.read(shard, row) for shard, row in chosen]
     samples.sort(key=collator.length)
     return samples[: len(samples) // world() * world()]

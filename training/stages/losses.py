@@ -46,7 +46,9 @@ def joint_positions(predicted: Tensor, target: Tensor) -> Tensor:
 
 def gate(gate_logits: Tensor, moves: Tensor) -> Tensor:
     """Binary cross-entropy of the gates (Q, J) against which joints move, mean over the joints."""
-    return functional.binary_cross_entropy_with_logits(gate_logits, moves.float(), reduction="none").mean(dim=-1)
+    return functional.binary_cross_entropy_with_logits(gate_logits, moves.float(), reduction="none").mean(
+        dim=-1
+    )
 
 
 def frobenius(predicted: Tensor, target: Tensor, joints: Tensor) -> Tensor:
@@ -55,7 +57,9 @@ def frobenius(predicted: Tensor, target: Tensor, joints: Tensor) -> Tensor:
     return squared.sum(-1) / joints.sum(-1).clamp_min(1)
 
 
-def siglip(one: Tensor, other: Tensor, logit_scale: Tensor, logit_bias: Tensor, *, first_row: int = 0) -> Tensor:
+def siglip(
+    one: Tensor, other: Tensor, logit_scale: Tensor, logit_bias: Tensor, *, first_row: int = 0
+) -> Tensor:
     """Sigmoid loss of pairs (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1).
 
     Args:

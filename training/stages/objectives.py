@@ -113,7 +113,9 @@ def _shares(batch: Batch) -> tuple[float, float]:
     """This process's labels, and poses, over the mean of all processes'."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return 1.0, 1.0
-    counts = torch.tensor([batch.text_labels, len(batch.targets)], dtype=torch.float64, device=batch.targets.device)
+    counts = torch.tensor(
+        [batch.text_labels, len(batch.targets)], dtype=torch.float64, device=batch.targets.device
+    )
     mean = counts.clone()
     dist.all_reduce(mean)
     shares = counts / (mean / dist.get_world_size()).clamp_min(1e-9)
@@ -128,9 +130,7 @@ def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
     return output
 
 
-def alignment_terms(
-    output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]
-) -> dict[str, Tensor]:
+def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression."""
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -155,7 +155,8 @@ def _gathered(rows: Tensor) -> tuple[Tensor, int]:
     """Rows (B, D) of all processes in order of rank, through which gradients flow, and where this one's begin."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows, 0
-    return torch.cat(all_gather(rows)), dist.get_rank() * len(rows)
+    everyone = all_gather(rows)  # type: ignore[no-untyped-call]
+    return torch.cat(everyone), dist.get_rank() * len(rows)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -76,7 +76,7 @@ def special_rows(model: PoseLlavaForConditionalGeneration) -> list[int]:
 def _train_rows(table: Tensor, rows: list[int]) -> None:
     kept = torch.zeros(len(table), 1)
     kept[rows] = 1.0
-    table.register_hook(lambda gradient: gradient * kept.to(gradient))
+    table.register_hook(lambda gradient: gradient * kept.to(gradient))  # type: ignore[no-untyped-call]
 
 
 def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:

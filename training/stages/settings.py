@@ -207,7 +207,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a YAML mapping")
     if "extends" in values:
         values = _overlay(read_yaml(path.parent / values.pop("extends")), values)
-    return values
+    table: dict[str, Any] = values
+    return table
 
 
 def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +217,10 @@ def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         below = merged.get(key)
         # A loss or a source of another recipe must not linger, so these tables are replaced as wholes.
         whole = key in ("losses", "sources")
-        merged[key] = _overlay(below, value) if isinstance(below, dict) and isinstance(value, dict) and not whole else value
+        if isinstance(below, dict) and isinstance(value, dict) and not whole:
+            merged[key] = _overlay(below, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -236,12 +240,16 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         return parse(next(option for option in options if option is not type(None)), value, where)
     if origin is Literal:
         if value not in typing.get_args(kind):
-            raise ValueError(f"{where} must be one of {', '.join(map(str, typing.get_args(kind)))}, not {value!r}")
+            raise ValueError(
+                f"{where} must be one of {', '.join(map(str, typing.get_args(kind)))}, not {value!r}"
+            )
         return value
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} must be a mapping, not {value!r}")
-        return {str(key): parse(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            str(key): parse(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()
+        }
     if kind is Any:
         return value
     if kind is Path and isinstance(value, str):
