@@ -35,6 +35,23 @@ THIGH: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_knee"]]))
 SHANK: Final = float(np.linalg.norm(REST_OFFSETS[JOINT_INDEX["left_ankle"]]))
 
 
+_ORIGIN: Final = np.zeros(3)
+
+
+def _carried() -> tuple[int, ...]:
+    """For each joint the bit set of the joints that turn with it, itself included."""
+    carried = [0] * len(PARENTS)
+    for joint in range(len(PARENTS)):
+        above = joint
+        while above >= 0:
+            carried[above] |= 1 << joint
+            above = PARENTS[above]
+    return tuple(carried)
+
+
+_CARRIED: Final = _carried()
+
+
 def unit(vector: npt.ArrayLike) -> Array:
     """The vector (3,) scaled to length one."""
     scaled: Array = np.asarray(vector, dtype=np.float64) / np.linalg.norm(vector)
@@ -75,6 +92,9 @@ class Figure:
     def __init__(self, local: Array, yaw: float = 0.0) -> None:
         self.local = local
         self.yaw = yaw
+        # Global rotations and positions of the joints asked for so far: an operator needs one limb, not the body.
+        self._rot: dict[int, Array] = {}
+        self._pos: dict[int, Array] = {}
 
     @classmethod
     def from_pose(cls, pose_aa: npt.ArrayLike) -> Figure:
@@ -110,13 +130,31 @@ class Figure:
 
     def at(self, joint: str) -> Array:
         """Position (3,) of a joint."""
-        position: Array = self.pos[JOINT_INDEX[joint]]
-        return position
+        return self._position(JOINT_INDEX[joint])
 
     def rot_of(self, joint: str) -> Array:
         """Global rotation (3, 3) of a joint."""
-        rotation: Array = self.rot[JOINT_INDEX[joint]]
+        return self._rotation(JOINT_INDEX[joint])
+
+    def _rotation(self, joint: int) -> Array:
+        rotation = self._rot.get(joint)
+        if rotation is None:
+            parent = PARENTS[joint]
+            rotation = self.local[joint] if parent < 0 else self._rotation(parent) @ self.local[joint]
+            self._rot[joint] = rotation
         return rotation
+
+    def _position(self, joint: int) -> Array:
+        position = self._pos.get(joint)
+        if position is None:
+            parent = PARENTS[joint]
+            position = (
+                _ORIGIN
+                if parent < 0
+                else self._position(parent) + self._rotation(parent) @ REST_OFFSETS[joint]
+            )
+            self._pos[joint] = position
+        return position
 
     def segment(self, start: str, end: str) -> Array:
         """Vector (3,) from one joint to another."""
@@ -145,14 +183,24 @@ class Figure:
     def with_local(self, changes: dict[str, Array]) -> Figure:
         """A figure with some joints' local rotations (3, 3) replaced."""
         local = self.local.copy()
+        moved = 0
         for joint, rotation in changes.items():
             local[JOINT_INDEX[joint]] = rotation
-        return Figure(local, self.yaw)
+            moved |= _CARRIED[JOINT_INDEX[joint]]
+        figure = Figure(local, self.yaw)
+        figure._rot = {joint: known for joint, known in self._rot.items() if not moved >> joint & 1}
+        # A joint's own position does not depend on its own rotation, but on those of the joints above it.
+        figure._pos = {
+            joint: known
+            for joint, known in self._pos.items()
+            if joint == 0 or not moved >> PARENTS[joint] & 1
+        }
+        return figure
 
     def with_global(self, joint: str, rotation: Array) -> Figure:
         """A figure whose joint has this global rotation (3, 3); joints below it keep their local rotations."""
         parent = PARENTS[JOINT_INDEX[joint]]
-        return self.with_local({joint: rotation if parent < 0 else self.rot[parent].T @ rotation})
+        return self.with_local({joint: rotation if parent < 0 else self._rotation(parent).T @ rotation})
 
     def turned(self, joint: str, rotation: Array) -> Figure:
         """A figure whose joint, with all below it, is turned by ``rotation`` (3, 3) in the upright frame."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.samples import Sample
 
-from . import arms, elbows, hands, head, legs, root, trunk, wrists  # noqa: F401  each registers its kinds
+from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
 from .figure import Figure
 from .kinds import KINDS, Edit, Kind
 from .slips import type_in
