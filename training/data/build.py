@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .samples import Pose, Sample
 from .shards import INDEX, Shard, shard_name, write_shard
+
+if TYPE_CHECKING:
+    from .starts import StartPoses
 
 DrawSample = Callable[[np.random.Generator], Sample]
 DrawPose = Callable[[np.random.Generator], Pose]
@@ -65,20 +68,28 @@ def directives(build: Build) -> DrawSample:
     """Instructions as animators type them, with constructed targets."""
     from .directives.sampler import DirectiveSampler
 
-    return DirectiveSampler(start_poses(build)).draw
+    return DirectiveSampler(_start_poses(build)).draw
 
 
 def pictures(build: Build) -> DrawSample:
-    """Bodies drawn as viewports and photographs show them, with the poses to estimate."""
+    """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
 
-    return PictureSampler(start_poses(build)).draw
+    return PictureSampler(_start_poses(build)).draw
 
 
-SOURCES: dict[str, Callable[[Build], DrawSample]] = {
-    "directives": directives,
-    "pictures": pictures,
-}
+def _start_poses(build: Build) -> StartPoses:
+    """Poses from the build's pose file, or constructed ones."""
+    from .sources.project_npz import read_project_npz
+    from .starts import StartPoses
+
+    if build.poses is None:
+        return StartPoses(None)
+    recorded = read_project_npz(build.poses, build.split)
+    return StartPoses(recorded.pose_aa, recorded.label_weights())
+
+
+SOURCES: dict[str, Callable[[Build], DrawSample]] = {"directives": directives, "pictures": pictures}
 """What ``posellava data build`` can draw."""
 
 
@@ -92,25 +103,29 @@ def run(build: Build, *, workers: int = 1) -> Iterator[int]:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
     build.folder.mkdir(parents=True, exist_ok=True)
     _check_same_build(build)
-    numbers = range(-(-build.count // build.shard_size))
-    missing = [number for number in numbers if not (build.folder / shard_name(number)).is_file()]
-    counts = {number: build.shard_size for number in numbers if number not in missing}
-    _write_index(build, counts)
-    yield sum(counts.values())
+    counts = [0] * -(-build.count // build.shard_size)
+    for number in range(len(counts)):
+        if (build.folder / shard_name(number)).is_file():
+            counts[number] = build.shard_size
+    missing = [number for number, count in enumerate(counts) if count == 0]
+    write_index(build.folder, _identity(build), counts)
+    yield sum(counts)
+    for number in _made(build, missing, workers):
+        counts[number] = build.shard_size
+        write_index(build.folder, _identity(build), counts)
+        yield sum(counts)
+
+
+def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[int]:
+    """Makes shards, and yields the number of each when it is done."""
     if workers <= 1:
         _start_worker(build)
-        for number in missing:
-            counts[_make_shard(number)] = build.shard_size
-            _write_index(build, counts)
-            yield sum(counts.values())
+        yield from map(_make_shard, missing)
         return
     # Spawned, not forked: a fork would copy torch's threads half-alive.
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=_start_worker, initargs=(build,)) as pool:
-        for number in pool.imap_unordered(_make_shard, missing):
-            counts[number] = build.shard_size
-            _write_index(build, counts)
-            yield sum(counts.values())
+        yield from pool.imap_unordered(_make_shard, missing)
 
 
 def count_kinds(folder: Path) -> Counter[str]:
@@ -163,8 +178,9 @@ def _check_same_build(build: Build) -> None:
             )
 
 
-def _write_index(build: Build, counts: dict[int, int]) -> None:
-    shards = [{"file": shard_name(number), "count": counts[number]} for number in sorted(counts)]
-    partial = build.folder / (INDEX + ".partial")
-    partial.write_text(json.dumps({"build": _identity(build), "shards": shards}, indent=1), encoding="utf-8")
-    partial.replace(build.folder / INDEX)
+def write_index(folder: Path, identity: dict[str, Any], counts: Sequence[int]) -> None:
+    """Writes the index of a folder whose shards 0, 1, … hold ``counts`` samples; 0 means that a shard is not there."""
+    shards = [{"file": shard_name(number), "count": count} for number, count in enumerate(counts) if count]
+    partial = folder / (INDEX + ".partial")
+    partial.write_text(json.dumps({"build": identity, "shards": shards}, indent=1), encoding="utf-8")
+    partial.replace(folder / INDEX)
