@@ -71,15 +71,18 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
 
 @dataclass
 class AlignmentOutput(ModelOutput):  # type: ignore[misc]
-    """Stage 1's tokens: global (B, D), local (B, J, D), and the pose decoded again from its own tokens."""
+    """Stage 1's tokens: global (B, D), local (B, J, D), and the pose decoded again from its own tokens.
 
-    pose_global: Tensor
-    image_global: Tensor
-    pose_local: Tensor
-    image_local: Tensor
-    reconstruction: Tensor
-    logit_scale: Tensor
-    logit_bias: Tensor
+    Every field is given; the defaults are there because the library allows one without.
+    """
+
+    pose_global: Tensor = None  # type: ignore[assignment]
+    image_global: Tensor = None  # type: ignore[assignment]
+    pose_local: Tensor = None  # type: ignore[assignment]
+    image_local: Tensor = None  # type: ignore[assignment]
+    reconstruction: Tensor = None  # type: ignore[assignment]
+    logit_scale: Tensor = None  # type: ignore[assignment]
+    logit_bias: Tensor = None  # type: ignore[assignment]
 
 
 class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
