@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .samples import Pose, Sample
+from .samples import Sample
 from .shards import INDEX, Shard, shard_name, write_shard
 
 if TYPE_CHECKING:
     from .starts import StartPoses
 
 DrawSample = Callable[[np.random.Generator], Sample]
-DrawPose = Callable[[np.random.Generator], Pose]
 Split = Literal["train", "val"]
 
 
@@ -49,19 +48,6 @@ class Build:
     poses: Path | None = None
     split: Split = "train"
     shard_size: int = 4096
-
-
-def start_poses(build: Build) -> DrawPose:
-    """Poses to start from: recorded ones among constructed ones where there is a pose file."""
-    # Constructed poses come of directives: their kinds register when the sampler is imported.
-    from .directives import sampler as _  # noqa: F401
-    from .sources.project_npz import read_project_npz
-    from .starts import StartPoses
-
-    if build.poses is None:
-        return StartPoses(None)
-    recorded = read_project_npz(build.poses, build.split)
-    return StartPoses(recorded.pose_aa, recorded.label_weights())
 
 
 def directives(build: Build) -> DrawSample:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blender_addon.contract.kinematics import mirror_pose, yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS
+from training.data.directives import sampler  # noqa: F401  registers the kinds
 from training.data.directives.figure import FRONT, LEFT, UP, Figure, turn
 from training.data.directives.kinds import KINDS
 
