@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import bpy  # noqa: E402
-from mathutils import Vector  # noqa: E402
+import bpy
+from mathutils import Vector
 
-from demo.steps import STEPS, Step  # noqa: E402
+from demo.steps import STEPS, Step
 
 EXTENSION: Final = "bl_ext.user_default.posellava"
 WIDTH, HEIGHT = 440, 520
