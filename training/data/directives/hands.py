@@ -16,7 +16,7 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 
 from .amounts import distance, draw_amount
-from .figure import FOREARM, FRONT, LEFT, UP, UPPER_ARM, Figure, Side, unit
+from .figure import FRONT, LEFT, UP, UPPER_ARM, Figure, Side, unit
 from .kinds import Edit, kind
 from .limbs import Sides, on, one_and_both
 from .reach import (
@@ -27,8 +27,8 @@ from .reach import (
     hand_reaches,
     hand_to,
     inside_body,
+    joint_at,
     sided,
-    wrist_at,
 )
 
 _OUT_DOWN: Final = (0.7, -0.7, -0.15)
@@ -250,18 +250,23 @@ def _apart(rng: np.random.Generator, start: Figure) -> Edit | None:
             return None
     middle = (start.at("left_hand") + start.at("right_hand")) / 2
     goals = {"left": middle + axis * new / 2, "right": middle - axis * new / 2}
-    target = both_arms(start, lambda side: _hand_shifted(start, side, goals[side] - start.at(f"{side}_hand")))
+    target = both_arms(
+        start, lambda side: _shifted(start, side, "hand", goals[side] - start.at(f"{side}_hand"))
+    )
     return finish(rng, start, target, slots, variant, absolute=variant in ("to", "shoulder_width"))
 
 
-def _hand_shifted(start: Figure, side: Side, shift: Array) -> Figure | None:
-    """The hand moved by ``shift`` (3,) with the smallest move of the arm; None out of reach or into the body."""
-    goal = start.at(f"{side}_wrist") + shift
-    if np.linalg.norm(goal - start.at(f"{side}_shoulder")) > UPPER_ARM + FOREARM + 0.01 or inside_body(
-        start, goal
-    ):
+def _shifted(start: Figure, side: Side, joint: str, shift: Array) -> Figure | None:
+    """The wrist or hand moved by ``shift`` (3,) with the smallest move of the arm.
+
+    None out of reach or into the body.
+    """
+    goal = start.at(f"{side}_{joint}") + shift
+    shoulder, elbow = start.at(f"{side}_shoulder"), start.at(f"{side}_elbow")
+    longest = UPPER_ARM + float(np.linalg.norm(start.at(f"{side}_{joint}") - elbow))
+    if np.linalg.norm(goal - shoulder) > longest + 0.01 or inside_body(start, goal):
         return None
-    return wrist_at(start, side, goal)
+    return joint_at(start, side, joint, goal)
 
 
 _SHIFTS: Final[dict[str, tuple[float, float, float]]] = {
@@ -284,7 +289,7 @@ def _shift(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
     target = on(
         start,
         sides,
-        lambda side: _hand_shifted(start, side, frame @ sided(side, _SHIFTS[name]) * amount.value),
+        lambda side: _shifted(start, side, "wrist", frame @ sided(side, _SHIFTS[name]) * amount.value),
     )
     return finish(rng, start, target, amount.slots, name)
 
@@ -294,7 +299,9 @@ def _shift_sideways(rng: np.random.Generator, start: Figure) -> Edit | None:
     """Both hands the same way, to the body's left."""
     amount = draw_amount(rng, 0.2, numbers=(0.03, 0.35), unit="metres", slight=0.4, large=1.6)
     shift = body_frame(start) @ LEFT * amount.value
-    return finish(rng, start, both_arms(start, lambda side: _hand_shifted(start, side, shift)), amount.slots)
+    return finish(
+        rng, start, both_arms(start, lambda side: _shifted(start, side, "wrist", shift)), amount.slots
+    )
 
 
 def _crossing(

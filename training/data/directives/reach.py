@@ -38,11 +38,15 @@ def sided(side: Side, vector: npt.ArrayLike) -> Array:
     return vector if side == "left" else vector * np.array([-1.0, 1.0, 1.0])
 
 
+def sided_axis(side: Side, axis: npt.ArrayLike) -> Array:
+    """An axis of rotation (3,) that is written for the left side, for ``side``; the angle keeps its sign."""
+    axis = np.asarray(axis, dtype=np.float64)
+    return axis if side == "left" else axis * np.array([1.0, -1.0, -1.0])
+
+
 def sided_turn(side: Side, axis: npt.ArrayLike, degrees: float) -> Array:
     """A rotation (3, 3) that is written for the left side, for ``side``."""
-    if side == "right":
-        axis = np.asarray(axis, dtype=np.float64) * np.array([1.0, -1.0, -1.0])
-    return turn(axis, degrees)
+    return turn(sided_axis(side, axis), degrees)
 
 
 def finish(
@@ -153,19 +157,26 @@ def turned_towards(start: Figure, side: Side, direction: Array, degrees: float, 
     return start.turned(f"{side}_shoulder", turn(axis, min(degrees, away)))
 
 
-def wrist_at(start: Figure, side: Side, target: Array) -> Figure:
-    """The wrist brought to ``target`` (3,) by the smallest move: elbow in its plane, then the shoulder's turn.
+def joint_at(start: Figure, side: Side, joint: str, target: Array) -> Figure:
+    """The wrist or the hand brought to ``target`` (3,) by the smallest move: elbow in its plane, then shoulder.
 
-    A target out of reach is approached as far as the arm goes. The hand keeps its bend.
+    A target out of reach is approached as far as the arm goes. The wrist keeps its bend.
     """
-    shoulder = start.at(f"{side}_shoulder")
+    shoulder, elbow = start.at(f"{side}_shoulder"), start.at(f"{side}_elbow")
+    upper, fore = elbow - shoulder, start.at(f"{side}_{joint}") - elbow
+    length = float(np.linalg.norm(fore))
+    bend = angle_degrees(upper, fore)
     reach = target - shoulder
-    shortest = np.sqrt(UPPER_ARM**2 + FOREARM**2 + 2 * UPPER_ARM * FOREARM * np.cos(np.radians(ELBOW_LIMIT)))
-    distance = float(np.clip(np.linalg.norm(reach), shortest, UPPER_ARM + FOREARM - 1e-4))
-    cosine = (distance**2 - UPPER_ARM**2 - FOREARM**2) / (2 * UPPER_ARM * FOREARM)
-    bent = start.elbow_bent_to(side, float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
-    current = bent.at(f"{side}_wrist") - shoulder
-    return bent.turned(f"{side}_shoulder", shortest_turn(current, reach))
+    shortest = np.sqrt(UPPER_ARM**2 + length**2 + 2 * UPPER_ARM * length * np.cos(np.radians(ELBOW_LIMIT)))
+    distance = float(np.clip(np.linalg.norm(reach), shortest, UPPER_ARM + length - 1e-4))
+    cosine = (distance**2 - UPPER_ARM**2 - length**2) / (2 * UPPER_ARM * length)
+    needed = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    if start.elbow_flexion(side) < 15.0:
+        hinge = start.rot_of(f"{side}_shoulder") @ sided_axis(side, -UP)
+        bent = start.turned(f"{side}_elbow", turn(hinge, needed) @ shortest_turn(fore, upper))
+    else:
+        bent = start.turned(f"{side}_elbow", turn(np.cross(upper, fore), needed - bend))
+    return bent.turned(f"{side}_shoulder", shortest_turn(bent.at(f"{side}_{joint}") - shoulder, reach))
 
 
 def hand_reaches(start: Figure, side: Side, target: Array, slack: float = 0.0) -> bool:
