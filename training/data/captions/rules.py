@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads ``rules.yaml`` and writes its sentences out: every alternative, for either side and for both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+RULES_FILE: Final = Path(__file__).with_name("rules.yaml")
+
+LEFT: Final = 0
+RIGHT: Final = 1
+BOTH: Final = 2
+"""Whom a sentence is about. What has no sides is told as LEFT."""
+
+MOST_ALTERNATIVES: Final = 160
+"""A sentence with more alternatives than this is represented by as many random ones."""
+
+_INNERMOST_CHOICE: Final = re.compile(r"\[([^\[\]]*)\]")
+_NOUN: Final = re.compile(r"\{(same|other):(\w+)\}")
+_SPACES: Final = re.compile(r" +")
+_SIDE_NAMES: Final = ("left", "right")
+_PLURALS: Final = {"foot": "feet"}
+_SYNONYMS: Final = {
+    "trunk": "[torso|upper body|trunk|torso|chest]",
+    "upper_arm": "[upper arm|upper arm|elbow]",
+    "upper_arm_or_arm": "[upper arm|elbow|arm]",
+    "thigh": "[thigh|thigh|upper leg]",
+    "thigh_or_knee": "[thigh|knee|leg]",
+    "toe": "toes",
+    "body": "[body|whole body]",
+}
+_MIDDLE: Final = {"trunk", "head", "chin", "face", "back", "body", "shoulders"}
+"""Nouns without a side."""
+
+
+@cache
+def load_rules(path: Path = RULES_FILE) -> Mapping[str, Any]:
+    """The rules as they stand in the file."""
+    rules: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return rules
+
+
+def alternatives(template: str, who: int, *, short: bool = False, **words: str) -> tuple[str, ...]:
+    """Every way to say ``template`` of one side or of both; ``{your}`` and unknown names stay as they are.
+
+    Args:
+        template: with ``[a|b]`` choices and slots; see ``rules.yaml``. A bar outside brackets parts sentences.
+        who: LEFT, RIGHT or BOTH.
+        short: leave the side out of ``{same:NOUN}``, where it is known already.
+        words: what to put for further slots; may hold choices and slots itself.
+    """
+    text = f"[{template}]"
+    for name, word in words.items():
+        text = text.replace("{" + name + "}", word)
+    text = _NOUN.sub(lambda found: _noun(found[1], found[2], who, short), text)
+    both = who == BOTH
+    for name, word in (
+        ("side", "" if both else _SIDE_NAMES[who]),
+        ("other", "other" if both else _SIDE_NAMES[1 - who]),
+        ("it_is", "they are" if both else "it is"),
+        ("it_points", "they point" if both else "it points"),
+    ):
+        text = text.replace("{" + name + "}", word)
+    return _expand(text)
+
+
+def _noun(relation: str, noun: str, who: int, short: bool) -> str:
+    word = _SYNONYMS.get(noun, noun)
+    if noun in _MIDDLE:
+        return f"{{your}} {word}"
+    side = "" if who == BOTH else _SIDE_NAMES[who if relation == "same" else 1 - who]
+    if who == BOTH:
+        plural = _SYNONYMS.get(noun, noun) if noun == "toe" else _plural(word)
+        if relation == "other":
+            return f"the opposite {plural}"
+        return f"[the] {plural}" if short else f"[{{your}}|both|both {{your}}] {plural}"
+    return f"the {word}" if short and relation == "same" else f"{{your}} {side} {word}"
+
+
+def _plural(word: str) -> str:
+    if word.startswith("["):
+        return "[" + "|".join(_plural(part) for part in word[1:-1].split("|")) + "]"
+    return _PLURALS.get(word, word + "s")
+
+
+def _expand(text: str) -> tuple[str, ...]:
+    """All texts that a template with choices stands for, or a sample of them where they are many."""
+    done: list[str] = []
+    open_texts = [text]
+    rng = np.random.default_rng(len(text))
+    while open_texts:
+        if len(open_texts) + len(done) > MOST_ALTERNATIVES:
+            drawn = (_draw(rng, text) for _ in range(MOST_ALTERNATIVES))
+            return tuple(_SPACES.sub(" ", one).strip() for one in drawn)
+        current = open_texts.pop()
+        found = _INNERMOST_CHOICE.search(current)
+        if found is None:
+            done.append(_SPACES.sub(" ", current).strip())
+        else:
+            head, tail = current[: found.start()], current[found.end() :]
+            open_texts.extend(head + option + tail for option in found[1].split("|"))
+    return tuple(sorted(done))
+
+
+def _draw(rng: np.random.Generator, text: str) -> str:
+    while found := _INNERMOST_CHOICE.search(text):
+        options = found[1].split("|")
+        text = text[: found.start()] + options[int(rng.integers(len(options)))] + text[found.end() :]
+    return text
