@@ -33,7 +33,8 @@ from .pose_decoder import (
 )
 from .pose_encoder import PoseEncoder, PoseProjector
 
-EMBEDDING_STD = 0.02
+EMBEDDING_STD = 0.3
+"""Spread of learned queries and positions: about as large as what is added to them, so that joints differ at once."""
 STANDING_ROT6D = matrix_to_rot6d(axis_angle_to_matrix(torch.tensor(STANDING_POSE))).unsqueeze(0)
 """(1, J, 6) the initial pose where the prompt holds none."""
 

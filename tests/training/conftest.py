@@ -26,8 +26,8 @@ TINY_MODEL = {
         "image_size": 32, "patch_size": 16,
     },
     "pose": {
-        "pose_features": "kinematic", "pose_hidden_size": 32, "pose_encoder_layers": 1, "pose_attention_heads": 2,
-        "pose_intermediate_size": 64, "pose_decoder": "residual", "pose_decoder_hidden_size": 32,
+        "pose_features": "kinematic", "pose_hidden_size": 96, "pose_encoder_layers": 1, "pose_attention_heads": 2,
+        "pose_intermediate_size": 192, "pose_decoder": "residual", "pose_decoder_hidden_size": 32,
         "pose_decoder_layers": 1,
     },
 }  # fmt: skip

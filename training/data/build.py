@@ -64,6 +64,13 @@ def pictures(build: Build) -> DrawSample:
     return PictureSampler(_start_poses(build)).draw
 
 
+def descriptions(build: Build) -> DrawSample:
+    """Descriptions of whole poses, for stage 2 and pose generation; no pose file is used."""
+    from .directives.descriptions import DescriptionSampler
+
+    return DescriptionSampler().draw
+
+
 def _start_poses(build: Build) -> StartPoses:
     """Poses from the build's pose file, or constructed ones."""
     from .sources.project_npz import read_project_npz
@@ -75,7 +82,11 @@ def _start_poses(build: Build) -> StartPoses:
     return StartPoses(recorded.pose_aa, recorded.label_weights())
 
 
-SOURCES: dict[str, Callable[[Build], DrawSample]] = {"directives": directives, "pictures": pictures}
+SOURCES: dict[str, Callable[[Build], DrawSample]] = {
+    "directives": directives,
+    "descriptions": descriptions,
+    "pictures": pictures,
+}
 """What ``posellava data build`` can draw."""
 
 
