@@ -15,7 +15,7 @@ from .contract.skeleton import BODY_PARTS
 ADDON: Final = __package__
 
 _PART_LABELS: Final = {
-    "root": ("Whole Body", "Turning and placing the body as a whole: the pelvis"),
+    "root": ("Hips", "The pelvis, which turns and carries the whole body"),
     "trunk": ("Trunk", "The spine"),
     "head": ("Head", "Neck and head"),
     "left_arm": ("Left Arm", "From the collar bone to the hand"),
@@ -77,7 +77,7 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     frames: EnumProperty(name="Frames", description="The frames that an edit changes", items=FRAME_ITEMS)
     parts: EnumProperty(
         name="Body Parts",
-        description="Body parts that may move; the others are neither moved nor keyed",
+        description="Body parts that may move; the others are neither moved nor keyed. Shift-click to choose several",
         items=PART_ITEMS,
         options={"ENUM_FLAG"},
         default=set(ALL_PARTS),
@@ -91,7 +91,7 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         subtype="FACTOR",
     )
     send_view: BoolProperty(
-        name="Send Viewport Render",
+        name="Send Viewport",
         description="Send a small picture of the viewport along with the pose",
     )
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)

@@ -158,6 +158,10 @@ class _Ask:
         self._stop(context)
         activity.fail("")
 
+    def draw(self, context: Any) -> None:
+        """Called by Blender for its Adjust Last Operation panel: changing an option there would ask again, waiting."""
+        self.layout.label(text=self.instruction or self.bl_label)  # type: ignore[attr-defined]
+
     def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
         """The frames that this operator keys."""
         return tuple(list_frames(context, rig, "CURRENT"))
@@ -225,7 +229,7 @@ class POSELLAVA_OT_edit_pose(_Ask, bpy.types.Operator):
     _from_panel = ("instruction", "frames", "parts", "strength", "send_view")
 
     send_view: BoolProperty(
-        name="Send Viewport Render",
+        name="Send Viewport",
         description="Send a small picture along with the pose; in background Blender renders the scene's camera",
         options={"SKIP_SAVE"},
     )

@@ -32,9 +32,8 @@ def _disc(colour: tuple[float, float, float]) -> list[float]:
     """RGBA of a smooth disc, row by row."""
     axis = (np.arange(SIDE) + 0.5) / SIDE - 0.5
     distance = np.hypot(axis[:, None], axis[None, :])
-    pixels = np.empty((SIDE, SIDE, 4), dtype=np.float32)
-    pixels[..., :3] = colour
-    pixels[..., 3] = np.clip((RADIUS - distance) * SIDE + 0.5, 0.0, 1.0)
+    cover = np.clip((RADIUS - distance) * SIDE + 0.5, 0.0, 1.0)[..., None]
+    pixels = cover * np.array([*colour, 1.0])  # premultiplied, as Blender blends icons
     return pixels.ravel().tolist()  # type: ignore[no-any-return]
 
 

@@ -16,6 +16,8 @@ from .light import icon_of
 
 LONGEST_RECALL: Final = 12
 """Instructions in the recall menu."""
+PROMINENT: Final = 1.4
+"""Height of the main button."""
 CHARACTER_WIDTH: Final = 6.4
 """Average width of a character of the interface font, in pixels at scale 1."""
 MARGIN: Final = 62
@@ -43,14 +45,16 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
         _draw_instruction(context, layout)
         if activity.running:
             _draw_progress(layout)
-        elif activity.error:
+            return
+        _draw_buttons(layout)
+        if activity.error:
             box = layout.box()
             box.alert = True
             _wrapped(context, box, activity.error, "ERROR")
         elif activity.outcome is not None:
             box = layout.box()
             if activity.outcome.words:
-                _wrapped(context, box, activity.outcome.words, "CHAT")
+                _wrapped(context, box, activity.outcome.words, "SPEAKER")
             _wrapped(context, box, activity.outcome.summary(), "CHECKMARK")
 
 
@@ -149,12 +153,15 @@ def _draw_instruction(context: Any, layout: Any) -> None:
         layout.label(text=find_armature(context).name, icon="OUTLINER_OB_ARMATURE")
     except RigError:
         layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
-    column = layout.column()
-    row = column.row(align=True)
+    row = layout.row(align=True)
     row.prop(chosen, "instruction", text="", placeholder="Raise the left arm …")
     row.menu("POSELLAVA_MT_recall", text="", icon="RECOVER_LAST")
+
+
+def _draw_buttons(layout: Any) -> None:
+    column = layout.column()
     edit = column.column()
-    edit.scale_y = 1.4
+    edit.scale_y = PROMINENT
     edit.operator("posellava.edit_pose", icon="POSE_HLT")
     row = column.row(align=True)
     row.operator("posellava.generate_pose", icon="ARMATURE_DATA")
@@ -162,6 +169,7 @@ def _draw_instruction(context: Any, layout: Any) -> None:
 
 
 def _draw_progress(layout: Any) -> None:
+    """In the place of the buttons and of their height, so that nothing below jumps."""
     progress = activity.handle.progress if activity.handle else None
     factor, text = 0.0, "Preparing …"
     if activity.handle:
@@ -170,9 +178,11 @@ def _draw_progress(layout: Any) -> None:
         text = f"Waiting behind {progress.ahead} other{'s' if progress.ahead != 1 else ''} …"
     elif progress is not None and progress.total:
         factor, text = progress.done / progress.total, f"{progress.done} of {progress.total} poses"
-    row = layout.row(align=True)
-    row.progress(factor=factor, text=text)
-    row.operator("posellava.cancel", text="", icon="CANCEL")
+    column = layout.column()
+    bar = column.column()
+    bar.scale_y = PROMINENT
+    bar.progress(factor=factor, text=text)
+    column.operator("posellava.cancel", icon="CANCEL")
 
 
 def _wrapped(context: Any, layout: Any, text: str, icon: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .scripted_backend import TURN_DEGREES, WORDS
+from ..scripted_backend import TURN_DEGREES, WORDS
 
 InBlender = Callable[..., dict[str, Any]]
 

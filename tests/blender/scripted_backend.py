@@ -2,7 +2,8 @@
 """A backend for tests: the real server and protocol, with an engine whose answers a test can foresee.
 
 It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds.
-Prints ``listening URL`` as ``posellava serve`` does.
+With ``--picture FILE`` it saves the picture that came with the last request. Prints ``listening URL`` as
+``posellava serve`` does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -30,12 +32,15 @@ class ScriptedEngine:
     name = "scripted"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, picture: Path | None) -> None:
         self.delay = delay
+        self.picture = picture
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """One answer per query."""
         time.sleep(self.delay)
+        if self.picture is not None and queries[0].image is not None:
+            queries[0].image.save(self.picture)
         return [Answer(turned(query.pose_aa), WORDS) for query in queries]
 
 
@@ -53,11 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--token")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     asyncio.run(
         run_until_signal(
-            ScriptedEngine(options.delay),
-            ServerOptions(port=0, token=options.token, batch_size=4),
+            ScriptedEngine(options.delay, options.picture),
+            ServerOptions(port=options.port, token=options.token, batch_size=4),
             lambda url: print(f"listening {url}", flush=True),
         )
     )

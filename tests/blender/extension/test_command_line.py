@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that ``blender --command posellava`` calls, and the same as functions, in headless Blender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..scripted_backend import WORDS
+
+InBlender = Callable[..., dict[str, Any]]
+
+FIGURE = """
+import contextlib, io, os
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.preferences.addon_enable(module=addon.__name__)
+bpy.ops.posellava.add_figure()
+bpy.context.view_layer.objects.active = None
+bpy.context.object and bpy.context.object.select_set(False)
+from bl_ext.user_default.posellava import cli
+def frames():
+    return sorted({point.co.x for action in bpy.data.actions for curve in action.fcurves
+                   for point in curve.keyframe_points})
+"""
+
+
+def test_edit_keys_the_frames_and_saves_the_file(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = io.StringIO()
+with contextlib.redirect_stdout(said):
+    result["status"] = cli.main(["edit", "--instruction", "raise it", "--frames", "1:3", "--save", os.environ["OUT"]])
+result["said"] = said.getvalue()
+bpy.ops.wm.open_mainfile(filepath=os.environ["OUT"])
+result["frames"] = frames()
+""",
+        POSELLAVA_URL=start_backend(token="secret").url,
+        POSELLAVA_TOKEN="secret",
+        OUT=str(tmp_path / "out.blend"),
+    )
+    assert result["status"] == 0
+    assert result["frames"] == [1, 2, 3]
+    assert WORDS in result["said"]
+    assert "left shoulder 40°" in result["said"]
+
+
+def test_a_failure_is_a_sentence_and_a_status(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    result["status"] = cli.main(["generate", "--instruction", "a person", "--url", "ws://127.0.0.1:9"])
+result["said"] = said.getvalue()
+result["frames"] = frames()
+"""
+    )
+    assert result["status"] == 1
+    assert result["said"].startswith("posellava: No backend answers at ws://127.0.0.1:9")
+    assert result["said"].count("\n") == 1
+    assert result["frames"] == []
+
+
+def test_the_functions_return_what_came_of_it(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+url = os.environ["URL"]
+outcomes = [
+    cli.edit("raise it", frames="4", armature="SMPL Figure", parts=["left_arm"], url=url),
+    cli.generate("a person", url=url),
+]
+result["degrees"] = [outcome.report.degrees for outcome in outcomes]
+try:
+    cli.edit("raise it", armature="Nobody", url=url)
+except cli.CommandError as error:
+    result["error"] = str(error)
+""",
+        URL=start_backend().url,
+    )
+    assert [list(degrees) for degrees in result["degrees"]] == [["left_shoulder"], ["left_shoulder"]]
+    assert "'Nobody'" in result["error"]
+    assert "SMPL Figure" in result["error"]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The extension's package: what is in it, and that Blender accepts it (build_addon.build validates what it builds)."""
+
+from __future__ import annotations
+
+import ast
+import zipfile
+from pathlib import Path
+
+import bpy
+import pytest
+import tomllib
+
+import build_addon
+
+ADDON = build_addon.ADDON
+
+
+def test_the_zip_holds_what_the_extension_needs_and_nothing_else(extension_zip: Path) -> None:
+    names = set(zipfile.ZipFile(extension_zip).namelist())
+    manifest = tomllib.loads((ADDON / "blender_manifest.toml").read_text())
+    wheels = {wheel.removeprefix("./") for wheel in manifest["wheels"]}
+    assert {"__init__.py", "blender_manifest.toml", "LICENSE", "assets/neutral_body.npz"} <= names
+    assert wheels <= names
+    assert all(wheel.endswith("-py3-none-any.whl") for wheel in wheels)
+    kinds = {Path(name).suffix for name in names if not name.endswith("/")}
+    assert kinds <= {".py", ".toml", ".npz", ".whl", ".md", ".txt", ""}
+
+
+def test_versions_agree() -> None:
+    manifest = tomllib.loads((ADDON / "blender_manifest.toml").read_text())
+    project = tomllib.loads((build_addon.ROOT / "pyproject.toml").read_text())["project"]
+    assert manifest["version"] == project["version"]
+    wheel_version = manifest["wheels"][0].split("-")[1]
+    assert f"websockets=={wheel_version}" in project["dependencies"]
+
+
+def test_an_extension_that_is_not_valid_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = (ADDON / "blender_manifest.toml").read_text()
+    broken = tmp_path / "addon"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "blender_manifest.toml").write_text(manifest.replace('type = "add-on"', 'type = "toy"'))
+    monkeypatch.setattr(build_addon, "ADDON", broken)
+    with pytest.raises(build_addon.BuildError, match="type"):
+        build_addon.build(tmp_path / "dist")
+
+
+def test_without_blenders_builder_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(build_addon.BuildError, match="make setup"):
+        build_addon.build(tmp_path)
+
+
+@pytest.mark.parametrize("file", sorted((ADDON / "ui").glob("*.py")), ids=lambda file: file.name)
+def test_every_icon_that_is_named_exists(file: Path) -> None:
+    known = bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items.keys()
+    tree = ast.parse(file.read_text())
+    named = [
+        keyword.value.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "icon" and isinstance(keyword.value, ast.Constant)
+    ]
+    named += [
+        call.args[3].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "_wrapped"
+        if isinstance(call.args[3], ast.Constant)
+    ]
+    assert not set(named) - set(known)
+
+
+def test_the_package_never_imports_backend_or_training() -> None:
+    for file in ADDON.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not {alias.name.split(".")[0] for alias in node.names} & {"backend", "training"}, file
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                root = (node.module or "").split(".")[0]
+                assert root not in {"backend", "training", "blender_addon"}, file

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside the Blender window: installs the extension, adds the figure, and then writes what Blender's state is.
+
+Everything else is done by mouse and keyboard from outside. ``state.json`` is written several times a second.
+"""
+
+import importlib
+import json
+import os
+import time
+from pathlib import Path
+
+import bpy
+
+EXTENSION = "bl_ext.user_default.posellava"
+FOLDER = Path(os.environ["FOLDER"])
+longest_ms = {}
+
+
+def set_up():
+    """Install, show the figure in a tidy viewport, open the sidebar."""
+    bpy.context.preferences.view.show_splash = False
+    bpy.ops.extensions.package_install_files(
+        filepath=str(FOLDER / "extension.zip"), repo="user_default", enable_on_install=True
+    )
+    preferences = bpy.context.preferences.addons[EXTENSION].preferences
+    preferences.url, preferences.token = os.environ["POSELLAVA_URL"], os.environ["POSELLAVA_TOKEN"]
+    for thing in list(bpy.data.objects):
+        bpy.data.objects.remove(thing)
+    time_calls()
+
+
+def arrange():
+    """What needs a window: a timer calls it once."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        bpy.ops.posellava.add_figure()
+        space = area.spaces.active
+        space.show_region_ui = True
+        space.overlay.show_bones = False
+        space.region_3d.view_perspective = "PERSP"
+        space.region_3d.view_location = (0.25, 0.0, 0.85)
+        space.region_3d.view_distance = 3.9
+        space.region_3d.view_rotation = (0.76, 0.62, 0.12, 0.14)
+        stand(bpy.context.object)
+        bpy.ops.ed.undo_push(message="Set-up")
+    bpy.app.timers.register(write_state, first_interval=1.0)
+
+
+def stand(figure):
+    """Key the standing pose on frame 1."""
+    skeleton = importlib.import_module(f"{EXTENSION}.contract.skeleton")
+    armature = importlib.import_module(f"{EXTENSION}.rig.armature")
+    armature.Rig.of(figure).write(
+        [1], skeleton.STANDING_POSE[None], joints=frozenset(range(skeleton.NUM_JOINTS))
+    )
+    bpy.context.scene.frame_set(10)
+
+
+def time_calls():
+    """Measure how long the add-on holds the window's thread, the writing of keys taken off."""
+    pose, work, backend, panel = (
+        importlib.import_module(f"{EXTENSION}.{name}")
+        for name in ("operators.pose", "operators.work", "operators.backend", "ui.panel")
+    )
+    writing = [0.0]
+
+    def timed(function, name, *arguments):
+        writing[0] = 0.0
+        began = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            spent = time.perf_counter() - began - writing[0]
+            longest_ms[name] = max(longest_ms.get(name, 0.0), 1000 * spent)
+
+    def write(order, answers, real=work._write):
+        began = time.perf_counter()
+        try:
+            return real(order, answers)
+        finally:
+            writing[0] = time.perf_counter() - began
+
+    work._write = write
+
+    # Blender looks at a method's number of parameters, so that every wrapper has to have exactly the right ones.
+    def timed_handler(function, name):
+        return lambda self, context, event: timed(function, name, self, context, event)
+
+    def timed_draw(function, name):
+        return lambda self, context: timed(function, name, self, context)
+
+    for name in ("invoke", "modal"):
+        setattr(pose._Ask, name, timed_handler(getattr(pose._Ask, name), name))
+    for cls in panel.CLASSES:
+        cls.draw = timed_draw(cls.draw, cls.__name__)
+    connect = backend.connect
+    backend.connect = lambda context: timed(connect, "connect", context)
+
+
+def keys():
+    """{data path: {frame: ...}} of every curve."""
+    return {
+        f"{curve.data_path}[{curve.array_index}]": [point.co.x for point in curve.keyframe_points]
+        for action in bpy.data.actions
+        for curve in action.fcurves
+    }
+
+
+def write_state():
+    """Timer: write the state for the test."""
+    activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
+    backend = importlib.import_module(f"{EXTENSION}.operators.backend")
+    figure = bpy.data.objects.get("SMPL Figure")
+    state = {
+        "ready": True,
+        "connection": backend.status().state.value,
+        "instruction": bpy.context.scene.posellava.instruction,
+        "running": activity.running,
+        "error": activity.error,
+        "words": activity.outcome.words if activity.outcome else "",
+        "degrees": activity.outcome.report.degrees if activity.outcome else {},
+        "keys": keys(),
+        "pose": {bone.name: list(bone.matrix_basis.to_quaternion()) for bone in figure.pose.bones}
+        if figure
+        else {},
+        "longest_ms": longest_ms,
+    }
+    partial = FOLDER / "state.part"
+    partial.write_text(json.dumps(state))
+    partial.replace(FOLDER / "state.json")
+    return 0.2
+
+
+set_up()
+bpy.app.timers.register(arrange, first_interval=2.0)
