@@ -6,54 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from backend.model import PoseLlavaForConditionalGeneration
-from training.data.build import write_index
-from training.data.samples import Sample
-from training.data.shards import shard_name, write_shard
 from training.stages.export import export
 from training.stages.journal import read_metrics
 from training.stages.loop import train
 from training.stages.settings import load_settings
 
 from .conftest import write_yaml
-
-
-def eight_pictures() -> list[Sample]:
-    """Random pictures with random poses: nothing to generalise, only to remember."""
-    rng = np.random.default_rng(0)
-    return [
-        Sample(
-            f"picture-{number}", "estimate", "noise", "",
-            target_aa=rng.normal(0, 0.4, (24, 3)).astype(np.float32),
-            image=rng.integers(0, 255, (32, 32, 3), dtype=np.uint8),
-        )
-        for number in range(8)
-    ]  # fmt: skip
-
-
-@pytest.fixture
-def stage1(tmp_path: Path, stage3: dict[str, Any]) -> dict[str, Any]:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    write_shard(folder / shard_name(0), eight_pictures())
-    write_index(folder, {}, [8])
-    data = {"sources": {"pictures": {"path": str(folder)}}, "validation": str(folder), "bucket_batches": 1}
-    return {
-        **stage3,
-        "stage": "stage1",
-        "data": data,
-        "trainable": {
-            "language_model": "frozen", "embeddings": "frozen", "vision_tower": True, "pose_projector": False,
-            "pose_decoder": False, "alignment": True,
-        },
-        "optimiser": {"learning_rate": 3e-3},
-        "losses": {"contrastive": 1.0, "local": 1.0, "regression": 10.0, "regression_joints": 4.0},
-        "run": {**stage3["run"], "steps": 400, "micro_batch": 8, "checkpoint_steps": 400, "log_steps": 30},
-    }  # fmt: skip
 
 
 @pytest.mark.slow

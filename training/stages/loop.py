@@ -141,7 +141,9 @@ class Trainer:
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate * group["ratio"]
             terms: dict[str, float] = {}
-            for _ in range(run.accumulation):
+            for number in range(run.accumulation):
+                if number > 0:
+                    self.engine.step()  # Between passes DeepSpeed only counts; the last one, below, updates.
                 batch, stream = next(passes)
                 for name, value in self._backward(batch).items():
                     terms[name] = terms.get(name, 0.0) + value / run.accumulation

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes under torchrun, and every stage of ZeRO: the same losses as one plain process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.stages.export import export
+from training.stages.journal import read_metrics
+
+from .conftest import write_yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def launch(
+    tmp_path: Path, values: dict[str, Any], name: str, processes: int, *changes: str
+) -> dict[int, float]:
+    """Runs a stage under torchrun; returns its losses by step."""
+    config = write_yaml(tmp_path / "config.yaml", {**values, "output": str(tmp_path / name)})
+    arguments = ["train", values["stage"], "--config", str(config)]
+    for change in changes:
+        arguments += ["--set", change]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    result = subprocess.run(
+        [*command, "-m", "training", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    lines = read_metrics(tmp_path / name / "metrics.jsonl")
+    return {line["step"]: line["loss"] for line in lines if line["split"] == "train"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero", [0, 2])
+def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(
+    tmp_path: Path, stage3: dict[str, Any], zero: int
+) -> None:
+    one = launch(tmp_path, stage3, "one", 1, "run.micro_batch=4")
+    two = launch(tmp_path, stage3, "two", 2, "run.micro_batch=2", f"run.zero={zero}")
+    assert one.keys() == two.keys() == set(range(1, 7))
+    assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_share_stage_1s_pairs(tmp_path: Path, stage1: dict[str, Any]) -> None:
+    one = launch(tmp_path, stage1, "one", 1, "run.steps=4", "run.log_steps=1", "run.micro_batch=4")
+    two = launch(tmp_path, stage1, "two", 2, "run.steps=4", "run.log_steps=1", "run.micro_batch=2")
+    assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("zero", "precision"), [(1, "bf16"), (3, "bf16"), (3, "fp32")])
+def test_every_zero_stage_trains_resumes_and_exports(
+    tmp_path: Path, stage3: dict[str, Any], zero: int, precision: str
+) -> None:
+    changes = (f"run.zero={zero}", f"run.precision={precision}", "run.micro_batch=2", "run.accumulation=2")
+    first = launch(tmp_path, stage3, "run", 2, *changes)
+    assert set(first) == set(range(1, 7))
+    plain = launch(tmp_path, stage3, "plain", 1, "run.micro_batch=4", "run.accumulation=2")
+    tolerance = 1e-4 if precision == "fp32" else 0.1
+    assert [first[step] for step in plain] == pytest.approx(list(plain.values()), rel=tolerance)
+    export(tmp_path / "run", tmp_path / "model", checkpoint="latest")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
