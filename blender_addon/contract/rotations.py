@@ -15,14 +15,21 @@ Array = npt.NDArray[np.float64]
 def axis_angle_to_matrix(aa: npt.ArrayLike) -> Array:
     """(..., 3) axis-angle to (..., 3, 3), by Rodrigues' formula; exact near zero."""
     aa = np.asarray(aa, dtype=np.float64)
-    angle = np.linalg.norm(aa, axis=-1)[..., None, None]
-    skew = np.zeros((*aa.shape[:-1], 3, 3))
-    skew[..., 0, 1], skew[..., 0, 2] = -aa[..., 2], aa[..., 1]
-    skew[..., 1, 0], skew[..., 1, 2] = aa[..., 2], -aa[..., 0]
-    skew[..., 2, 0], skew[..., 2, 1] = -aa[..., 1], aa[..., 0]
-    # sinc keeps sin(t)/t and (1 - cos t)/t^2 finite at t = 0.
-    matrix: Array = np.eye(3) + np.sinc(angle / np.pi) * skew
-    matrix += 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (skew @ skew)
+    x, y, z = aa[..., 0], aa[..., 1], aa[..., 2]
+    square = x * x + y * y + z * z
+    # Never zero, so that sin(t)/t and (1 - cos t)/t^2 stay finite.
+    angle = np.maximum(np.sqrt(square), 1e-12)
+    sine, versine = np.sin(angle) / angle, 0.5 * (np.sin(angle / 2) / (angle / 2)) ** 2
+    diagonal = 1 - versine * square
+    matrix: Array = np.empty((*aa.shape, 3))
+    for row, first in enumerate((x, y, z)):
+        for column, second in enumerate((x, y, z)):
+            matrix[..., row, column] = versine * first * second
+        matrix[..., row, row] += diagonal
+    for row, column, part in ((1, 0, z), (2, 1, x), (0, 2, y)):
+        turned = sine * part
+        matrix[..., row, column] += turned
+        matrix[..., column, row] -= turned
     return matrix
 
 
