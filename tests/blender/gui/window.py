@@ -22,7 +22,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
 DEBIAN: Final = ROOT / ".cache" / "debian13"
 WIDTH, HEIGHT = 1280, 800
-READY_SECONDS: Final = 120.0
+READY_SECONDS: Final = 300.0
 ENTER_ROOT: Final = """
 mount --bind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"
 """

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast an edit is for the animator, and how long the add-on holds Blender's main thread.
+
+The built extension, in headless Blender, against ``posellava serve`` with the model that ships, over loopback.
+
+- ``edit_round_trip_ms``: from the operator's handing over of the request until the last key is written; one frame.
+- ``addon_block_ms``: the longest step of an edit of 240 frames in which the main thread is held, apart from writing the
+  keys. In a window each step is one timer event; here the same steps are run one after the other and timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import build_addon
+from demo.run import BLENDER_SECONDS, backend
+
+ROUNDS: Final = 60
+WARM_UP: Final = 5
+RANGE_FRAMES: Final = 240
+
+INSIDE: Final = """
+import importlib, json, os, sys, time
+import bpy
+sys.stdout.flush()
+out = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what Blender prints does not belong to the figures
+EXTENSION = "bl_ext.user_default.posellava"
+extension, rounds, warm_up, range_frames = sys.argv[1], *map(int, sys.argv[2:5])
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.extensions.package_install_files(filepath=extension, repo="user_default", enable_on_install=True)
+preferences = bpy.context.preferences.addons[EXTENSION].preferences
+preferences.url, preferences.token = os.environ["POSELLAVA_URL"], os.environ["POSELLAVA_TOKEN"]
+part = lambda name: importlib.import_module(f"{EXTENSION}.{name}")
+activity = part("operators.activity").activity
+skeleton, armature = part("contract.skeleton"), part("rig.armature")
+work, backend = part("operators.work"), part("operators.backend")
+bpy.ops.posellava.add_figure()
+figure = bpy.context.object
+armature.Rig.of(figure).write([1], skeleton.STANDING_POSE[None], joints=frozenset(range(24)))
+
+instructions = ["raise your left arm", "bend the right elbow by 60 degrees", "turn your head to the left",
+                "lower your left arm", "lift the right knee"]
+times = []
+for number in range(warm_up + rounds):
+    bpy.context.scene.frame_set(10 + number)
+    bpy.ops.posellava.edit_pose(instruction=instructions[number % len(instructions)])
+    times.append(activity.outcome.milliseconds)
+times = times[warm_up:]
+
+writing = 0.0
+def write(order, answers, real=work._write):
+    global writing
+    began = time.perf_counter()
+    report = real(order, answers)
+    writing = time.perf_counter() - began
+    return report
+work._write = write
+
+began = time.perf_counter()
+backend.connect(bpy.context)
+steps = [time.perf_counter() - began]
+order = work.Order("adjust", instructions[0], figure.name, tuple(range(100, 100 + range_frames)),
+                   frozenset(skeleton.BODY_PARTS), 1.0)
+began = time.perf_counter()
+course = work.course(order, backend.connection(bpy.context))
+while True:
+    try:
+        wait = next(course)
+    except StopIteration:
+        steps.append(time.perf_counter() - began - writing)
+        break
+    steps.append(time.perf_counter() - began)
+    while wait is not None and not wait(0.02):  # in a window the thread is free meanwhile
+        pass
+    began = time.perf_counter()
+print(json.dumps({"times": times, "longest": 1000 * max(steps), "steps": len(steps)}), file=out, flush=True)
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    extension = build_addon.build()
+    with tempfile.TemporaryDirectory(prefix="posellava-bench-") as folder, backend(None) as (url, token):
+        environment = os.environ | {
+            "BLENDER_USER_RESOURCES": folder,
+            "POSELLAVA_URL": url,
+            "POSELLAVA_TOKEN": token,
+        }
+        script = Path(folder) / "inside.py"
+        script.write_text(INSIDE)
+        command = [sys.executable, str(script), str(extension), str(ROUNDS), str(WARM_UP), str(RANGE_FRAMES)]
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=BLENDER_SECONDS, check=True
+        )
+    measured = json.loads(done.stdout.splitlines()[-1])
+    times = sorted(measured["times"])
+    p50, p95 = (round(times[round(share * (len(times) - 1))], 1) for share in (0.50, 0.95))
+    figures = [
+        {"name": "edit_round_trip_ms", "value": p50, "unit": "ms", "p50": p50, "p95": p95, "rounds": ROUNDS},
+        {
+            "name": "addon_block_ms",
+            "value": round(measured["longest"], 2),
+            "unit": "ms",
+            "frames": RANGE_FRAMES,
+            "steps": measured["steps"],
+        },
+    ]
+    for figure in figures:
+        print(json.dumps(figure), flush=True)
+
+
+if __name__ == "__main__":
+    main()
