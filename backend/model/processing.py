@@ -24,6 +24,8 @@ from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER
 
 IMAGE_PLACEHOLDER = "<image>"
 IGNORED_LABEL = -100
+CONVERSATION_TASK = "chat"
+"""Words alone, for training on conversations; it has no template."""
 
 PAPER_TEMPLATES: dict[str, list[dict[str, str]]] = {
     "adjust": [
@@ -129,11 +131,25 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         question = chosen["question"].replace("{instruction}", self.plain(sample.instruction))
         return self.prompt_format.replace("{question}", question), chosen["answer"]
 
-    def encode(self, samples: Sequence[PromptSample], *, with_labels: bool = False) -> BatchFeature:
+    def conversation_prompt(self, sample: PromptSample) -> str:
+        """The question of a conversation, wrapped: the user's words, after the image where there is one."""
+        question = self.plain(sample.instruction)
+        if sample.image is not None:
+            question = f"{IMAGE_PLACEHOLDER}\n{question}"
+        return self.prompt_format.replace("{question}", question)
+
+    def encode(
+        self,
+        samples: Sequence[PromptSample],
+        *,
+        with_labels: bool = False,
+        replies: Sequence[str | None] | None = None,
+    ) -> BatchFeature:
         """Question and fixed answer of each sample as one padded batch.
 
         Args:
-            samples: each asks for one pose.
+            samples: each asks for one pose, or is of the task ``chat`` and has a reply.
+            replies: for each sample the words to answer with, or None for its template's.
             with_labels: add ``labels``: the answer and the end of the text, -100 elsewhere.
 
         Returns:
@@ -146,7 +162,12 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         poses_aa, images, ids, labels = [], [], [], []
         headings = torch.zeros(len(samples))
         for row, sample in enumerate(samples):
-            question, answer = self.prompt(sample)
+            reply = None if replies is None else replies[row]
+            if sample.task == CONVERSATION_TASK and reply is not None:
+                question, answer = self.conversation_prompt(sample), reply
+            else:
+                question, answer = self.prompt(sample)
+                answer = answer if reply is None else reply
             if POSE_PLACEHOLDER in question:
                 pose = STANDING_POSE if sample.pose_aa is None else sample.pose_aa
                 poses_aa.append((row, np.asarray(pose, dtype=np.float32)))

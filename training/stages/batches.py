@@ -89,7 +89,10 @@ class Collator:
     def instructions(self, samples: Sequence[Sample]) -> Batch:
         """A batch of stages 2 and 3."""
         opened = [_with_open_image(sample) for sample in samples]
-        inputs = dict(self.processor.encode(cast(list[PromptSample], opened), with_labels=True))
+        encoded = self.processor.encode(
+            cast(list[PromptSample], opened), with_labels=True, replies=[sample.reply for sample in samples]
+        )
+        inputs = dict(encoded)
         headings = inputs.pop("headings")
         rows = [row for row, sample in enumerate(samples) if sample.target_aa is not None]
         asked = [samples[row] for row in rows]
