@@ -28,6 +28,7 @@ from training.data.stream import BatchStream, StreamState, WeightedSource
 
 from .batches import Batch, Collator
 from .checkpoints import Checkpoints, Progress, TrainingStopped
+from .feature_cache import CachedTower
 from .initialise import start_model
 from .journal import Journal
 from .launch import join_processes, rank, start_engine, summed, world
@@ -103,6 +104,9 @@ class Trainer:
         wrapped = prepare_parts(model, settings.trainable)
         if settings.stage == "stage1":
             wrapped = AlignmentTask(model)
+        elif settings.data.feature_cache is not None:
+            tower, layer = model.model.vision_tower, model.config.vision_feature_layer
+            model.model.vision_tower = CachedTower(tower, settings.data.feature_cache, layer)
         self.task = stage_task(settings, self.collator)
         self.engine = start_engine(wrapped.to(device), settings)
         self.progress = Progress(0, 0.0, 0, self.stream.state())

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps what a frozen vision tower sees in each tile, so that it sees every tile once in a whole training.
+
+Tiles are known by a hash of their pixels, so that neither the order of samples nor their names matter. The folder is
+for one tower: another one needs another folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class CachedTower(nn.Module):
+    """Stands in for a frozen vision tower; gives the hidden states of one layer, in float16's precision.
+
+    Args:
+        tower: the frozen tower.
+        folder: where features are kept, one file a tile.
+        layer: the hidden layer that the projector reads.
+    """
+
+    def __init__(self, tower: nn.Module, folder: Path, layer: int) -> None:
+        super().__init__()
+        if any(parameter.requires_grad for parameter in tower.parameters()):
+            raise ValueError("data.feature_cache needs a frozen tower: set trainable.vision_tower to false")
+        self.tower = tower
+        self.folder = folder
+        self.layer = layer
+
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> SimpleNamespace:
+        """(tiles, 3, height, width) to an object whose ``hidden_states[layer]`` is (tiles, patches + 1, V)."""
+        names = [
+            hashlib.blake2b(tile.tobytes(), digest_size=16).hexdigest() for tile in _bytes_of(pixel_values)
+        ]
+        paths = [self.folder / name[:2] / f"{name}.npy" for name in names]
+        unseen = [index for index, path in enumerate(paths) if not path.is_file()]
+        if unseen:
+            with torch.no_grad():
+                seen = self.tower(pixel_values[unseen], **{**kwargs, "output_hidden_states": True})
+            for index, features in zip(
+                unseen, seen.hidden_states[self.layer].half().cpu().numpy(), strict=True
+            ):
+                _write(paths[index], features)
+        features = torch.from_numpy(np.stack([np.load(path) for path in paths])).to(pixel_values)
+        return SimpleNamespace(hidden_states={self.layer: features}, pooler_output=None)
+
+
+def _bytes_of(pixel_values: Tensor) -> Any:
+    return pixel_values.detach().float().cpu().numpy()
+
+
+def _write(path: Path, features: Any) -> None:
+    """Under a passing name first: another process may write the same tile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, features)
+    partial.replace(path)
