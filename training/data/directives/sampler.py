@@ -7,8 +7,8 @@ be wrapped into a request, and carry the slips of typing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -20,17 +20,46 @@ from training.data.samples import Sample
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
 from .figure import Figure
 from .kinds import KINDS, Edit, Kind
-from .slips import type_in
+from .slips import SLIP_SHARE, type_in
 from .wording import Wording, default_wording
 
 DrawStart = Callable[[np.random.Generator], npt.NDArray[np.float32]]
 """Draws a start pose (24, 3) axis-angle, radians."""
 
-CLAUSE_COUNTS: Final = (0.78, 0.17, 0.05)
-"""How often a sentence has one, two or three clauses."""
-KEEP_SHARE: Final = 0.09
-REQUEST_SHARE: Final = 0.16
 TRIES: Final = 60
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What is drawn how often.
+
+    Attributes:
+        clause_counts: shares of sentences of one, two and three clauses.
+        keep_share: share that says what else is to stay.
+        request_share: share that is wrapped into a request.
+        slip_share: share with slips of typing.
+        families: factors on the weights of families of kinds; 1 where a family is not named.
+    """
+
+    clause_counts: tuple[float, float, float] = (0.78, 0.17, 0.05)
+    keep_share: float = 0.09
+    request_share: float = 0.16
+    slip_share: float = SLIP_SHARE
+    families: Mapping[str, float] = field(default_factory=dict)
+
+
+EVERYTHING: Final = Mix()
+BASICS: Final = Mix(
+    clause_counts=(0.86, 0.13, 0.01),
+    keep_share=0.06,
+    request_share=0.12,
+    slip_share=0.03,
+    families={
+        "arm": 1.3, "elbow": 1.3, "knee": 1.3, "head": 1.3, "trunk": 1.2, "root": 1.8, "leg": 0.8, "hand": 0.8,
+        "posture": 0.25, "wrist": 0.3, "shoulder": 0.3, "mirror": 0.3,
+    },
+)  # fmt: skip
+"""What animators ask most, in plain sentences: an earlier lesson than everything at once."""
 
 _JOINERS: Final = (" and ", " and ", " and ", ", ", ", and ", ", then ", " then ", " and also ", " + ", "; ", ". ",
                    " while you ", " & ", " and then ", " as well as ")  # fmt: skip
@@ -87,21 +116,22 @@ class DirectiveSampler:
 
     Args:
         draw_start: where start poses come from.
+        mix: what is drawn how often.
         wording: the sentences; the project's own by default.
-        families: only these families of kinds, where given.
     """
 
     def __init__(
         self,
         draw_start: DrawStart,
+        mix: Mix = EVERYTHING,
         *,
         wording: Wording | None = None,
-        families: frozenset[str] | None = None,
     ) -> None:
         self.draw_start = draw_start
         self.wording = default_wording() if wording is None else wording
-        self.kinds = [kind for kind in KINDS.values() if families is None or kind.family in families]
-        weights = np.array([kind.weight for kind in self.kinds])
+        self.mix = mix
+        self.kinds = list(KINDS.values())
+        weights = np.array([kind.weight * mix.families.get(kind.family, 1.0) for kind in self.kinds])
         self._cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, rng: np.random.Generator) -> Sample:
@@ -109,7 +139,7 @@ class DirectiveSampler:
         start_aa = self.draw_start(rng)
         start = Figure.from_pose(start_aa)
         first = self._clause(rng, start, self._draw_kind)
-        count = 1 + int(np.searchsorted(np.cumsum(CLAUSE_COUNTS), rng.random()))
+        count = 1 + int(np.searchsorted(np.cumsum(self.mix.clause_counts), rng.random()))
         clauses = [first] if first.kind.family == "nothing" else self._joined(rng, start, first, count)
         target = clauses[-1].target
         unmoved = ~_moved(start, target)
@@ -119,7 +149,9 @@ class DirectiveSampler:
             id="",
             task="adjust",
             kind=first.kind.name if len(clauses) == 1 else "compound",
-            instruction=type_in(rng, self._sentence(rng, clauses, _still_parts(unmoved))),
+            instruction=type_in(
+                rng, self._sentence(rng, clauses, _still_parts(unmoved)), slip_share=self.mix.slip_share
+            ),
             pose_aa=start_aa,
             target_aa=target_aa,
         )
@@ -192,9 +224,9 @@ class DirectiveSampler:
             text += joiners[rng.integers(len(joiners))] + clause.text
         if clauses[0].kind.family == "nothing" or not imperative:
             return text
-        if len(clauses) < 3 and rng.random() < KEEP_SHARE:
+        if len(clauses) < 3 and rng.random() < self.mix.keep_share:
             text = _with_keep(rng, text, still)
-        elif rng.random() < REQUEST_SHARE:
+        elif rng.random() < self.mix.request_share:
             text = _REQUESTS[rng.integers(len(_REQUESTS))].replace("{}", text)
         return text
 

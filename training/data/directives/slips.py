@@ -39,11 +39,11 @@ _NEIGHBOURS: Final = {
 _ENDS: Final = ("", "", "", "", "", ".", ".", ".", ".", "!", "...", " .", "!!", " ")
 
 
-def type_in(rng: np.random.Generator, sentence: str) -> str:
-    """The sentence as typed."""
+def type_in(rng: np.random.Generator, sentence: str, *, slip_share: float = SLIP_SHARE) -> str:
+    """The sentence as typed; ``slip_share`` is how often there are slips in it."""
     if rng.random() < ABBREVIATION_SHARE:
         sentence = _abbreviate(rng, sentence)
-    if rng.random() < SLIP_SHARE:
+    if rng.random() < slip_share:
         sentence = _slip(rng, sentence)
     case = rng.random()
     if case < 0.5:
