@@ -21,10 +21,14 @@ from .samples import Sample
 from .shards import INDEX, Shard, shard_name, write_shard
 
 if TYPE_CHECKING:
+    from .pool import PosePool
     from .starts import StartPoses
 
 DrawSample = Callable[[np.random.Generator], Sample]
+DrawSamples = Callable[[np.random.Generator, int], list[Sample]]
 Split = Literal["train", "val"]
+PARTIAL_SHARE = 0.3
+"""How many pairs go only some of the way, so that training sees small changes too."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +54,65 @@ class Build:
     shard_size: int = 4096
 
 
-def directives(build: Build) -> DrawSample:
+def directives(build: Build) -> DrawSamples:
     """Instructions as animators type them, with constructed targets."""
     from .directives.sampler import DirectiveSampler
 
-    return DirectiveSampler(_start_poses(build)).draw
+    return _one_by_one(DirectiveSampler(_start_poses(build)).draw)
 
 
-def pictures(build: Build) -> DrawSample:
+def basics(build: Build) -> DrawSamples:
+    """Directives again, but mostly what is asked most, in plain sentences: an earlier lesson."""
+    from .directives.sampler import BASICS, DirectiveSampler
+
+    return _one_by_one(DirectiveSampler(_start_poses(build), BASICS).draw)
+
+
+def pictures(build: Build) -> DrawSamples:
     """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
 
-    return PictureSampler(_start_poses(build)).draw
+    return _one_by_one(PictureSampler(_start_poses(build)).draw)
 
 
-def descriptions(build: Build) -> DrawSample:
+def descriptions(build: Build) -> DrawSamples:
     """Descriptions of whole poses, for stage 2 and pose generation; no pose file is used."""
     from .directives.descriptions import DescriptionSampler
 
-    return DescriptionSampler().draw
+    return _one_by_one(DescriptionSampler().draw)
+
+
+def captions(build: Build) -> DrawSamples:
+    """Poses described by rule, for stage 2 and pose generation."""
+    from .captions.sampler import CaptionSampler
+
+    return CaptionSampler(_pool(build)).draw_many
+
+
+def posepart(build: Build) -> DrawSamples:
+    """Pairs of poses that differ in one body part, and the words that lead from one to the other."""
+    from .posepart import PairSampler, PairSettings
+
+    return PairSampler(_pool(build), PairSettings(partial_share=PARTIAL_SHARE)).draw_many
+
+
+def posefix(build: Build) -> DrawSamples:
+    """The same of pairs that differ in several parts."""
+    from .posepart import PairSampler, PairSettings
+
+    return PairSampler(_pool(build), PairSettings(several=True, partial_share=PARTIAL_SHARE)).draw_many
+
+
+def _one_by_one(draw: DrawSample) -> DrawSamples:
+    return lambda rng, count: [draw(rng) for _ in range(count)]
+
+
+def _pool(build: Build) -> PosePool:
+    """Poses in bulk: the build's, mixed with constructed ones."""
+    from .pool import PosePool
+    from .sources.project_npz import read_project_npz
+
+    return PosePool(None if build.poses is None else read_project_npz(build.poses, build.split))
 
 
 def _start_poses(build: Build) -> StartPoses:
@@ -82,8 +126,12 @@ def _start_poses(build: Build) -> StartPoses:
     return StartPoses(recorded.pose_aa, recorded.label_weights())
 
 
-SOURCES: dict[str, Callable[[Build], DrawSample]] = {
+SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "directives": directives,
+    "basics": basics,
+    "posepart": posepart,
+    "posefix": posefix,
+    "captions": captions,
     "descriptions": descriptions,
     "pictures": pictures,
 }
@@ -137,7 +185,7 @@ def count_kinds(folder: Path) -> Counter[str]:
 @dataclass(frozen=True)
 class _Worker:
     build: Build
-    draw: DrawSample
+    draw: DrawSamples
 
 
 _worker: _Worker
@@ -152,8 +200,8 @@ def _make_shard(number: int) -> int:
     build = _worker.build
     rng = np.random.default_rng((build.seed, number))
     samples = [
-        replace(_worker.draw(rng), id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
-        for row in range(build.shard_size)
+        replace(sample, id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
+        for row, sample in enumerate(_worker.draw(rng, build.shard_size))
     ]
     write_shard(build.folder / shard_name(number), samples)
     return number

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from blender_addon.contract.kinematics import mirror_pose
 
 from .facts import PoseFacts, pose_facts
 from .measures import Bodies
-from .rules import BOTH, LEFT, RIGHT, alternatives, load_rules
+from .rules import BOTH, LEFT, RIGHT, Draw, alternatives, load_rules, quick_draws
 
 Texts = tuple[str, ...]
 
@@ -111,11 +111,8 @@ class Captioner:
         seen = np.where(flips[:, None, None], mirror_pose(poses), poses)
         facts = pose_facts(Bodies.of(seen), rng)
         chosen = self.select(facts, rng)
-        random = rng.random((len(poses), 64)).tolist()
-        return [
-            self._text(row, bool(flip), iter(numbers))
-            for row, flip, numbers in zip(chosen, flips, random, strict=True)
-        ]
+        draw = quick_draws(rng)
+        return [self._text(row, flip, draw) for row, flip in zip(chosen, flips.tolist(), strict=True)]
 
     def select(self, facts: PoseFacts, rng: np.random.Generator) -> list[list[tuple[str, str, int, bool]]]:
         """The facts to tell of each pose, in order: code, category, whom, and whether the limb is straight."""
@@ -141,18 +138,18 @@ class Captioner:
             told[code], who[code] = keep, whom
         self._drop_redundant(told, who, rng)
         columns = [(code, side) for code in ORDER for side in range(told[code].shape[1])]
-        keep = np.stack([told[code][:, side] for code, side in columns], axis=1)
+        kept = np.stack([told[code][:, side] for code, side in columns], axis=1)
         values = np.stack([_column(facts.codes[code], side) for code, side in columns], axis=1)
         whom = np.stack([who[code][:, side] for code, side in columns], axis=1)
         # The budget goes to the rarest facts, more or less.
         score = np.stack([self._rarity[code][values[:, i]] for i, (code, _) in enumerate(columns)], axis=1)
-        score = np.where(keep, score + rng.normal(0, 1.0, score.shape), -np.inf)
+        score = np.where(kept, score + rng.normal(0, 1.0, score.shape), -np.inf)
         rank = np.argsort(np.argsort(-score, axis=1), axis=1)
         budget = rng.choice(selection["facts"], size=size)
-        keep &= rank < budget[:, None]
-        rows, chosen = np.nonzero(keep)
+        kept &= rank < budget[:, None]
+        rows, chosen = np.nonzero(kept)
         straight = {"arm": facts.arm_straight, "thigh": facts.leg_straight}
-        flags = np.zeros(keep.shape, dtype=bool)
+        flags = np.zeros(kept.shape, dtype=bool)
         for index, (code, side) in enumerate(columns):
             if code in straight:
                 flags[:, index] = straight[code][:, side]
@@ -187,12 +184,12 @@ class Captioner:
                     both = (who[code][:, :1] == BOTH) & keep[:, :1]
                     keep &= ~np.where(both, drop.all(axis=1, keepdims=True), drop)
 
-    def _text(self, facts: Sequence[tuple[str, str, int, bool]], flip: bool, random: Any) -> str:
+    def _text(self, facts: Sequence[tuple[str, str, int, bool]], flip: bool, random: Draw) -> str:
         posture: str | None = None
-        form = next(random)
+        form = random()
         style = "do" if form < ORDER_SHARE else "ing" if form < ORDER_SHARE + FRAGMENTS_SHARE else "does"
         people = self.rules["people"]
-        person, possessive = people[int(next(random) * len(people))]
+        person, possessive = people[int(random() * len(people))]
         if style == "do":
             possessive = "your"
         groups: list[tuple[tuple[str, int], list[tuple[str, str, int, bool]]]] = []
@@ -202,7 +199,7 @@ class Captioner:
                 who = RIGHT - who
             if code in ("posture", "kneel"):
                 posture = _pick(posture_words(code, category, who, style), random)
-                if style == "does" and next(random) < 0.35:
+                if style == "does" and random() < 0.35:
                     posture = "is " + _pick(posture_words(code, category, who, "ing"), random)
                 continue
             limb = LIMBS[code] or code
@@ -214,15 +211,15 @@ class Captioner:
                     break
             else:
                 groups.append((key, [fact]))
-        if len(groups) > 1 and next(random) < 0.3:
-            turn = 1 + int(next(random) * (len(groups) - 1))
+        if len(groups) > 1 and random() < 0.3:
+            turn = 1 + int(random() * (len(groups) - 1))
             groups = groups[turn:] + groups[:turn]
         clauses = [self._clause(members, random, verb=style == "does") for _, members in groups]
         text = _joined(posture, person, clauses, style, random)
         return _finished(text.replace("{your}", possessive), random)
 
     def _clause(
-        self, facts: Sequence[tuple[str, str, int, bool]], random: Any, *, verb: bool
+        self, facts: Sequence[tuple[str, str, int, bool]], random: Draw, *, verb: bool
     ) -> tuple[str, str]:
         """A limb's facts in one clause: with its verb, and as a phrase for after "with"."""
         code, category, who, straight = facts[0]
@@ -245,43 +242,45 @@ def _by_side(keep: npt.NDArray[np.bool_], who: npt.NDArray[np.int8]) -> npt.NDAr
     """(N, 2) which sides a told fact is about; one without sides is about both."""
     if keep.shape[1] == 1:
         return np.repeat(keep, 2, axis=1)
-    both = keep[:, :1] & (who[:, :1] == BOTH)
-    return keep | both
+    sides: npt.NDArray[np.bool_] = keep | (keep[:, :1] & (who[:, :1] == BOTH))
+    return sides
 
 
 def _column(code: npt.NDArray[np.int8], side: int) -> npt.NDArray[np.int8]:
     return code if code.ndim == 1 else code[:, side]
 
 
-def _pick(texts: Texts, random: Any) -> str:
-    return texts[int(next(random) * len(texts))]
+def _pick(texts: Texts, random: Draw) -> str:
+    return texts[int(random() * len(texts))]
 
 
-def _joined(posture: str | None, person: str, clauses: list[tuple[str, str]], style: str, random: Any) -> str:
+def _joined(
+    posture: str | None, person: str, clauses: list[tuple[str, str]], style: str, random: Draw
+) -> str:
     """The posture and the clauses in one text."""
     phrases = [short for _, short in clauses]
     if style == "ing":
-        named = next(random) < 0.5 and " " in person
+        named = random() < 0.5 and " " in person
         lead = f"{person} {posture}" if named and posture is not None else posture
         parts = ([] if lead is None else [lead]) + phrases
-        return ", ".join(parts) if len(parts) > 1 and next(random) < 0.6 else _with(parts)
+        return ", ".join(parts) if len(parts) > 1 and random() < 0.6 else _with(parts)
     if style == "do":
         if posture is None:
             return "have " + _listed(phrases)
         return _with([posture, *phrases])
     lead = f"{person} {posture}" if posture is not None else None
     if lead is None:
-        if next(random) < 0.3:
+        if random() < 0.3:
             return f"{person} has {_listed(phrases)}"
         sentences = [full for full, _ in clauses]
-    elif next(random) < 0.5 and clauses:
-        count = 1 + int(next(random) * min(3, len(clauses)))
+    elif random() < 0.5 and clauses:
+        count = 1 + int(random() * min(3, len(clauses)))
         sentences = [_with([lead, *phrases[:count]])] + [full for full, _ in clauses[count:]]
     else:
         sentences = [lead] + [full for full, _ in clauses]
     text = sentences[0]
     for sentence in sentences[1:]:
-        draw = next(random)
+        draw = random()
         if draw < 0.62:
             text += ". " + sentence
         elif draw < 0.8:
@@ -303,11 +302,11 @@ def _listed(parts: list[str]) -> str:
     return parts[-1] if len(parts) < 2 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _finished(text: str, random: Any) -> str:
+def _finished(text: str, random: Draw) -> str:
     """Capitals and a full stop, as most people write them."""
-    if next(random) < 0.75:
+    if random() < 0.75:
         text = ". ".join(part[:1].upper() + part[1:] for part in text.split(". "))
-    return text + "." if next(random) < 0.7 else text
+    return text + "." if random() < 0.7 else text
 
 
 @cache

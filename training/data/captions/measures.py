@@ -65,17 +65,18 @@ class Bodies:
 
     def in_frame(self, vectors: Array) -> Array:
         """Vectors (N, ..., 3) as outward-left, up and forward."""
-        return np.einsum("n...i,nij->n...j", vectors, self.frame)
+        seen: Array = np.einsum("n...i,nij->n...j", vectors, self.frame)
+        return seen
 
     def sided(self, start: str, end: str) -> Array:
         """(N, S, 3) from a sided joint to another of the same side, in the frame, x outward."""
-        return self.in_frame(self.pos[:, sides(end)] - self.pos[:, sides(start)]) * _OUTWARD
+        vectors: Array = self.in_frame(self.pos[:, sides(end)] - self.pos[:, sides(start)]) * _OUTWARD
+        return vectors
 
     def bend(self, joint: str, before: str, after: str) -> Array:
         """(N, S) inner angle at a sided joint: 180 is straight."""
         here = self.pos[:, sides(joint)]
-        cosine = cosines(self.pos[:, sides(before)] - here, self.pos[:, sides(after)] - here)
-        return np.degrees(np.arccos(cosine))
+        return angles(self.pos[:, sides(before)] - here, self.pos[:, sides(after)] - here)
 
 
 def unit(vectors: Array) -> Array:
@@ -137,4 +138,5 @@ def place_positions(bodies: Bodies, joint: str, offset: npt.ArrayLike) -> Array:
     """(N, S, 3) of a place on the body, ``offset`` (3,) from a joint in its own axes, written for the left side."""
     index = [JOINT_INDEX[joint]] * 2 if joint in JOINT_INDEX else sides(joint)
     offsets = np.asarray(offset, dtype=np.float64) * _OUTWARD
-    return bodies.pos[:, index] + np.einsum("nsij,sj->nsi", bodies.rot[:, index], offsets)
+    places: Array = bodies.pos[:, index] + np.einsum("nsij,sj->nsi", bodies.rot[:, index], offsets)
+    return places

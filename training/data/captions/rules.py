@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import product
+from math import prod
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +25,7 @@ BOTH: Final = 2
 MOST_ALTERNATIVES: Final = 160
 """A sentence with more alternatives than this is represented by as many random ones."""
 
-_INNERMOST_CHOICE: Final = re.compile(r"\[([^\[\]]*)\]")
+_TOKENS: Final = re.compile(r"[\[\]|]|[^\[\]|]+")
 _NOUN: Final = re.compile(r"\{(same|other):(\w+)\}")
 _SPACES: Final = re.compile(r" +")
 _SIDE_NAMES: Final = ("left", "right")
@@ -38,6 +41,15 @@ _SYNONYMS: Final = {
 }
 _MIDDLE: Final = {"trunk", "head", "chin", "face", "back", "body", "shoulders"}
 """Nouns without a side."""
+
+
+Draw = Callable[[], float]
+"""Gives a random number in [0, 1)."""
+
+
+def quick_draws(rng: np.random.Generator) -> Draw:
+    """Draws one at a time, seeded by ``rng``: several times as fast as numpy's."""
+    return Random(int(rng.integers(2**62))).random
 
 
 @cache
@@ -80,8 +92,10 @@ def _noun(relation: str, noun: str, who: int, short: bool) -> str:
         plural = _SYNONYMS.get(noun, noun) if noun == "toe" else _plural(word)
         if relation == "other":
             return f"the opposite {plural}"
-        return f"[the] {plural}" if short else f"[{{your}}|both|both {{your}}] {plural}"
-    return f"the {word}" if short and relation == "same" else f"{{your}} {side} {word}"
+        return f"the {plural}" if short else f"[{{your}}|both|both {{your}}] {plural}"
+    if short and relation == "same":
+        return f"the {word}"
+    return f"{{your}} {side} {word}"
 
 
 def _plural(word: str) -> str:
@@ -90,27 +104,54 @@ def _plural(word: str) -> str:
     return _PLURALS.get(word, word + "s")
 
 
+Part = str | tuple["Part", ...] | list["Part"]
+"""A template taken apart: plain text, parts one after the other (a tuple), or a choice of parts (a list)."""
+
+
 def _expand(text: str) -> tuple[str, ...]:
     """All texts that a template with choices stands for, or a sample of them where they are many."""
-    done: list[str] = []
-    open_texts = [text]
-    rng = np.random.default_rng(len(text))
-    while open_texts:
-        if len(open_texts) + len(done) > MOST_ALTERNATIVES:
-            drawn = (_draw(rng, text) for _ in range(MOST_ALTERNATIVES))
-            return tuple(_SPACES.sub(" ", one).strip() for one in drawn)
-        current = open_texts.pop()
-        found = _INNERMOST_CHOICE.search(current)
-        if found is None:
-            done.append(_SPACES.sub(" ", current).strip())
+    tree = _parse(text)
+    if _count(tree) <= MOST_ALTERNATIVES:
+        texts = _all(tree)
+    else:
+        draw = Random(len(text)).random
+        texts = [_one(tree, draw) for _ in range(MOST_ALTERNATIVES)]
+    return tuple(_SPACES.sub(" ", one).strip() for one in texts)
+
+
+def _parse(text: str) -> Part:
+    """The template as a tree."""
+    open_choices: list[list[list[Part]]] = [[[]]]
+    for token in _TOKENS.findall(text):
+        if token == "[":
+            open_choices.append([[]])
+        elif token == "|" and len(open_choices) > 1:
+            open_choices[-1].append([])
+        elif token == "]":
+            choice = open_choices.pop()
+            open_choices[-1][-1].append([tuple(option) for option in choice])
         else:
-            head, tail = current[: found.start()], current[found.end() :]
-            open_texts.extend(head + option + tail for option in found[1].split("|"))
-    return tuple(sorted(done))
+            open_choices[-1][-1].append(token)
+    return tuple(open_choices[0][0])
 
 
-def _draw(rng: np.random.Generator, text: str) -> str:
-    while found := _INNERMOST_CHOICE.search(text):
-        options = found[1].split("|")
-        text = text[: found.start()] + options[int(rng.integers(len(options)))] + text[found.end() :]
-    return text
+def _count(part: Part) -> int:
+    if isinstance(part, str):
+        return 1
+    return prod(map(_count, part)) if isinstance(part, tuple) else sum(map(_count, part))
+
+
+def _all(part: Part) -> list[str]:
+    if isinstance(part, str):
+        return [part]
+    if isinstance(part, list):
+        return [text for option in part for text in _all(option)]
+    return ["".join(texts) for texts in product(*map(_all, part))]
+
+
+def _one(part: Part, draw: Draw) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list):
+        return _one(part[int(draw() * len(part))], draw)
+    return "".join([_one(item, draw) for item in part])
