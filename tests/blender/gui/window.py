@@ -51,12 +51,12 @@ class Window:
         (self.folder / "resources").mkdir()
         environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self._inside), "LANG": "C.UTF-8",
-            "DISPLAY": self._display,
+            "DISPLAY": self._display, "TMPDIR": str(self._inside), "XDG_RUNTIME_DIR": str(self._inside),
             "LIBGL_ALWAYS_SOFTWARE": "1", "BLENDER_USER_RESOURCES": str(self._inside / "resources"),
             **self._environment,
         }  # fmt: skip
         blender = [
-            "blender", "--factory-startup", "--no-window-focus", "--window-geometry", "0", "0", str(WIDTH),
+            "blender", "--factory-startup", "-noaudio", "--no-window-focus", "--window-geometry", "0", "0", str(WIDTH),
             str(HEIGHT), "--python", str(self._inside / "setup_window.py"),
         ]  # fmt: skip
         self._log = (self.folder / "blender.log").open("w")
