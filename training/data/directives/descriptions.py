@@ -65,8 +65,15 @@ def _hand(place: str) -> ArmBuilder:
     return build
 
 
+def _hanging(figure: Figure, side: Side) -> Figure:
+    """As in the neutral figure, or straight down from a trunk that is bent."""
+    if figure.rot_of("spine3")[1, 1] > 0.93:
+        return figure
+    return arm_set(figure, side, sided(side, [0.12, -1.0, 0.05]), 10.0)
+
+
 ARM_STATES: Final[dict[str, tuple[float, ArmBuilder]]] = {
-    "down": (1.6, lambda figure, side: figure),
+    "down": (1.6, _hanging),
     "up": (2.4, _arm((0.04, 1.0, 0.0))),
     "side": (2.4, _arm((1.0, 0.0, 0.0))),
     "front": (2.4, _arm((0.0, 0.0, 1.0))),
@@ -303,11 +310,7 @@ def _sentence(
         for name, side in limbs:
             text += f" {_capital(words.say(name, words.participle, side=side, clause=True))}."
         if adverbials:
-            pronoun = (
-                words.subject
-                if words.subject in ("he", "she", "they")
-                else rng.choice(["the person", "they"])
-            )
+            pronoun = words.subject if words.subject in _PRONOUNS else rng.choice(["the person", "they"])
             plural = {verb: verb if pronoun == "they" else form for verb, (form, _) in _VERBS.items()}
             text += (
                 " "

@@ -59,7 +59,10 @@ def _swung_to(start: Figure, way: str, angle: float) -> Figure:
     return leg_set(start, _L, flexion=angle if way == "forward" else -angle)
 
 
-def _swing(rng: np.random.Generator, start: Figure, way: str, typical: float | None = None) -> Edit | None:
+def _swing(
+    rng: np.random.Generator, start: Figure, way: str, typical: float | None = None, *, rising: bool = False
+) -> Edit | None:
+    """``rising``: a leg that hangs behind is swung past the vertical first, so that "a bit" does raise it."""
     axis, sign, usual, limit = _SWINGS[way]
     usual = usual if typical is None else typical
     angle = _swing_angle(start, way)
@@ -69,16 +72,21 @@ def _swing(rng: np.random.Generator, start: Figure, way: str, typical: float | N
             return None
         wanted = min(limit, max(amount.value, angle + (20.0 if way != "back" else 12.0)))
         return finish(rng, start, _swung_to(start, way, wanted), amount.slots)
-    if thigh_in_frame(start, _L)[1] > -0.25 or angle + amount.value > limit + 5.0:
+    value = amount.value
+    if rising and amount.group == "slight":
+        _, y, z = ankle_in_frame(start, _L)
+        value += max(0.0, float(np.degrees(np.arctan2(-z, -y))))
+    if thigh_in_frame(start, _L)[1] > -0.25 or angle + value > limit + 5.0:
         return None
-    return finish(rng, start, hip_swung(start, _L, axis, sign * amount.value), amount.slots)
+    return finish(rng, start, hip_swung(start, _L, axis, sign * value), amount.slots)
 
 
 @kind("leg.raise", family="leg", weight=1.6)
 def leg_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
     out = hip_abduction(start, _L)
     sideways = out > 30.0 and out > abs(hip_flexion(start, _L))
-    return _swing(rng, start, "side" if sideways else "forward", None if sideways else 60.0)
+    way, typical = ("side", None) if sideways else ("forward", 60.0)
+    return _swing(rng, start, way, typical, rising=not sideways)
 
 
 @kind("leg.forward", family="leg", weight=1.2)
@@ -152,10 +160,17 @@ def leg_lower_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 @kind("leg.down", family="leg", weight=1.5)
 def leg_down(rng: np.random.Generator, start: Figure) -> Edit | None:
-    """The foot back on the floor: under its hip and level with the other foot if that stands."""
+    """The foot back on the floor: under its hip and level with the other foot if that stands.
+
+    Beside a knee that is bent a little the leg is set down almost straight, a few centimetres lower.
+    """
     if not _is_raised(start, _L):
         return None
+    if not _stands_on(start, _R):
+        return finish(rng, start, standing_leg(start, _L))
     other = ankle_in_frame(start, _R)[1]
+    if other < -LEG_LENGTH * np.cos(np.radians(30.0)):
+        other = min(other, -LEG_LENGTH * np.cos(np.radians(16.0)))
     if other < -0.6:
         target = standing_leg(start, _L)
         if other > -LEG_LENGTH + 0.01:
@@ -337,7 +352,7 @@ def knees_bend_to(rng: np.random.Generator, start: Figure) -> Edit | None:
 def _stands_on(start: Figure, side: Side) -> bool:
     """Whether the foot is roughly below its hip, so that straightening the leg lifts the body."""
     x, y, z = ankle_in_frame(start, side)
-    return bool(y < 0 and np.hypot(x, z) < 0.55 * -y)
+    return bool(y < 0 and np.hypot(x, z) < 0.5 * -y)
 
 
 @kind("knees.straighten", family="knee", weight=1.6)

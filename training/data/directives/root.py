@@ -48,10 +48,10 @@ _TILTS: Final = {"forward": (LEFT, 1.0), "back": (LEFT, -1.0), "side": (FRONT, -
 def root_tilt(rng: np.random.Generator, start: Figure) -> Edit | None:
     variant = str(rng.choice(list(_TILTS), p=[0.4, 0.25, 0.35]))
     axis, sign = _TILTS[variant]
-    amount = draw_amount(rng, 22.0, numbers=(5, 90), slight=0.45)
+    amount = draw_amount(rng, 22.0, numbers=(5, 60), slight=0.45)
     target = start.turned("pelvis", turn(axis, sign * amount.value))
     tilt = angle_degrees(target.rot_of("pelvis")[:, 1], UP)
-    if not _is_upright(start) or tilt > 100.0:
+    if not _is_upright(start) or tilt > 65.0:
         return None
     return finish(rng, start, target, amount.slots, variant)
 
