@@ -8,67 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def data(argv: Sequence[str]) -> int:
-    """``posellava data``: build shards, and count what is in them."""
-    parser = argparse.ArgumentParser(prog="posellava data", description="Make and inspect training data.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    build = actions.add_parser(
-        "build", help="draw samples into shards for training; goes on where it stopped"
-    )
-    build.add_argument("source", help="what to draw, such as directives")
-    build.add_argument("--output", type=Path, required=True, help="folder of the shards")
-    build.add_argument("--count", type=int, required=True, help="samples")
-    build.add_argument("--seed", type=int, default=0)
-    build.add_argument("--poses", type=Path, help="pose file; without one the poses are constructed")
-    build.add_argument(
-        "--split", choices=["train", "val"], default="train", help="which part of the pose file"
-    )
-    build.add_argument("--workers", type=int, default=1, help="processes")
-    build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
-    build.set_defaults(run=_build)
-    kinds = actions.add_parser("kinds", help="count the kinds of samples in a folder of shards")
-    kinds.add_argument("folder", type=Path)
-    kinds.set_defaults(run=_kinds)
-    arguments = parser.parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        return _failed("data", error)
-    return 0
+    """``posellava data``: build, show and count training data."""
+    from training.data.cli import data as run
 
-
-def _build(arguments: argparse.Namespace) -> None:
-    from training.data.build import Build, run
-
-    build = Build(
-        arguments.source,
-        arguments.output,
-        arguments.count,
-        seed=arguments.seed,
-        poses=arguments.poses,
-        split=arguments.split,
-        shard_size=arguments.shard_size,
-    )
-    if build.poses is None:
-        print("no --poses: every pose is constructed")
-    start = time.monotonic()
-    before: int | None = None
-    for done in run(build, workers=arguments.workers):
-        before = done if before is None else before
-        rate = f", {(done - before) / (time.monotonic() - start):.0f} a second" if done > before else ""
-        print(f"{done} samples in {build.folder}{rate}", flush=True)
-
-
-def _kinds(arguments: argparse.Namespace) -> None:
-    from training.data.build import count_kinds
-
-    for kind, count in count_kinds(arguments.folder).most_common():
-        print(f"{count:8d}  {kind}")
+    return run(argv)
 
 
 def train(argv: Sequence[str]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .samples import Sample
-from .shards import INDEX, Shard, shard_name, write_shard
+from .shards import INDEX, shard_name, write_shard
 
 if TYPE_CHECKING:
     from .pool import PosePool
@@ -137,6 +136,9 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
 }
 """What ``posellava data build`` can draw."""
 
+TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions")
+"""Those without pictures."""
+
 
 def run(build: Build, *, workers: int = 1) -> Iterator[int]:
     """Makes the missing shards; yields the number of samples that are there after each.
@@ -171,15 +173,6 @@ def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=_start_worker, initargs=(build,)) as pool:
         yield from pool.imap_unordered(_make_shard, missing)
-
-
-def count_kinds(folder: Path) -> Counter[str]:
-    """How many samples of each kind a folder of shards has."""
-    kinds: Counter[str] = Counter()
-    for path in sorted(folder.glob("shard-*.npz")):
-        shard = Shard(path)
-        kinds.update(shard[row].kind for row in range(len(shard)))
-    return kinds
 
 
 @dataclass(frozen=True)

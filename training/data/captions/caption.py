@@ -130,8 +130,8 @@ class Captioner:
             if values.shape[1] == 2:
                 alike = keep.all(axis=1) & (values[:, 0] == values[:, 1])
                 if code in ("arm", "thigh"):
-                    straight = facts.arm_straight if code == "arm" else facts.leg_straight
-                    alike &= straight[:, 0] == straight[:, 1]
+                    limb = facts.arm_straight if code == "arm" else facts.leg_straight
+                    alike &= limb[:, 0] == limb[:, 1]
                 alike &= rng.random(size) < selection["aggregate"]
                 whom[alike, 0] = BOTH
                 keep[alike, 1] = False

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava data build | show | stats``: arguments in, exit status out.
+
+A problem that the user can mend ends as one sentence on standard error and status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from .build import TEXT_SOURCES
+
+SHOWN_WORDS: Final = 60
+
+
+def data(argv: Sequence[str]) -> int:
+    """Runs one of the actions; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"posellava data: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="posellava data", description="Make and inspect training data.")
+    actions = parser.add_subparsers(dest="action", required=True)
+
+    poses = argparse.ArgumentParser(add_help=False)
+    poses.add_argument("--seed", type=int, default=0)
+    poses.add_argument(
+        "--poses", type=Path, help="pose file or folder; without one the poses are constructed"
+    )
+    poses.add_argument(
+        "--split", choices=["train", "val"], default="train", help="which part of the pose file"
+    )
+
+    build = actions.add_parser(
+        "build", parents=[poses], help="draw samples into shards for training; goes on where it stopped"
+    )
+    build.add_argument("source", help="what to draw, such as directives")
+    build.add_argument("--output", type=Path, required=True, help="folder of the shards")
+    build.add_argument("--count", type=int, required=True, help="samples")
+    build.add_argument("--workers", type=int, default=1, help="processes")
+    build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
+    build.set_defaults(run=_build)
+
+    show = actions.add_parser("show", parents=[poses], help="a contact sheet of samples: before, after, text")
+    show.add_argument(
+        "what", help="a data source such as directives, a folder of shards, or a .json or .jsonl file"
+    )
+    show.add_argument("--count", type=int, default=60, help="samples (default: %(default)s)")
+    show.add_argument("--kind", help="only samples of this kind")
+    show.add_argument("--output", type=Path, help="image file (default: data.png, unless --json is given)")
+    show.add_argument("--columns", type=int, default=5)
+    show.add_argument(
+        "--size", type=int, default=150, help="pixels of a picture's side (default: %(default)s)"
+    )
+    show.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write id, kind, pose, target, instruction of each shown sample as a line (default: standard output)",
+    )
+    show.set_defaults(run=_show)
+
+    stats = actions.add_parser(
+        "stats", parents=[poses], help="sentences, words, kinds and the copy baseline of each kind"
+    )
+    stats.add_argument("what", nargs="*", default=list(TEXT_SOURCES), help="data sources, folders or files")
+    stats.add_argument("--count", type=int, default=4096, help="samples of each (default: %(default)s)")
+    stats.add_argument("--json", action="store_true", help="as one JSON object")
+    stats.set_defaults(run=_stats)
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from .build import Build, run
+
+    build = Build(
+        arguments.source,
+        arguments.output,
+        arguments.count,
+        seed=arguments.seed,
+        poses=arguments.poses,
+        split=arguments.split,
+        shard_size=arguments.shard_size,
+    )
+    if build.poses is None:
+        print("no --poses: every pose is constructed")
+    start = time.monotonic()
+    before: int | None = None
+    for done in run(build, workers=arguments.workers):
+        before = done if before is None else before
+        rate = f", {(done - before) / (time.monotonic() - start):.0f} a second" if done > before else ""
+        print(f"{done} samples in {build.folder}{rate}", flush=True)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from .show import contact_sheet, take, to_line
+
+    wanted = arguments.count if arguments.kind is None else max(4000, 40 * arguments.count)
+    samples = take(arguments.what, wanted, seed=arguments.seed, poses=arguments.poses, split=arguments.split)
+    if arguments.kind is not None:
+        samples = [sample for sample in samples if sample.kind == arguments.kind][: arguments.count]
+    if not samples:
+        raise ValueError(f"{arguments.what} has no samples of the kind {arguments.kind!r}")
+    if arguments.json is not None:
+        lines = "".join(json.dumps(to_line(sample)) + "\n" for sample in samples)
+        if arguments.json == "-":
+            sys.stdout.write(lines)
+        else:
+            Path(arguments.json).write_text(lines, encoding="utf-8")
+    if arguments.output is not None or arguments.json is None:
+        output = arguments.output or Path("data.png")
+        contact_sheet(samples, output, columns=arguments.columns, size=arguments.size)
+        print(f"{len(samples)} samples in {output}", file=sys.stderr)
+
+
+def _stats(arguments: argparse.Namespace) -> None:
+    from .show import kinds, only_in, take, vocabulary
+
+    words: dict[str, Counter[str]] = {}
+    report: dict[str, object] = {}
+    for what in arguments.what:
+        samples = take(
+            what, arguments.count, seed=arguments.seed, poses=arguments.poses, split=arguments.split
+        )
+        words[what] = vocabulary(samples)
+        figures = kinds(samples)
+        distinct = len({sample.instruction.lower() for sample in samples})
+        report[what] = {
+            "sentences": len(samples),
+            "distinct": distinct,
+            "vocabulary": len(words[what]),
+            "kinds": {
+                name: vars(kind) | {"share": kind.samples / len(samples)} for name, kind in figures.items()
+            },
+        }
+        if arguments.json:
+            continue
+        print(f"{what}: {len(samples)} sentences, {distinct} distinct, {len(words[what])} words")
+        print(f"  {'kind':<24}{'share':>8}{'distinct':>10}{'words':>7}{'copy baseline, mm':>20}")
+        for name, kind in figures.items():
+            error = "" if kind.copy_mpjpe is None else f"{kind.copy_mpjpe:.1f}"
+            share = f"{100 * kind.samples / len(samples):.1f} %"
+            print(f"  {name:<24}{share:>8}{kind.distinct:>10}{kind.words:>7.1f}{error:>20}")
+    if "directives" in words and len(words) > 1:
+        others = sum((count for what, count in words.items() if what != "directives"), Counter[str]())
+        missing = {
+            "only_directives": only_in(words["directives"], others),
+            "only_others": only_in(others, words["directives"]),
+        }
+        report["words"] = missing
+        if not arguments.json:
+            for who, found in zip(("directives", "the others"), missing.values(), strict=True):
+                print(f"words that only {who} know ({len(found)}): {', '.join(found[:SHOWN_WORDS])}")
+    if arguments.json:
+        print(json.dumps(report))

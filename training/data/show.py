@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What samples look like and what is in them: contact sheets, lines of JSON, and statistics of words and poses."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from blender_addon.contract.kinematics import forward_kinematics, heading
+from blender_addon.contract.rotations import Array, axis_angle_to_matrix
+from blender_addon.contract.skeleton import STANDING_POSE
+
+from .build import SOURCES, Build
+from .pool import with_heading
+from .samples import Sample, open_image
+from .shards import SampleSource
+
+_WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
+
+
+def take(what: str, count: int, *, seed: int, poses: Path | None, split: str = "train") -> list[Sample]:
+    """``count`` samples: drawn, where ``what`` is the name of a data source, or else of a folder or file of them.
+
+    Raises:
+        FileNotFoundError: neither a source's name nor a file.
+    """
+    rng = np.random.default_rng(seed)
+    if what in SOURCES:
+        build = Build(what, Path(), count, seed=seed, poses=poses, split="val" if split == "val" else "train")
+        drawn = SOURCES[what](build)(rng, count)
+        return [replace(sample, id=f"{what}-{seed}-{number}") for number, sample in enumerate(drawn)]
+    path = Path(what)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{what} is no file, no folder, and no data source ({', '.join(sorted(SOURCES))})"
+        )
+    source = SampleSource(path)
+    ends = np.cumsum(source.sizes)
+    chosen = np.sort(rng.permutation(len(source))[:count])
+    shards = np.searchsorted(ends, chosen, side="right")
+    return [
+        source.read(int(shard), int(number - (ends[shard - 1] if shard else 0)))
+        for shard, number in zip(shards, chosen, strict=True)
+    ]
+
+
+def to_line(sample: Sample) -> dict[str, Any]:
+    """A sample as ``{"id", "kind", "pose", "target", "instruction"}``; the poses are 24 × 3, or None."""
+    return {
+        "id": sample.id,
+        "kind": sample.kind,
+        "pose": None if sample.pose_aa is None else np.round(sample.pose_aa, 5).tolist(),
+        "target": None if sample.target_aa is None else np.round(sample.target_aa, 5).tolist(),
+        "instruction": sample.instruction,
+    }
+
+
+def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, size: int = 150) -> None:
+    """Draws the samples to an image file: before, after and the words. Both are turned to face as the first does."""
+    from backend.body.pictures import Row, draw_poses, sheet
+
+    rows = []
+    for sample in samples:
+        pictures = []
+        if sample.image is not None:
+            pictures.append(open_image(sample.image).resize((size, size)))
+        poses = [pose for pose in (sample.pose_aa, sample.target_aa) if pose is not None]
+        if poses:
+            pictures += draw_poses(_facing(poses), size)
+        rows.append(Row(pictures, f"{sample.kind}: {sample.instruction}"))
+    sheet(rows, columns).save(path)
+
+
+def _facing(poses: Sequence[Array]) -> Array:
+    """The poses, turned together so that the first has no heading."""
+    stacked = np.stack(poses)
+    yaw = heading(axis_angle_to_matrix(stacked[:, 0]))
+    return with_heading(stacked, yaw - yaw[0])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Figures of the samples of one kind.
+
+    Attributes:
+        samples: how many.
+        distinct: different sentences.
+        words: mean number of words.
+        copy_mpjpe: mean distance of the joints in mm when the start pose (or, where there is none, the standing
+            figure) is left as it is; pelvis-aligned, heading included. None where there is no target.
+    """
+
+    samples: int
+    distinct: int
+    words: float
+    copy_mpjpe: float | None
+
+
+def kinds(samples: Iterable[Sample]) -> dict[str, Kind]:
+    """Figures by kind, the most frequent first."""
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.kind, []).append(sample)
+    return {name: _figures(group) for name, group in sorted(grouped.items(), key=lambda pair: -len(pair[1]))}
+
+
+def _figures(samples: Sequence[Sample]) -> Kind:
+    texts = [sample.instruction for sample in samples]
+    aimed = [sample for sample in samples if sample.target_aa is not None]
+    error = None
+    if aimed:
+        starts = np.stack([STANDING_POSE if sample.pose_aa is None else sample.pose_aa for sample in aimed])
+        targets = np.stack([sample.target_aa for sample in aimed if sample.target_aa is not None])
+        error = 1000.0 * float(np.linalg.norm(_joints(starts) - _joints(targets), axis=-1).mean())
+    words = float(np.mean([len(words_of(text)) for text in texts]))
+    return Kind(len(samples), len({text.lower() for text in texts}), words, error)
+
+
+def _joints(poses: Array) -> Array:
+    return forward_kinematics(axis_angle_to_matrix(poses))[1]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def vocabulary(samples: Iterable[Sample]) -> Counter[str]:
+    """How often each word occurs."""
+    return Counter(word for sample in samples for word in words_of(sample.instruction))
+
+
+def only_in(first: Counter[str], second: Mapping[str, int], *, least: int = 2) -> list[str]:
+    """Words of the first that the second lacks, the most frequent first; those rarer than ``least`` are slips."""
+    return [word for word, count in first.most_common() if count >= least and word not in second]
