@@ -506,11 +506,13 @@ def test_the_geometry_asked_for_holds_and_nothing_else_moves(
     kind: Kind, amounts: list[Amount], starts: Starts
 ) -> None:
     rng = np.random.default_rng(7)
+    # A posture looks the same from every start.
+    draws = 40 if kind.family in ("posture", "mirror", "nothing") else DRAWS
     made = failed = 0
     words: set[str] = set()
     plain = kind.name.partition(".")[2].removesuffix("_any")
-    for _ in range(4 * DRAWS):
-        if made == DRAWS:
+    for _ in range(4 * draws):
+        if made == draws:
             break
         start, before = starts[rng.integers(len(starts))]
         amounts.clear()
@@ -542,7 +544,7 @@ def test_the_geometry_asked_for_holds_and_nothing_else_moves(
             failed += not CHECKS[kind.name](case)
         else:
             assert kind.family in ("mirror", "nothing"), f"{kind.name} is checked nowhere"
-    assert made >= DRAWS / 20, f"{kind.name} made sense in {made} of {4 * DRAWS} draws"
+    assert made >= draws / 20, f"{kind.name} made sense in {made} of {4 * draws} draws"
     assert failed <= 0.01 * made, f"{kind.name}: what was asked for does not hold in {failed} of {made}"
     assert len(words) >= min(4, made / 5)
 

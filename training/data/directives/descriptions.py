@@ -142,8 +142,8 @@ def _own_legs(figure: Figure, name: str) -> Figure:
         "knee_back": {"knee": 95.0, "ankle": 20.0},
     }
     # "On one leg" names the standing leg, the others the leg that moves.
-    side: Side = "right" if name == "one_leg" else "left"
-    return leg_set(figure, side, frame=upright, **angles[name])  # type: ignore[arg-type]
+    moving: Side = "right" if name == "one_leg" else "left"
+    return leg_set(figure, moving, frame=upright, **angles[name])  # type: ignore[arg-type]
 
 
 @cache

@@ -168,7 +168,7 @@ def leg_down(rng: np.random.Generator, start: Figure) -> Edit | None:
         return None
     if not _stands_on(start, _R):
         return finish(rng, start, standing_leg(start, _L))
-    other = ankle_in_frame(start, _R)[1]
+    other = (body_frame(start).T @ (start.at("right_ankle") - start.at("left_hip")))[1]
     if other < -LEG_LENGTH * np.cos(np.radians(30.0)):
         other = min(other, -LEG_LENGTH * np.cos(np.radians(16.0)))
     if other < -0.6:

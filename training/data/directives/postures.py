@@ -134,7 +134,8 @@ def hands_on_hips(figure: Figure) -> Figure:
 def hands_on_thighs(figure: Figure) -> Figure:
     def place(f: Figure, side: Side) -> Array:
         thigh = f.segment(f"{side}_hip", f"{side}_knee")
-        return f.at(f"{side}_hip") + 0.72 * thigh + 0.08 * f.rot_of(f"{side}_hip")[:, 2]
+        place: Array = f.at(f"{side}_hip") + 0.72 * thigh + 0.08 * f.rot_of(f"{side}_hip")[:, 2]
+        return place
 
     return hands(figure, place, (0.7, -0.3, -0.6))
 
