@@ -183,7 +183,7 @@ CHECKS: dict[str, Callable[[Case], bool]] = {
     < _angle(c.b.seg("left_hip", "left_knee"), [0, -1, 0]) + 2.5,
     "leg.lower_halfway": lambda c: c.a.at("left_knee")[1] < c.b.at("left_knee")[1],
     "leg.down": lambda c: c.a.sole_tilt() < 1.0 and abs(c.a.ankle()[2] - c.a.at("left_hip")[2]) < 0.06
-    and c.a.ankle()[1] < c.a.ankle("right")[1] + 0.02 and (c.a.knee("left") < 35 or c.a.ankle("right")[1] > -0.78),
+    and c.a.ankle()[1] < c.a.ankle("right")[1] + 0.02 and (c.a.knee("left") < 35 or c.a.ankle("right")[1] > -0.81),
     "leg.to_angle": lambda c: _told_angle(c, _SWING[c.variant](c.a)) and c.a.knee("left") < 1.0,
     "leg.horizontal": lambda c: _leg_direction(c, _DIRECTIONS[c.variant], 7.0),
     "leg.kick": lambda c: _SWING[c.variant](c.a) > 40 and c.a.knee("left") < 1.0,
