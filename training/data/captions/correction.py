@@ -20,13 +20,15 @@ import numpy.typing as npt
 
 from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
 from blender_addon.contract.rotations import Array
-from blender_addon.contract.skeleton import BODY_PARTS
+from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
 from .facts import STRAIGHT, PoseFacts, pose_facts
 from .measures import Bodies, angles, head_angles, trunk_angles, unit
 from .rules import BOTH, LEFT, RIGHT, Draw, alternatives, load_rules, quick_draws
 
 PARTS: Final = tuple(BODY_PARTS)
+UPRIGHT: Final = 0.95
+"""A trunk is upright whose cosine to the vertical is above this."""
 CHANGED_RADIANS: Final = 0.02
 """A part changed whose joints turned more than this."""
 
@@ -92,8 +94,8 @@ def measure_changes(
     thigh = after.sided("hip", "knee"), carried.sided("hip", "knee")
     foot = after.sided("ankle", "foot"), carried.sided("ankle", "foot")
     numbers["arm_move"], numbers["leg_move"] = arm[0] - arm[1], leg[0] - leg[1]
-    numbers["arm_turned"] = angles(arm[0] + upper[0], arm[1] + upper[1])
-    numbers["arm_rise"] = _elevation(arm[0] + upper[0]) - _elevation(arm[1] + upper[1])
+    numbers["arm_turned"] = angles(*upper)
+    numbers["arm_rise"] = _elevation(upper[0]) - _elevation(upper[1])
     numbers["fore_turned"] = angles(*fore)
     numbers["leg_turned"] = angles(*thigh)
     numbers["leg_rise"] = _elevation(thigh[0]) - _elevation(thigh[1])
@@ -111,6 +113,7 @@ def measure_changes(
         ("look", "turn", "tilt"), head_angles(carried), head_angles(after), strict=True
     ):
         numbers[name], numbers[f"{name}_end"] = end - start, end
+    numbers["upright"] = unit(after.pos[:, JOINT_INDEX["neck"]])[:, 1]
     numbers["yaw"] = np.degrees(np.arctan2(np.sin(after.yaw - first.yaw), np.cos(after.yaw - first.yaw)))
     return Changes(parts, pose_facts(carried), pose_facts(after, rng), numbers)
 
@@ -222,12 +225,15 @@ class Corrector:
                 options.append((0.6, self._by("point_foot" if ankle > 0 else "flex_foot", ankle, random)))
             if max(sizes) < 0.1 and rules["foot_least"] <= abs(toe) < 120:
                 options.append((0.6, self._by("toe_out_leg" if toe > 0 else "toe_in_leg", toe, random)))
-        return options
+        # What changed more is told rather.
+        where, bent = rules["salience"]
+        salience = {"where": (turned / where) ** 2, joint: (bend / bent) ** 2}
+        return [(weight * salience.get(_topic(option), 1.0) + 1e-6, option) for weight, option in options]
 
     def _joint_option(self, row: _Row, joint: str, side: int, bend: float, random: Draw) -> Option:
         name = row.name(joint, side)
         if random() < self.rules["absolute_share"] and row.after(joint, side) != row.before(joint, side):
-            return ("to", f"to_{joint}", name)
+            return ("to", f"to_{joint}", name, "straighten" if bend > 0 else "bend")
         return self._by(f"{'straighten' if bend > 0 else 'bend'}_{joint}", bend, random)
 
     def _trunk_clauses(self, row: _Row, random: Draw) -> list[tuple[float, Clause]]:
@@ -235,9 +241,11 @@ class Corrector:
         found: list[tuple[float, Clause]] = []
         pitch, end = row.number("pitch"), row.number("pitch_end")
         if abs(pitch) >= least:
-            sentence = "forward_trunk" if pitch > 0 else "straighten_trunk" if end > 4 else "back_trunk"
+            straightens = end > self.rules["straighten_end"]
+            sentence = "forward_trunk" if pitch > 0 else "straighten_trunk" if straightens else "back_trunk"
             found.append((abs(pitch), Clause(self._by(sentence, pitch, random), LEFT, "trunk")))
-            if abs(end) < 8 and abs(row.number("lean_end")) < 8 and random() < 0.5:
+            leans = max(abs(end), abs(row.number("lean_end"))) > self.rules["upright_end"]
+            if not leans and row.number("upright") > UPRIGHT and random() < 0.5:
                 found[-1] = (abs(pitch), Clause(("say", "to_trunk_upright"), LEFT, "trunk"))
         for code, sentence in (("lean", "side_trunk"), ("twist", "twist_trunk")):
             change = row.number(code)
@@ -252,7 +260,7 @@ class Corrector:
         look, turn, tilt = row.number("look"), row.number("turn"), row.number("tilt")
         ends = [abs(row.number(f"{name}_end")) for name in ("look", "turn", "tilt")]
         largest = max(abs(look), abs(turn), abs(tilt))
-        if max(ends) < 10 and largest >= least and random() < 0.7:
+        if max(ends) < self.rules["head_end"] and largest >= least and random() < 0.7:
             return [(largest, Clause(("say", "to_head_straight"), LEFT, "head"))]
         if abs(look) >= least:
             sentence = "up_head" if look > 0 else "down_head"
@@ -354,7 +362,9 @@ def clause_words(option: Option, who: int, short: bool) -> tuple[str, ...]:
     if kind == "by":
         return alternatives(says[option[1]], who, short=short, amount=changes["amounts"][option[2]])
     if kind == "to":
-        return alternatives(says[option[1]][option[2]], who, short=short)
+        if option[2] == "straight":
+            return alternatives(says[option[1]]["straight"], who, short=short)
+        return alternatives(says[option[1]][option[3]], who, short=short, **changes["joint_ends"][option[2]])
     if kind == "say":
         return alternatives(says[option[1]], who, short=short)
     if kind == "place":

@@ -133,18 +133,21 @@ def postures(categories: Categories, bodies: Bodies) -> tuple[Code, Code]:
     thigh_rise = np.degrees(np.arcsin(np.clip(unit(bodies.sided("hip", "knee"))[:, :, 1], -1, 1)))
     hands_down = (height["hand"] < contact).all(axis=1)
     feet_down = (foot < contact).all(axis=1)
-    knees_down = (height["knee"] < contact).all(axis=1)
+    knee_down = height["knee"] < rules["knee_contact"]
+    knees_down = knee_down.all(axis=1)
+    propped = hands_down & (height["shoulder"].mean(axis=1) > rules["propped"])
     apart = np.hypot(feet[:, 0, 0] - feet[:, 1, 0], feet[:, 0, 2] - feet[:, 1, 2])
     ahead = np.abs(feet[:, 0, 2] - feet[:, 1, 2])
     tall = up > rules["upright"]
-    low = (up < rules["lying_up"]) & (pelvis < rules["lying_height"]) & ~hands_down
+    low = (up < rules["lying_up"]) & (bodies.rot[:, 0, 1, 1] < rules["lying_up"])
+    low &= pelvis < rules["lying_height"]
     straight = knee_bend > rules["straight_knee"]
 
-    one_knee = (height["knee"] < contact) & (foot[:, ::-1] < contact) & (height["knee"][:, ::-1] > 0.25)
+    one_knee = knee_down & (foot[:, ::-1] < contact) & (height["knee"][:, ::-1] > 0.25)
     one_knee &= (knee_bend[:, ::-1] < 125) & (up > 0.5)[:, None] & (pelvis > 0.2)[:, None]
     lunge = (knee_bend < rules["lunge_knee"]) & (knee_bend[:, ::-1] > rules["lunge_knee"])
     lunge &= (feet[:, :, 2] > feet[:, ::-1, 2] + 0.35) & (apart > rules["lunge_feet"])[:, None]
-    lunge &= (up > 0.5)[:, None] & (foot < contact) & (height["knee"][:, ::-1] > contact)
+    lunge &= (up > 0.5)[:, None] & (foot < contact) & ~knee_down[:, ::-1]
     one_leg = (foot < contact) & (foot[:, ::-1] > rules["one_leg"]) & straight & tall[:, None]
     sided = np.zeros(one_knee.shape, dtype=np.int8)
     for number, holds in (
@@ -160,15 +163,10 @@ def postures(categories: Categories, bodies: Bodies) -> tuple[Code, Code]:
     sitting &= ((knee_bend > 60) & (knee_bend < 130)).all(axis=1)
     bent = (knee_bend < rules["half_squat_knee"]).all(axis=1)
     conditions = {
+        "plank": propped & feet_down & ~knees_down & (facing < -0.5) & (pelvis < 0.6) & straight.all(axis=1),
+        "all_fours": propped & knees_down & (facing < -0.4),
         "lying_back": low & (facing > rules["facing"]),
         "lying_front": low & (facing < -rules["facing"]),
-        "plank": hands_down
-        & feet_down
-        & ~knees_down
-        & (facing < -0.5)
-        & (pelvis < 0.6)
-        & straight.all(axis=1),
-        "all_fours": hands_down & knees_down & (facing < -0.4),
         "upside_down": (up < -0.6) & (height["hand"] < 0.15).any(axis=1),
         "sitting_floor": (pelvis < rules["sit_floor"]) & (up > 0.6) & ~knees_down,
         "kneeling": knees_down & (knee_bend < 125).all(axis=1) & (up > 0.5),

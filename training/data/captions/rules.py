@@ -29,6 +29,7 @@ _TOKENS: Final = re.compile(r"[\[\]|]|[^\[\]|]+")
 _NOUN: Final = re.compile(r"\{(same|other):(\w+)\}")
 _SPACES: Final = re.compile(r" +")
 _SIDE_NAMES: Final = ("left", "right")
+_SIDE, _OTHER_SIDE = "\x01", "\x02"
 _PLURALS: Final = {"foot": "feet"}
 _SYNONYMS: Final = {
     "trunk": "[torso|upper body|trunk|torso|chest]",
@@ -74,20 +75,22 @@ def alternatives(template: str, who: int, *, short: bool = False, **words: str) 
     text = _NOUN.sub(lambda found: _noun(found[1], found[2], who, short), text)
     both = who == BOTH
     for name, word in (
-        ("side", "" if both else _SIDE_NAMES[who]),
-        ("other", "other" if both else _SIDE_NAMES[1 - who]),
+        ("side", "" if both else _SIDE),
+        ("other", "other" if both else _OTHER_SIDE),
         ("it_is", "they are" if both else "it is"),
         ("it_points", "they point" if both else "it points"),
     ):
         text = text.replace("{" + name + "}", word)
-    return _expand(text)
+    # The names of the sides go in last, so that both sides have the same alternatives in the same order.
+    side, other = _SIDE_NAMES[who % 2], _SIDE_NAMES[1 - who % 2]
+    return tuple(one.replace(_SIDE, side).replace(_OTHER_SIDE, other) for one in _expand(text))
 
 
 def _noun(relation: str, noun: str, who: int, short: bool) -> str:
     word = _SYNONYMS.get(noun, noun)
     if noun in _MIDDLE:
         return f"{{your}} {word}"
-    side = "" if who == BOTH else _SIDE_NAMES[who if relation == "same" else 1 - who]
+    side = _SIDE if relation == "same" else _OTHER_SIDE
     if who == BOTH:
         plural = _SYNONYMS.get(noun, noun) if noun == "toe" else _plural(word)
         if relation == "other":

@@ -121,7 +121,13 @@ def _legs(rng: np.random.Generator, stance: npt.NDArray[np.intp], local: Array) 
     local[:, KNEES] = _axis_turn(0, knee)
     # A foot that stands is level: the ankle undoes what hip and knee have bent.
     level = np.clip(flex - knee - lean[:, None], -35, 40)
-    local[:, ANKLES] = _axis_turn(0, np.where(raised, rng.uniform(-10, 40, shape), level))
+    level = np.where(raised, rng.uniform(-10, 40, shape), level)
+    # A foot behind a knee on the floor lies on its instep, or is set on its toes.
+    instep = is_["kneel"][:, None] | (is_["one_knee"][:, None] & ~first)
+    level = np.where(
+        instep, np.where(rng.random((len(stance), 1)) < 0.7, rng.uniform(35, 60, shape), -25.0), level
+    )
+    local[:, ANKLES] = _axis_turn(0, level)
     root = _euler(lean + rng.normal(0, 2, len(stance)), np.zeros(len(stance)), rng.normal(0, 2, len(stance)))
     lying = is_["lie"]
     form = rng.integers(4, size=len(stance))
