@@ -112,6 +112,7 @@ class ResidualPoseDecoder(nn.Module):
         self.queries = nn.Parameter(torch.empty(NUM_JOINTS, width))
         self.from_tokens = nn.Linear(config.pose_hidden_size, width)
         self.from_states = nn.Linear(hidden, width)
+        self.from_state = nn.Linear(hidden, NUM_JOINTS * width)
         self.memory = nn.Linear(hidden, width)
         self.layers = transformer_decoder(
             width, config.pose_attention_heads, 2 * width, config.pose_decoder_layers
@@ -124,7 +125,10 @@ class ResidualPoseDecoder(nn.Module):
     def forward(self, context: PoseContext) -> DecodedPose:
         """Rotations as if every joint turned, and the gates that say which do."""
         queries = (
-            self.queries + self.from_tokens(context.initial_tokens) + self.from_states(context.initial_states)
+            self.queries
+            + self.from_tokens(context.initial_tokens)
+            + self.from_states(context.initial_states)
+            + self.from_state(context.state).unflatten(-1, (NUM_JOINTS, -1))
         )
         decoded = self.layers(
             queries, self.memory(context.prompt), memory_key_padding_mask=context.prompt_hidden
