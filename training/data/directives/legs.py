@@ -526,7 +526,8 @@ def feet_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
     amount = draw_amount(rng, 0.25, numbers=(0.05, 0.5), unit="metres", slight=0.4)
     if amount.group == "number" and gap - amount.value < 0.03:
         return None
-    change = min(amount.value, gap - (0.16 if amount.group == "plain" else 0.1))
+    nearest = {"plain": 0.16, "number": 0.03}.get(amount.group, 0.1)
+    change = min(amount.value, gap - nearest)
     return finish(rng, start, _widened(start, -change), amount.slots) if change > 0.03 else None
 
 
