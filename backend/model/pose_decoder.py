@@ -7,7 +7,7 @@ language model, D = the pose encoder's width, W = the decoder's own width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,8 @@ from .configuration import PoseLlavaConfig
 IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-@dataclass(frozen=True)
-class PoseContext:
-    """What a decoder may see of the prompt that asks for a pose.
+class PoseContext(NamedTuple):
+    """What a decoder may see of the prompt that asks for a pose. A tuple: DeepSpeed looks for tensors in those only.
 
     Attributes:
         state: (Q, H) the hidden state that stands for the pose.
@@ -41,8 +40,7 @@ class PoseContext:
     initial_states: Tensor
 
 
-@dataclass(frozen=True)
-class DecodedPose:
+class DecodedPose(NamedTuple):
     """A decoder's answer: matrices (Q, J, 3, 3) and, from the residual form, gate logits (Q, J)."""
 
     matrices: Tensor
