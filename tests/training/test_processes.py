@@ -34,7 +34,7 @@ def launch(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     lines = read_metrics(tmp_path / name / "metrics.jsonl")

@@ -36,6 +36,7 @@ from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, Po
 from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
 from backend.model.processing import IMAGE_PLACEHOLDER, PAPER_TEMPLATES
 
+from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
 
 SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
@@ -81,10 +82,9 @@ def start_model(
             raise FileNotFoundError(
                 f"no model in {settings.start}: run the stage before this one and export it there, or set model.start"
             )
-        description: FreshModel = parse(FreshModel, read_yaml(settings.fresh), str(settings.fresh))
-        model, processor = fresh_model(description)
-        model.save_pretrained(settings.start)
-        processor.save_pretrained(settings.start)
+        if rank() == 0:
+            _make_fresh(settings.fresh, settings.start)
+        wait_for_all()
     if LlavaNextConfig.get_config_dict(settings.start)[0]["model_type"] == "llava_next":
         return from_llava(settings.start, settings.changes, dtype=dtype, attention=attention)
     model, info = PoseLlavaForConditionalGeneration.from_pretrained(
@@ -92,6 +92,16 @@ def start_model(
     )
     require_whole(info["missing_keys"], allowed=(), folder=settings.start)
     return model, PoseLlavaProcessor.from_pretrained(settings.start)
+
+
+def _make_fresh(description: Path, folder: Path) -> None:
+    """Makes the described model; the folder appears once it is whole."""
+    fresh: FreshModel = parse(FreshModel, read_yaml(description), str(description))
+    model, processor = fresh_model(fresh)
+    partial = folder.with_name(folder.name + ".partial")
+    model.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    partial.rename(folder)
 
 
 def require_whole(missing: Sequence[str], *, allowed: tuple[str, ...], folder: Path) -> None:
