@@ -28,10 +28,10 @@ def _parts() -> list[object]:
 def register() -> None:
     """Called by Blender when the add-on is enabled."""
     for part in _parts():
-        part.register()  # type: ignore[attr-defined]
+        part.register()
 
 
 def unregister() -> None:
     """Called by Blender when the add-on is disabled, and when Blender quits."""
     for part in reversed(_parts()):
-        part.unregister()  # type: ignore[attr-defined]
+        part.unregister()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,6 +124,9 @@ def _make_active(name: str | None) -> None:
         layer.objects.active = next(iter(armatures.values()))
 
 
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {"edit": edit, "generate": generate, "estimate": estimate}
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit status: 0, or 1 with a sentence on standard error."""
     options = vars(_parser().parse_args(list(arguments)))
@@ -131,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
     if frame is not None:
         bpy.context.scene.frame_set(frame)
     try:
-        outcome = {"edit": edit, "generate": generate, "estimate": estimate}[task](**options)
+        outcome = COMMANDS[task](**options)
     except CommandError as error:
         print(f"posellava: {error}", file=sys.stderr)
         return 1

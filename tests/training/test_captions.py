@@ -279,7 +279,9 @@ class TestCorrections:
     def test_a_text_tells_of_the_part_that_changed_only(self):
         _, _, texts = self.one_part(3, [16, 18, 20])
         for text in texts:
-            text = re.sub(r"(at|on|near|to|touching|holding) (your|the) (right|left) (upper leg|\w+)", "", text or "")
+            text = re.sub(
+                r"(at|on|near|to|touching|holding) (your|the) (right|left) (upper leg|\w+)", "", text or ""
+            )
             assert not re.search(r"\bright (arm|hand|elbow|forearm|leg|knee|foot)\b", text or ""), text
             assert not re.search(r"\b(torso|trunk|leg|foot|toes|look)\b", text or ""), text
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix
@@ -21,6 +22,7 @@ from .pool import with_heading
 from .samples import Sample, open_image
 from .shards import SampleSource
 
+Poses = npt.NDArray[np.float32]
 _WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 
@@ -77,7 +79,7 @@ def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, si
     sheet(rows, columns).save(path)
 
 
-def _facing(poses: Sequence[Array]) -> Array:
+def _facing(poses: Sequence[Poses]) -> Poses:
     """The poses, turned together so that the first has no heading."""
     stacked = np.stack(poses)
     yaw = heading(axis_angle_to_matrix(stacked[:, 0]))
@@ -122,7 +124,7 @@ def _figures(samples: Sequence[Sample]) -> Kind:
     return Kind(len(samples), len({text.lower() for text in texts}), words, error)
 
 
-def _joints(poses: Array) -> Array:
+def _joints(poses: Poses) -> Array:
     return forward_kinematics(axis_angle_to_matrix(poses))[1]
 
 
