@@ -12,9 +12,10 @@ by the backend, which has no Blender.
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 
-def _parts() -> list[object]:
+def _parts() -> list[Any]:
     """The modules to register, in order."""
     if importlib.util.find_spec("numpy") is None:
         from .ui import missing_numpy
