@@ -29,6 +29,7 @@ class _Tree(NamedTuple):
 
 
 @cache
+@torch.inference_mode(False)  # Tables made in inference mode could not be used in training later.
 def _tree(device: torch.device, dtype: torch.dtype) -> _Tree:
     """The skeleton below the pelvis, level by level, made once for each device and dtype."""
     levels: list[_Level] = []
