@@ -49,3 +49,13 @@ def test_positions_are_differentiable_through_the_chain() -> None:
     assert moved == {JOINT_INDEX[name] for name in (
         "pelvis", "spine1", "spine2", "spine3", "left_collar", "left_shoulder", "left_elbow"
     )}  # fmt: skip
+
+
+def test_kinematics_first_used_while_answering_serve_training_afterwards() -> None:
+    # A dtype that nothing else uses here, so that its tables are made in inference mode.
+    local = torch.eye(3, dtype=torch.bfloat16).expand(1, 24, 3, 3).clone()
+    with torch.inference_mode():
+        forward_kinematics(local)
+    local.requires_grad_()
+    forward_kinematics(local)[1].sum().backward()
+    assert local.grad is not None

@@ -94,6 +94,7 @@ def lora(llava: Path, stage3: dict[str, Any]) -> dict[str, Any]:
             "language_model": "lora", "lora": {"rank": 4, "alpha": 8}, "embeddings": "all", "vision_projector": True,
         },
         "losses": {"text": 1.0, "rot6d": 10.0},
+        "run": {**stage3["run"], "gradient_checkpointing": True},
     }  # fmt: skip
 
 

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from backend.engine import Engine
+from backend.query import Query
 from training.stages.export import export
 from training.stages.journal import read_metrics
 
@@ -20,13 +23,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def launch(
-    tmp_path: Path, values: dict[str, Any], name: str, processes: int, *changes: str
+    tmp_path: Path, values: dict[str, Any], name: str, processes: int, *changes: str, resume: bool = False
 ) -> dict[int, float]:
     """Runs a stage under torchrun; returns its losses by step."""
     config = write_yaml(tmp_path / "config.yaml", {**values, "output": str(tmp_path / name)})
     arguments = ["train", values["stage"], "--config", str(config)]
     for change in changes:
         arguments += ["--set", change]
+    if resume:
+        arguments.append("--resume")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     result = subprocess.run(
         [*command, "-m", "training", *arguments],
@@ -70,5 +75,10 @@ def test_every_zero_stage_trains_resumes_and_exports(
     plain = launch(tmp_path, stage3, "plain", 1, "run.micro_batch=4", "run.accumulation=2")
     tolerance = 1e-4 if precision == "fp32" else 0.1
     assert [first[step] for step in plain] == pytest.approx(list(plain.values()), rel=tolerance)
+    resumed = launch(tmp_path, stage3, "run", 2, *changes, "run.steps=8", resume=True)
+    assert set(resumed) == set(range(1, 9))
+    assert [resumed[step] for step in first] == list(first.values())
+    assert resumed[7] < first[1]
     export(tmp_path / "run", tmp_path / "model", checkpoint="latest")
-    assert (tmp_path / "model" / "model.safetensors").is_file()
+    answer = Engine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
+    assert np.isfinite(answer.pose_aa).all()
