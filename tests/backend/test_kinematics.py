@@ -55,7 +55,7 @@ def test_kinematics_first_used_while_answering_serve_training_afterwards() -> No
     # A dtype that nothing else uses here, so that its tables are made in inference mode.
     local = torch.eye(3, dtype=torch.bfloat16).expand(1, 24, 3, 3).clone()
     with torch.inference_mode():
-        forward_kinematics(local)
+        kinematics.forward_kinematics(local)
     local.requires_grad_()
-    forward_kinematics(local)[1].sum().backward()
+    kinematics.forward_kinematics(local)[1].sum().backward()
     assert local.grad is not None
