@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from training.stages.checkpoints import TrainingStopped
 from training.stages.export import export
-from training.stages.journal import read_metrics
+from training.stages.journal import Journal, read_metrics
 from training.stages.loop import train
 from training.stages.settings import load_settings
 
@@ -63,6 +65,26 @@ def test_a_resumed_run_repeats_an_unbroken_one_exactly(tmp_path: Path, stage3: d
     run(tmp_path, broken, "run.checkpoint_steps=2", resume=True)
     assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "run")
     assert len(losses_of(tmp_path / "run")) == 6
+
+
+def test_a_signal_to_stop_ends_the_step_and_the_run_can_go_on(
+    tmp_path: Path, stage3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, stage3)
+    real_train = Journal.train
+
+    def train_then_terminate(journal: Journal, step: int, *args: Any, **kwargs: Any) -> None:
+        real_train(journal, step, *args, **kwargs)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = {**stage3, "output": str(tmp_path / "stopped")}
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "train", train_then_terminate)
+        run(tmp_path, stopped)
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").glob("step-*")] == ["step-00000003"]
+    run(tmp_path, stopped, resume=True)
+    assert losses_of(tmp_path / "stopped") == losses_of(tmp_path / "run")
 
 
 def test_a_run_with_checkpoints_is_not_overwritten(tmp_path: Path, stage3: dict[str, Any]) -> None:
