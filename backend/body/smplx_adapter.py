@@ -9,7 +9,6 @@ Legend: B poses, V vertices, F triangles, K joints of the file (24 SMPL, 52 SMPL
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from torch import Tensor
 
 from blender_addon.contract.skeleton import NUM_JOINTS
 
+from .pickles import ForbiddenPickleError, read_pickle
+
 NUM_BODY_JOINTS: Final = 22
 """Joints before the hands, the same in all three models."""
 
@@ -34,21 +35,6 @@ _HANDS: Final = {24: (22, 23), 52: (25, 40), 55: (28, 43)}
 
 _NAMES: Final = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 _NEEDED: Final = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-
-_ALLOWED: Final = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),  # how newer Pythons write the bytes of an array for older ones
-    *((f"scipy.sparse.{module}", "csc_matrix") for module in ("csc", "_csc")),
-    *((f"scipy.sparse.{module}", "csr_matrix") for module in ("csr", "_csr")),
-    *((f"scipy.sparse.{module}", "coo_matrix") for module in ("coo", "_coo")),
-}
 
 
 class BodyFileError(ValueError):
@@ -161,33 +147,21 @@ def _fold(weights: Tensor, parents: Tensor, hands: tuple[int, int]) -> Tensor:
     return folded
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Opens pickles of plain containers, numpy arrays and scipy sparse matrices, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return super().find_class(module, name)
-        if module.partition(".")[0] == "chumpy":
-            raise BodyFileError(
-                "it holds chumpy objects, as the first release of SMPL does: download version 1.1.0 of SMPL for "
-                "Python, or turn them into numpy arrays with the script tools/clean_ch.py of smplx"
-            )
-        raise BodyFileError(
-            f"it asks for {module}.{name}, which no body model needs: the file may have been tampered with, "
-            "download it again from where SMPL is distributed"
-        )
-
-
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = _ArraysOnly(file, encoding="latin1").load()
-    except BodyFileError as error:
-        raise BodyFileError(f"{path} was not opened: {error}.") from None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise BodyFileError(f"{path} is no readable pickle ({error}): download it again.") from error
+        data = read_pickle(path)
+    except ForbiddenPickleError as error:
+        if error.module.partition(".")[0] == "chumpy":
+            raise BodyFileError(
+                f"{path} was not opened: it holds chumpy objects, as the first release of SMPL does: download version "
+                "1.1.0 of SMPL for Python, or turn them into numpy arrays with the script tools/clean_ch.py of smplx."
+            ) from None
+        raise BodyFileError(
+            f"{path} was not opened: {error}, which no body model needs: the file may have been tampered with, "
+            "download it again from where SMPL is distributed."
+        ) from None
+    except ValueError as error:
+        raise BodyFileError(f"{path} was not opened: {error}; download it again.") from error
     if not isinstance(data, dict):
         raise BodyFileError(f"{path} is no body model: it holds a {type(data).__name__}, not named arrays.")
     return data
