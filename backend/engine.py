@@ -21,6 +21,7 @@ from torch import Tensor
 
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.adapter import is_adapter, load_adapter
 from backend.query import Answer, Query
 from blender_addon.contract.skeleton import BODY_PARTS, NUM_JOINTS, STANDING_POSE
 
@@ -48,20 +49,28 @@ class Engine:
         """Load a saved model.
 
         Args:
-            path: a folder written by ``save_pretrained``; None for the model that ships.
+            path: a folder written by ``save_pretrained``, or one with an adapter, which is merged into its base;
+                None for the model that ships.
             device: a torch device; on a GPU the model runs in bfloat16, on a CPU in float32.
             threads: CPU threads for torch; None leaves torch's own choice.
 
         Raises:
-            FileNotFoundError: no model in that folder.
+            FileNotFoundError: no model in that folder, or the base of an adapter is missing.
             ValueError: the file lacks weights of the model.
         """
         folder = SHIPPED_MODEL if path is None else Path(path)
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")
         if threads is not None:
             torch.set_num_threads(threads)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        if is_adapter(folder):
+            adapted = load_adapter(folder, dtype=dtype)
+            return cls(
+                adapted.to(device),
+                PoseLlavaProcessor.from_pretrained(folder),
+                name=f"posellava-{folder.name}",
+            )
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, output_loading_info=True
         )

@@ -21,9 +21,10 @@ from transformers import (
 )
 
 from backend.engine import Engine
+from backend.model.llava import from_llava
 from backend.query import Query
-from training.stages.export import export, export_adapter, load_adapter
-from training.stages.initialise import from_llava, minilm_pieces
+from training.stages.export import export, export_adapter
+from training.stages.initialise import minilm_pieces
 from training.stages.loop import train
 from training.stages.settings import load_settings
 
@@ -131,7 +132,7 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     merged = Engine.load(tmp_path / "merged")
     names = set(load_file(tmp_path / "merged" / "model.safetensors"))
     assert not any("lora" in name for name in names)
-    kept = Engine(load_adapter(tmp_path / "adapter"), merged.processor, name="kept")
+    kept = Engine.load(tmp_path / "adapter")
     queries = [Query(edit.task, edit.instruction, edit.pose_aa) for edit in eight_edits()]
     for one, other in zip(merged.answer(queries), kept.answer(queries), strict=True):
         assert one.pose_aa == pytest.approx(other.pose_aa, abs=1e-4)
@@ -140,3 +141,6 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     assert not torch.equal(base.state_dict()[layer], merged.model.state_dict()[layer])
     frozen = "model.vision_tower.embeddings.patch_embedding.weight"
     assert torch.equal(base.state_dict()[frozen], merged.model.state_dict()[frozen])
+    (tmp_path / "llava").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"base\.json"):
+        Engine.load(tmp_path / "adapter")

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.adapter import BASE_FILE, TRAINED_FILE
 
 from .checkpoints import Checkpoints
 from .initialise import start_model
@@ -23,7 +24,6 @@ from .parts import AlignmentTask, prepare_parts
 from .settings import SETTINGS_FILE, TrainSettings, load_settings
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-TRAINED_FILE: Final = "trained_parts.safetensors"
 _MODEL_STATES: Final = "mp_rank_00_model_states.pt"
 
 
@@ -53,12 +53,12 @@ def export(run: Path, output: Path, *, checkpoint: str = "best", dtype: Dtype = 
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     processor.save_pretrained(partial)
-    _replace(partial, output)
+    replace_folder(partial, output)
     return name
 
 
 def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
-    """Writes what was trained, and nothing of the base: LoRA in peft's form, other parts as one file.
+    """Writes what was trained, and nothing of the base, in the form of ``backend.model.adapter``.
 
     Raises:
         FileNotFoundError: no such run or checkpoint.
@@ -81,31 +81,14 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
     }
     save_file(trained, partial / TRAINED_FILE)
     processor.save_pretrained(partial)
-    shutil.copy(_settings_file(run), partial / SETTINGS_FILE)
-    _replace(partial, output)
+    base = {
+        "base": str(settings.model.start.resolve()),
+        "changes": settings.model.changes,
+        "seed": settings.seed,
+    }
+    (partial / BASE_FILE).write_text(json.dumps(base, indent=1), encoding="utf-8")
+    replace_folder(partial, output)
     return name
-
-
-def load_adapter(adapter: Path, *, base: Path | None = None) -> PoseLlavaForConditionalGeneration:
-    """The base with a kept adapter merged into it.
-
-    Args:
-        adapter: a folder of ``export_adapter``.
-        base: the model that it was trained on; by default where it was then.
-    """
-    from peft import PeftModel
-
-    settings = load_settings(adapter / SETTINGS_FILE)
-    changes = settings.model if base is None else type(settings.model)(base, None, settings.model.changes)
-    model, _ = start_model(changes, dtype=torch.float32, attention=settings.run.attention)
-    wrapped = PeftModel.from_pretrained(model, adapter)
-    _, unexpected = wrapped.load_state_dict(load_file(adapter / TRAINED_FILE), strict=False)
-    if unexpected:
-        raise ValueError(
-            f"{adapter} was trained on another base: it has weights for {', '.join(unexpected[:3])}"
-        )
-    merged: PoseLlavaForConditionalGeneration = wrapped.merge_and_unload()
-    return merged
 
 
 def choose_checkpoint(run: Path, wanted: str) -> str:
@@ -135,6 +118,8 @@ def _trained(
     settings: TrainSettings, run: Path, name: str
 ) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor, Any]:
     """The model, its processor, and the model as training wraps it, with the checkpoint's weights."""
+    # As in training, so that modules that stayed as they were drawn are the same.
+    torch.manual_seed(settings.seed)
     model, processor = start_model(settings.model, dtype=torch.float32, attention=settings.run.attention)
     wrapped: Any = prepare_parts(model, settings.trainable)
     if settings.stage == "stage1":
@@ -171,7 +156,7 @@ def load_trained(wrapped: nn.Module, weights: dict[str, Tensor]) -> None:
         raise ValueError(f"the checkpoint does not fit its run: {json.dumps((lost or unexpected)[:5])}")
 
 
-def _replace(partial: Path, output: Path) -> None:
+def replace_folder(partial: Path, output: Path) -> None:
     """Puts a finished folder in the place of an older one."""
     old = output.with_name(output.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

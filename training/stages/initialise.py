@@ -23,18 +23,16 @@ from safetensors import safe_open
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import (
-    AutoTokenizer,
     CLIPVisionConfig,
-    LlavaNextConfig,
     LlavaNextImageProcessorPil,
-    LlavaNextProcessor,
     MistralConfig,
     PreTrainedTokenizerFast,
 )
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
-from backend.model.processing import IMAGE_PLACEHOLDER, PAPER_TEMPLATES
+from backend.model.llava import load_base
+from backend.model.processing import IMAGE_PLACEHOLDER
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
@@ -42,7 +40,6 @@ from .settings import ModelSettings, parse, read_yaml
 SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
 EMBEDDING_RMS: Final = 0.1
 """Root mean square of the embeddings: as large as what the first layers add, small enough for a tied head."""
-MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
 _PIECE: Final = re.compile(r"(##)?([a-z]+|[0-9]{1,3})")
 _WORD: Final = re.compile(r"[a-z]+")
 _DATA_FOLDER: Final = Path(__file__).parents[1] / "data"
@@ -85,13 +82,7 @@ def start_model(
         if rank() == 0:
             _make_fresh(settings.fresh, settings.start)
         wait_for_all()
-    if LlavaNextConfig.get_config_dict(settings.start)[0]["model_type"] == "llava_next":
-        return from_llava(settings.start, settings.changes, dtype=dtype, attention=attention)
-    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-        settings.start, dtype=dtype, attn_implementation=attention, output_loading_info=True
-    )
-    require_whole(info["missing_keys"], allowed=(), folder=settings.start)
-    return model, PoseLlavaProcessor.from_pretrained(settings.start)
+    return load_base(settings.start, settings.changes, dtype=dtype, attention=attention)
 
 
 def _make_fresh(description: Path, folder: Path) -> None:
@@ -102,13 +93,6 @@ def _make_fresh(description: Path, folder: Path) -> None:
     model.save_pretrained(partial)
     processor.save_pretrained(partial)
     partial.rename(folder)
-
-
-def require_whole(missing: Sequence[str], *, allowed: tuple[str, ...], folder: Path) -> None:
-    """Raises ValueError where weights other than those under the ``allowed`` prefixes were not in the checkpoint."""
-    lost = sorted(name for name in missing if not name.startswith(allowed or ("\0",)))
-    if lost:
-        raise ValueError(f"{folder} lacks weights ({', '.join(lost[:5])}): they would have been left random")
 
 
 def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
@@ -209,52 +193,3 @@ def word_piece_tokenizer(pieces: Sequence[str]) -> PreTrainedTokenizerFast:
         eos_token="</s>",
         additional_special_tokens=[POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT],
     )
-
-
-def from_llava(
-    folder: Path, changes: dict[str, Any], *, dtype: torch.dtype, attention: str
-) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """A published LLaVA-NeXT checkpoint with fresh pose modules and the tokens ``<pose>`` and ``<POSE>``.
-
-    The new tokens' embeddings start at the mean of all others, so that they disturb nothing.
-
-    Raises:
-        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint.
-    """
-    base = LlavaNextConfig.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens(
-        {"additional_special_tokens": [POSE_PLACEHOLDER, POSE_OUTPUT]}, replace_extra_special_tokens=False
-    )
-    values = base.to_dict()
-    values.pop("model_type", None)
-    config = PoseLlavaConfig(
-        **values
-        | changes
-        | {
-            "pose_token_index": tokenizer.convert_tokens_to_ids(POSE_PLACEHOLDER),
-            "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
-        }
-    )
-    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
-    )
-    fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.")
-    require_whole(info["missing_keys"], allowed=fresh, folder=folder)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    new = [config.pose_token_index, config.pose_output_token_index]
-    with torch.no_grad():
-        for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
-            table[new] = table[: min(new)].float().mean(0).to(table.dtype)
-    plain = LlavaNextProcessor.from_pretrained(folder)
-    processor = PoseLlavaProcessor(
-        plain.image_processor,
-        tokenizer,
-        templates=PAPER_TEMPLATES,
-        prompt_format=MISTRAL_FORMAT,
-        patch_size=config.vision_config.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
-    )
-    return model, processor

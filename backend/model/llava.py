@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder with a base model: PoseLLaVA's own, or a published LLaVA-NeXT that is given the pose modules and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoTokenizer, LlavaNextConfig, LlavaNextProcessor
+
+from .configuration import POSE_OUTPUT, POSE_PLACEHOLDER, PoseLlavaConfig
+from .modeling import PoseLlavaForConditionalGeneration
+from .processing import PAPER_TEMPLATES, PoseLlavaProcessor
+
+MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
+
+
+def require_whole(missing: Sequence[str], *, allowed: tuple[str, ...], folder: Path) -> None:
+    """Raises ValueError where weights other than those under the ``allowed`` prefixes were not in the checkpoint."""
+    lost = sorted(name for name in missing if not name.startswith(allowed or ("\0",)))
+    if lost:
+        raise ValueError(f"{folder} lacks weights ({', '.join(lost[:5])}): they would have been left random")
+
+
+def load_base(
+    folder: Path, changes: dict[str, Any], *, dtype: torch.dtype, attention: str = "sdpa"
+) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    """The model and processor in a folder; ``changes`` are fields of PoseLlavaConfig for a LLaVA-NeXT checkpoint.
+
+    Raises:
+        ValueError: the checkpoint lacks weights that it should have.
+    """
+    if LlavaNextConfig.get_config_dict(folder)[0]["model_type"] == "llava_next":
+        return from_llava(folder, changes, dtype=dtype, attention=attention)
+    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
+    )
+    require_whole(info["missing_keys"], allowed=(), folder=folder)
+    return model, PoseLlavaProcessor.from_pretrained(folder)
+
+
+def from_llava(
+    folder: Path, changes: dict[str, Any], *, dtype: torch.dtype, attention: str
+) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    """A published LLaVA-NeXT checkpoint with fresh pose modules and the tokens ``<pose>`` and ``<POSE>``.
+
+    The new tokens' embeddings start at the mean of all others, so that they disturb nothing.
+
+    Raises:
+        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint.
+    """
+    base = LlavaNextConfig.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [POSE_PLACEHOLDER, POSE_OUTPUT]}, replace_extra_special_tokens=False
+    )
+    values = base.to_dict()
+    values.pop("model_type", None)
+    config = PoseLlavaConfig(
+        **values
+        | changes
+        | {
+            "pose_token_index": tokenizer.convert_tokens_to_ids(POSE_PLACEHOLDER),
+            "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
+        }
+    )
+    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
+        folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
+    )
+    fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.")
+    require_whole(info["missing_keys"], allowed=fresh, folder=folder)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    new = [config.pose_token_index, config.pose_output_token_index]
+    with torch.no_grad():
+        for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+            table[new] = table[: min(new)].float().mean(0).to(table.dtype)
+    plain = LlavaNextProcessor.from_pretrained(folder)
+    processor = PoseLlavaProcessor(
+        plain.image_processor,
+        tokenizer,
+        templates=PAPER_TEMPLATES,
+        prompt_format=MISTRAL_FORMAT,
+        patch_size=config.vision_config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,
+    )
+    return model, processor
