@@ -5,6 +5,11 @@ import sys
 
 from . import commands
 
-sys.exit(
-    {"data": commands.data, "train": commands.train, "export": commands.export}[sys.argv[1]](sys.argv[2:])
-)
+COMMANDS = {
+    "data": commands.data,
+    "train": commands.train,
+    "export": commands.export,
+    "convert": commands.convert,
+}
+
+sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava data``, ``train`` and ``export``: arguments in, exit status out.
+"""``posellava data``, ``train``, ``export`` and ``convert``: arguments in, exit status out.
 
 A problem that the user can mend ends as one sentence on standard error and status 1.
 """
@@ -85,6 +85,26 @@ def export(argv: Sequence[str]) -> int:
     except (ValueError, FileNotFoundError) as error:
         return _failed("export", error)
     print(f"{arguments.output}: {name} of {arguments.run}")
+    return 0
+
+
+def convert(argv: Sequence[str]) -> int:
+    """``posellava convert``: make a model of the paper's released checkpoint."""
+    parser = argparse.ArgumentParser(
+        prog="posellava convert",
+        description="Make a model of the checkpoint that the paper's authors released.",
+    )
+    parser.add_argument("release", type=Path, help="the downloaded folder: config.json, weights, tokenizer")
+    parser.add_argument("output", type=Path, help="the folder to write")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="bfloat16")
+    arguments = parser.parse_args(argv)
+    from training.stages.released import convert as convert_release
+
+    try:
+        convert_release(arguments.release, arguments.output, dtype=arguments.dtype)
+    except (ValueError, FileNotFoundError) as error:
+        return _failed("convert", error)
+    print(f"{arguments.output}: the release in {arguments.release}")
     return 0
 
 

@@ -16,7 +16,8 @@ NUM_POSE_TOKENS = 25
 """Z_avg, the learned global token, and Z_local, one token a joint."""
 
 PoseDecoderForm = Literal["mlp", "transformer", "residual"]
-PoseFeatures = Literal["local", "kinematic"]
+PoseFeatures = Literal["local", "rows", "kinematic"]
+PoseNorm = Literal["before", "after"]
 PoseState = Literal["token", "predicting"]
 
 
@@ -27,8 +28,11 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     Attributes:
         pose_token_index: id of the ``<pose>`` placeholder.
         pose_output_token_index: id of ``<POSE>``.
-        pose_features: what the encoder reads of each joint: ``local``, its local rotation in 6D (the paper), or
+        pose_features: what the encoder reads of each joint: ``local``, its local rotation in 6D (the paper), ``rows``,
+            the first two rows of its local rotation matrix instead of its columns (the paper's public code), or
             ``kinematic``, its local and global rotation in 6D and its position.
+        pose_norm: where the pose encoder's layers are normed: ``before`` each block and once at the end, or ``after``
+            each block (the paper's public code).
         pose_hidden_size: width of the pose encoder (and of the stage-1 modules).
         pose_encoder_layers, pose_attention_heads, pose_intermediate_size: the pose encoder's transformer.
         pose_decoder: ``mlp`` (ChatPose and the paper's public code), ``transformer`` (the paper's text) or
@@ -44,6 +48,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_token_index: int = 32001
     pose_output_token_index: int = 32002
     pose_features: PoseFeatures = "local"
+    pose_norm: PoseNorm = "before"
     pose_hidden_size: int = 512
     pose_encoder_layers: int = 6
     pose_attention_heads: int = 4

@@ -15,15 +15,18 @@ from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .configuration import PoseLlavaConfig
 
-FEATURE_SIZES = {"local": 6, "kinematic": 15}
+FEATURE_SIZES = {"local": 6, "rows": 6, "kinematic": 15}
 
 
-def transformer_encoder(width: int, heads: int, intermediate: int, layers: int) -> nn.TransformerEncoder:
-    """A pre-norm transformer with GELU and no dropout, closed by a norm."""
+def transformer_encoder(
+    width: int, heads: int, intermediate: int, layers: int, *, norm_first: bool
+) -> nn.TransformerEncoder:
+    """A transformer with GELU and no dropout: pre-norm, closed by a norm, or post-norm."""
     layer = nn.TransformerEncoderLayer(
-        width, heads, intermediate, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        width, heads, intermediate, dropout=0.0, activation="gelu", batch_first=True, norm_first=norm_first
     )
-    return nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+    norm = nn.LayerNorm(width) if norm_first else None
+    return nn.TransformerEncoder(layer, layers, norm=norm, enable_nested_tensor=False)
 
 
 class PoseEncoder(nn.Module):
@@ -32,12 +35,16 @@ class PoseEncoder(nn.Module):
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__()
         width = config.pose_hidden_size
-        self.kinematic = config.pose_features == "kinematic"
+        self.features = config.pose_features
         self.embed = nn.Linear(FEATURE_SIZES[config.pose_features], width)
         self.joint_position = nn.Parameter(torch.empty(NUM_JOINTS, width))
         self.global_token = nn.Parameter(torch.empty(1, width))
         self.layers = transformer_encoder(
-            width, config.pose_attention_heads, config.pose_intermediate_size, config.pose_encoder_layers
+            width,
+            config.pose_attention_heads,
+            config.pose_intermediate_size,
+            config.pose_encoder_layers,
+            norm_first=config.pose_norm == "before",
         )
 
     def forward(self, poses: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +57,9 @@ class PoseEncoder(nn.Module):
             Z_avg (P, D) and Z_local (P, J, D).
         """
         features = poses
-        if self.kinematic:
+        if self.features == "rows":
+            features = rot6d_to_matrix(poses.float())[..., :2, :].flatten(-2).to(poses.dtype)
+        elif self.features == "kinematic":
             # Kinematics in float32: in half precision positions would be off by millimetres.
             rotations, positions = forward_kinematics(rot6d_to_matrix(poses.float()))
             extra = torch.cat([matrix_to_rot6d(rotations), positions], dim=-1)
