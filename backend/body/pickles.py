@@ -20,6 +20,8 @@ _ALLOWED: Final = {
     ("numpy.core.numeric", "_frombuffer"),
     ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),  # how newer Pythons write the bytes of an array for older ones
+    ("__builtin__", "bytes"),  # and empty ones
+    ("builtins", "bytes"),
     ("collections", "OrderedDict"),
     *((f"scipy.sparse.{module}", "csc_matrix") for module in ("csc", "_csc")),
     *((f"scipy.sparse.{module}", "csr_matrix") for module in ("csr", "_csr")),

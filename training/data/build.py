@@ -21,6 +21,7 @@ from .shards import INDEX, shard_name, write_shard
 
 if TYPE_CHECKING:
     from .pool import PosePool
+    from .sources.pose_set import PoseSet
     from .starts import StartPoses
 
 DrawSample = Callable[[np.random.Generator], Sample]
@@ -39,8 +40,8 @@ class Build:
         folder: where the shards go.
         count: samples; rounded up to whole shards.
         seed: of everything that is drawn.
-        poses: a pose file to start from; None for constructed poses only.
-        split: which part of the pose file.
+        poses: a file or folder of poses, in any format that is known; None for constructed poses only.
+        split: which part of the poses.
         shard_size: samples a shard.
     """
 
@@ -88,6 +89,23 @@ def captions(build: Build) -> DrawSamples:
     return CaptionSampler(_pool(build)).draw_many
 
 
+def actions(build: Build) -> DrawSamples:
+    """Recorded poses asked for by what their clips show; needs a pose file with labels."""
+    from .actions.actions import ActionSampler
+    from .sources.project_npz import read_project_npz
+
+    if build.poses is None:
+        raise ValueError("actions are worded from the labels of recorded clips; name a pose file with --poses")
+    return ActionSampler(read_project_npz(build.poses, build.split)).draw_many
+
+
+def situations(build: Build) -> DrawSamples:
+    """Everyday situations, and postures that fit them; no pose file is used."""
+    from .actions.situations import SituationSampler
+
+    return _one_by_one(SituationSampler().draw)
+
+
 def posepart(build: Build) -> DrawSamples:
     """Pairs of poses that differ in one body part, and the words that lead from one to the other."""
     from .posepart import PairSampler, PairSettings
@@ -109,20 +127,24 @@ def _one_by_one(draw: DrawSample) -> DrawSamples:
 def _pool(build: Build) -> PosePool:
     """Poses in bulk: the build's, mixed with constructed ones."""
     from .pool import PosePool
-    from .sources.project_npz import read_project_npz
 
-    return PosePool(None if build.poses is None else read_project_npz(build.poses, build.split))
+    return PosePool(_recorded(build))
 
 
 def _start_poses(build: Build) -> StartPoses:
-    """Poses from the build's pose file, or constructed ones."""
-    from .sources.project_npz import read_project_npz
+    """Poses from the build's file or folder of poses, or constructed ones."""
     from .starts import StartPoses
 
-    if build.poses is None:
+    recorded = _recorded(build)
+    if recorded is None:
         return StartPoses(None)
-    recorded = read_project_npz(build.poses, build.split)
     return StartPoses(recorded.pose_aa, recorded.label_weights())
+
+
+def _recorded(build: Build) -> PoseSet | None:
+    from .sources.reading import read_poses
+
+    return None if build.poses is None else read_poses(build.poses, build.split)
 
 
 SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
@@ -132,12 +154,14 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "posefix": posefix,
     "captions": captions,
     "descriptions": descriptions,
+    "actions": actions,
+    "situations": situations,
     "pictures": pictures,
 }
 """What ``posellava data build`` can draw."""
 
-TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions")
-"""Those without pictures."""
+TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions", "situations")
+"""Those without pictures that need no pose file."""
 
 
 def run(build: Build, *, workers: int = 1) -> Iterator[int]:

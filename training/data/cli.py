@@ -38,11 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     poses = argparse.ArgumentParser(add_help=False)
     poses.add_argument("--seed", type=int, default=0)
     poses.add_argument(
-        "--poses", type=Path, help="pose file or folder; without one the poses are constructed"
+        "--poses",
+        type=Path,
+        help="a file or folder of poses: AMASS, BVH, SMPL, AIST++, 3DPW and more; without it they are constructed",
     )
-    poses.add_argument(
-        "--split", choices=["train", "val"], default="train", help="which part of the pose file"
-    )
+    poses.add_argument("--split", choices=["train", "val"], default="train", help="which part of the poses")
 
     build = actions.add_parser(
         "build", parents=[poses], help="draw samples into shards for training; goes on where it stopped"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens a file by what is in it, not by its name: npz, pickle, JSON or BVH. Nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+
+from backend.body.pickles import ForbiddenPickleError, read_pickle
+
+from .clip import Content, PoseFileError, UnknownFormatError
+
+_UNUSABLE: Final = (
+    BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError,
+)  # fmt: skip
+"""What reading a damaged file, or one that is not as its format says, ends with."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Content]:
+    """The content of a file; arrays of an npz are read when they are asked for.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PoseFileError: the file is damaged, or of no kind that is known here. Also where an array, read inside the
+            ``with``, turns out to be damaged.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    try:
+        if head.startswith(b"PK\x03\x04"):
+            with np.load(path, allow_pickle=False) as arrays:
+                if not isinstance(arrays, Mapping):
+                    raise UnknownFormatError(f"{path} is a zip file, but none of arrays")
+                yield arrays
+        elif head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
+            yield path.read_text(encoding="utf-8-sig", errors="replace")
+        elif head.lstrip().startswith((b"{", b"[")):
+            yield _named(path, json.loads(path.read_text(encoding="utf-8")))
+        else:
+            yield _named(path, read_pickle(path))
+    except PoseFileError:
+        raise
+    except ForbiddenPickleError as error:
+        hint = (
+            "save its values as numpy arrays"
+            if error.module.startswith("torch")
+            else "only arrays may be in it"
+        )
+        raise PoseFileError(f"{path} was not opened: {error}; {hint}") from None
+    except _UNUSABLE as error:
+        raise PoseFileError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def _named(path: Path, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise UnknownFormatError(f"{path} holds a {type(value).__name__}, not named poses")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]!r}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses from any file or folder: the formats known are recognised by what is in a file.
+
+To know another format, write its ``PoseFormat`` and add it to ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from .aist import AIST
+from .amass import AMASS
+from .bvh import BVH
+from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, to_pose_set
+from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
+from .opened import opened
+from .pose_set import PoseSet
+from .project_npz import read_project_npz
+from .smpl import SMPL
+from .threedpw import THREEDPW
+
+_log = logging.getLogger(__name__)
+
+FORMATS: Final[tuple[PoseFormat, ...]] = (
+    AIST, THREEDPW, HUMAN36M_NPZ, HUMAN36M_JSON, AMASS, BVH, SMPL,
+)  # fmt: skip
+"""The first that recognises a file reads it. The project's own file, which knows its split, comes before them all."""
+
+SUFFIXES: Final = frozenset({".npz", ".pkl", ".pickle", ".bvh", ".json"})
+"""Files of a folder that are looked at."""
+
+VAL_SHARE: Final = 0.05
+"""How many files are kept for validation, where the data set does not say which."""
+
+Split = Literal["train", "val"]
+
+
+def read_poses(path: Path, split: Split) -> PoseSet:
+    """One split of the poses in a file, or in a folder and those below it.
+
+    Files are split as a whole, by a hash of their names; of a single recording the last part is kept for validation. In
+    a folder, files that cannot be used are told in the log, and the rest is read.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        PoseFileError: the file cannot be used; or no file of the folder can.
+        ValueError: the project's own file lacks the split.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there are no poses at {path}: give a file or a folder of recorded poses")
+    if path.is_file():
+        if _is_project_file(path):
+            return read_project_npz(path, split)
+        return to_pose_set(_split_clips(read_clips(path), split))
+    sets: list[PoseSet] = []
+    clips: list[tuple[str, list[Clip]]] = []
+    strangers: list[Path] = []
+    for file in sorted(path.rglob("*")):
+        if file.suffix.lower() not in SUFFIXES or not file.is_file():
+            continue
+        try:
+            if _is_project_file(file):
+                sets.append(read_project_npz(file, split))
+            else:
+                clips.append((file.relative_to(path).as_posix(), read_clips(file)))
+        except UnknownFormatError:
+            strangers.append(file)
+        except ValueError as error:
+            _log.warning("%s; the other files are read", error)
+    if strangers:
+        _log.warning("%d files in %s hold no poses, such as %s", len(strangers), path, strangers[0].name)
+    chosen = _split_files(clips, split)
+    if not chosen and not sets:
+        raise PoseFileError(f"no file in {path} holds poses in a format known here ({', '.join(_names())})")
+    return _joined([*sets, to_pose_set(chosen)])
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """The clips of one file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnknownFormatError: it is of no format known here.
+        PoseFileError: it is damaged, or not as its format says.
+    """
+    with opened(path) as content:
+        for known in FORMATS:
+            if known.recognises(content):
+                clips = [clip for clip in known.clips(content, path) if len(clip.pose_aa)]
+                if not clips:
+                    raise PoseFileError(f"{path} holds no poses")
+                return clips
+    raise UnknownFormatError(f"{path} holds no poses in a format known here ({', '.join(_names())})")
+
+
+def _names() -> list[str]:
+    return ["the project's own npz", *(known.name for known in FORMATS)]
+
+
+def _is_project_file(path: Path) -> bool:
+    if path.suffix.lower() != ".npz":
+        return False
+    with opened(path) as content:
+        return "quat_wxyz" in content
+
+
+def _split_files(clips: list[tuple[str, list[Clip]]], split: Split) -> list[Clip]:
+    if len(clips) < 2:
+        return [clip for _, of_file in clips for clip in _split_clips(of_file, split)]
+    place = {name: zlib.crc32(name.encode()) for name, _ in clips}
+    # At least one file for each split, however few there are.
+    border = max(VAL_SHARE * 2**32, min(place.values()) + 1)
+    held_out = {name for name, number in place.items() if number < border}
+    if len(held_out) == len(clips):
+        held_out.remove(max(held_out, key=lambda name: place[name]))
+    return [clip for name, of_file in clips if (name in held_out) == (split == "val") for clip in of_file]
+
+
+def _split_clips(clips: list[Clip], split: Split) -> list[Clip]:
+    """The first part of each clip for training, its end for validation; a single pose is in both."""
+    parts = []
+    for clip in clips:
+        end = len(clip.pose_aa) - max(1, round(VAL_SHARE * len(clip.pose_aa)))
+        kept = slice(None) if end == 0 else slice(end) if split == "train" else slice(end, None)
+        parts.append(Clip(clip.pose_aa[kept], clip.frame, clip.rate, clip.label))
+    return parts
+
+
+def _joined(sets: list[PoseSet]) -> PoseSet:
+    return PoseSet(
+        np.concatenate([one.pose_aa for one in sets]), np.concatenate([one.labels for one in sets])
+    )
