@@ -104,7 +104,7 @@ def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
     if share < _FULL_SHARE + _HALF_SHARE:
         target = on(start, sides, lambda side: lifted_to(start, side, (heights[side] + HIGHEST) / 2))
         return finish(rng, start, target, variant="half")
-    amount = draw_amount(rng, _USUAL_LIFT, numbers=(10, 150), slight=0.35, large=1.6)
+    amount = draw_amount(rng, _USUAL_LIFT, numbers=(5, 150), slight=0.24, large=1.6)
     if amount.group == "number" and max(heights.values()) + amount.value > HIGHEST + _OVERRUN:
         return None
     target = on(start, sides, lambda side: lifted_to(start, side, min(heights[side] + amount.value, HIGHEST)))
@@ -120,7 +120,7 @@ def _lower(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
             return None
         target = on(start, sides, lambda side: lowered_to(start, side, (heights[side] + _LOWEST) / 2))
         return finish(rng, start, target, variant="half")
-    amount = draw_amount(rng, 80.0, numbers=(10, 150), slight=0.35, large=0.85)
+    amount = draw_amount(rng, 80.0, numbers=(5, 150), slight=0.24, large=0.85)
     if amount.group == "plain":
         target = on(start, sides, lambda side: straight_arm(start, side, HANGING, 10.0))
         if max(heights.values()) < -70.0:
@@ -155,7 +155,7 @@ def _lift_forwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edi
 
 def _lift_in_plane(rng: np.random.Generator, start: Figure, sides: Sides, towards: Array) -> Edit | None:
     """By an amount in the plane of ``towards``, from an arm that hangs or points that way already."""
-    amount = draw_amount(rng, 45.0, numbers=(10, 150), slight=0.5, large=1.8)
+    amount = draw_amount(rng, 45.0, numbers=(5, 150), slight=0.4, large=1.8)
     if amount.group == "plain":
         return None
     heights = {}

@@ -43,7 +43,7 @@ def _bend(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
         return finish(rng, start, on(start, sides, lambda s: start.elbow_bent_to(s, _CLOSED)), variant="full")
     if form < 0.16:
         return finish(rng, start, on(start, sides, lambda s: start.elbow_bent_to(s, 75.0)), variant="half")
-    amount = draw_amount(rng, _BEND_STEP, numbers=(5, 140), slight=0.7, large=1.8)
+    amount = draw_amount(rng, _BEND_STEP, numbers=(5, 140), slight=0.55, large=1.8)
     if max(bends.values()) > 125.0:
         return None
     if amount.group == "number" and max(bends.values()) + amount.value > ELBOW_LIMIT + _OVERRUN:
@@ -89,7 +89,7 @@ def _straighten(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit |
         return finish(
             rng, start, on(start, sides, lambda s: start.elbow_bent_to(s, bends[s] / 2)), variant="half"
         )
-    amount = draw_amount(rng, 65.0, numbers=(5, 120), slight=0.38, large=1.0)
+    amount = draw_amount(rng, 65.0, numbers=(5, 120), slight=0.29, large=1.0)
     if amount.group == "plain":
         slots = {**amount.slots, "amount": ""}
         return finish(
@@ -135,7 +135,7 @@ def _elbow_at(start: Figure, side: Side, degrees_up: float) -> Figure:
 @one_and_both("elbow_raise", "elbows_raise", family="elbow", weight=1.6)
 def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     up = bool(rng.random() < 0.6)
-    amount = draw_amount(rng, 45.0, numbers=(10, 90), slight=0.45, large=1.7)
+    amount = draw_amount(rng, 45.0, numbers=(5, 90), slight=0.4, large=1.7)
     heights = {side: elevation(_upper(start, side)) for side in sides}
     room = 60.0 - max(heights.values()) if up else min(heights.values()) + 84.0
     if room < 12.0 or (amount.group == "number" and amount.value > room + _OVERRUN):

@@ -66,7 +66,7 @@ def _swing(
     axis, sign, usual, limit = _SWINGS[way]
     usual = usual if typical is None else typical
     angle = _swing_angle(start, way)
-    amount = draw_amount(rng, usual, numbers=(5, limit), slight=0.4, large=1.55)
+    amount = draw_amount(rng, usual, numbers=(5, limit), slight=18.0 / usual, large=1.55)
     if amount.group in ("plain", "large"):
         if angle > limit - 15.0:
             return None
@@ -214,7 +214,7 @@ def leg_stand_on(rng: np.random.Generator, start: Figure) -> Edit | None:
 @kind("knee.raise", family="leg", weight=1.8)
 def knee_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
     flexion = hip_flexion(start, _L)
-    amount = draw_amount(rng, 90.0, numbers=(10, 100), slight=0.38, large=1.25)
+    amount = draw_amount(rng, 90.0, numbers=(5, 100), slight=0.28, large=1.25)
     if amount.group in ("plain", "large"):
         if flexion > HIP_LIMIT - 15.0:
             return None
@@ -258,7 +258,7 @@ def knee_thigh_horizontal(rng: np.random.Generator, start: Figure) -> Edit | Non
 @kind("knee.bend", family="knee", weight=2.0)
 def knee_bend(rng: np.random.Generator, start: Figure) -> Edit | None:
     bend = start.knee_flexion(_L)
-    amount = draw_amount(rng, 50.0, numbers=(5, 120))
+    amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     wanted = _bent(bend, amount)
     return None if wanted is None else finish(rng, start, start.knee_bent_to(_L, wanted), amount.slots)
 
@@ -311,7 +311,7 @@ def knee_bend_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 @kind("knee.straighten", family="knee", weight=2.0)
 def knee_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
-    amount = draw_amount(rng, 50.0, numbers=(5, 120))
+    amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     wanted = _unbent(start.knee_flexion(_L), amount)
     return None if wanted is None else finish(rng, start, start.knee_bent_to(_L, wanted), amount.slots)
 
@@ -329,7 +329,7 @@ def knee_heel_to_seat(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 @kind("knees.bend", family="knee", weight=1.8)
 def knees_bend(rng: np.random.Generator, start: Figure) -> Edit | None:
-    amount = draw_amount(rng, 50.0, numbers=(5, 120))
+    amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
 
     def bend(figure: Figure, side: Side) -> Figure | None:
         wanted = _bent(figure.knee_flexion(side), amount)
@@ -358,7 +358,7 @@ def _stands_on(start: Figure, side: Side) -> bool:
 @kind("knees.straighten", family="knee", weight=1.6)
 def knees_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
     """Standing legs straighten along the line from hip to foot, so that the body rises; others at the knee."""
-    amount = draw_amount(rng, 50.0, numbers=(5, 120))
+    amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     standing = _stands_on(start, _L) and _stands_on(start, _R)
     if max(start.knee_flexion(_L), start.knee_flexion(_R)) < 15.0:
         return None
@@ -464,6 +464,11 @@ def foot_beside(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, _beside(start, (0.16, 0.0)), absolute=True)
 
 
+def _is_upright(start: Figure) -> bool:
+    """Nobody steps who lies or stands on the hands."""
+    return bool(start.rot_of("pelvis")[1, 1] > 0.5)
+
+
 _STEPS: Final = {"forward": (0.17, 0.38), "back": (0.17, -0.36), "side": (0.5, 0.0)}
 
 
@@ -471,7 +476,7 @@ _STEPS: Final = {"forward": (0.17, 0.38), "back": (0.17, -0.36), "side": (0.5, 0
 def step(rng: np.random.Generator, start: Figure) -> Edit | None:
     """The left foot is set down ahead of, behind or beside the right one; the right leg stays."""
     way = str(rng.choice(["forward", "back", "side"], p=[0.45, 0.3, 0.25]))
-    target = _beside(start, _STEPS[way])
+    target = _beside(start, _STEPS[way]) if _is_upright(start) else None
     if target is None:
         return None
     # A step goes on from where the foot is: a foot that is there already is set a little further.
@@ -487,7 +492,7 @@ def step_any(rng: np.random.Generator, start: Figure) -> Edit | None:
     way = "forward" if rng.random() < 0.65 else "back"
     ahead = (body_frame(start).T @ (start.at("left_ankle") - start.at("right_ankle")))[2]
     right = ahead > 0.04 if way == "forward" else ahead < -0.04
-    target = _beside(start.mirrored() if right else start, _STEPS[way])
+    target = _beside(start.mirrored() if right else start, _STEPS[way]) if _is_upright(start) else None
     if target is None:
         return None
     target = Figure(target.mirrored().local, start.yaw) if right else target

@@ -81,10 +81,10 @@ _ONLY: Final = (
     "{}. everything else stays where it is", "keep the rest of the pose and {}", "{} (nothing else)",
 )  # fmt: skip
 _KEEP: Final = (
-    "{} but keep {part} still", "{} but keep {part} where it is", "{}, keep {part} still", "keep {part} still and {}",
-    "{} without moving {part}", "{}, don't move {part}", "{} but leave {part} alone", "{} and leave {part} as is",
+    "{} but keep {part} still", "{} but keep {part} where {it_is}", "{}, keep {part} still", "keep {part} still and {}",
+    "{} without moving {part}", "{}, don't move {part}", "{} but leave {part} alone", "{} and leave {part} as {it_is}",
     "{} while keeping {part} in place", "without moving {part}, {}", "{}, but not {part}", "don't touch {part}, {}",
-    "{} - {part} stays put", "{} with {part} unchanged", "{}; {part} should not move",
+    "{} - {part} {stays} put", "{} with {part} unchanged", "{}; {part} should not move",
 )  # fmt: skip
 _PART_NAMES: Final = {
     "trunk": ("the torso", "the trunk", "your upper body", "the back", "the spine", "the chest"),
@@ -239,7 +239,16 @@ def _with_keep(rng: np.random.Generator, text: str, still: set[str]) -> str:
     if not names or rng.random() < 0.45:
         return _ONLY[rng.integers(len(_ONLY))].replace("{}", text)
     name = names[rng.integers(len(names))]
-    return _KEEP[rng.integers(len(_KEEP))].replace("{}", text).replace("{part}", name)
+    plural = name.split()[-1] in ("legs", "arms", "feet", "hands")
+    words = {
+        "{part}": name,
+        "{it_is}": "they are" if plural else "it is",
+        "{stays}": "stay" if plural else "stays",
+    }
+    sentence = _KEEP[rng.integers(len(_KEEP))].replace("{}", text)
+    for slot, word in words.items():
+        sentence = sentence.replace(slot, word)
+    return sentence
 
 
 def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:

@@ -91,8 +91,12 @@ class Wording:
         use_do = bool(do) and (imperative or not say or rng.random() < 0.7)
         pool = do if use_do else say
         sides = _SIDES[mirrored]
+        sentence = pool[rng.integers(len(pool))]
         table = {**self.words[name], **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
-        return expand(rng, pool[rng.integers(len(pool))], table), use_do
+        if table.get("pre") and "{pre}" not in sentence:
+            # A sentence without a place before its verb tells a small amount after the object.
+            table["amount"] = "{a_bit}"
+        return expand(rng, sentence, table), use_do
 
 
 @cache
