@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,12 +21,13 @@ from .shards import INDEX, shard_name, write_shard
 
 if TYPE_CHECKING:
     from .pool import PosePool
+    from .sources.listed import ListedSamples
     from .sources.pose_set import PoseSet
     from .starts import StartPoses
 
 DrawSample = Callable[[np.random.Generator], Sample]
 DrawSamples = Callable[[np.random.Generator, int], list[Sample]]
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "test"]
 PARTIAL_SHARE = 0.3
 """How many pairs go only some of the way, so that training sees small changes too."""
 
@@ -38,20 +39,24 @@ class Build:
     Attributes:
         source: a name in ``SOURCES``.
         folder: where the shards go.
-        count: samples; rounded up to whole shards.
+        count: samples, rounded up to whole shards; of what is listed, None for all that there are.
         seed: of everything that is drawn.
         poses: a file or folder of poses, in any format that is known; None for constructed poses only.
-        split: which part of the poses.
+        split: which part of the poses, or of what is listed; only the latter may have one for tests.
         shard_size: samples a shard.
+        annotations: for sources that are listed: the released file or folder.
+        images: for those that have pictures: the folder of them.
     """
 
     source: str
     folder: Path
-    count: int
+    count: int | None
     seed: int = 0
     poses: Path | None = None
     split: Split = "train"
     shard_size: int = 4096
+    annotations: Path | None = None
+    images: Path | None = None
 
 
 def directives(build: Build) -> DrawSamples:
@@ -90,13 +95,15 @@ def captions(build: Build) -> DrawSamples:
 
 
 def actions(build: Build) -> DrawSamples:
-    """Recorded poses asked for by what their clips show; needs a pose file with labels."""
+    """Recorded poses asked for by what their clips show; needs poses with labels."""
     from .actions.actions import ActionSampler
-    from .sources.project_npz import read_project_npz
 
-    if build.poses is None:
-        raise ValueError("actions are worded from the labels of recorded clips; name a pose file with --poses")
-    return ActionSampler(read_project_npz(build.poses, build.split)).draw_many
+    recorded = _recorded(build)
+    if recorded is None:
+        raise ValueError(
+            "actions are worded from the labels of recorded clips; name their poses with --poses"
+        )
+    return ActionSampler(recorded).draw_many
 
 
 def situations(build: Build) -> DrawSamples:
@@ -118,6 +125,53 @@ def posefix(build: Build) -> DrawSamples:
     from .posepart import PairSampler, PairSettings
 
     return PairSampler(_pool(build), PairSettings(several=True, partial_share=PARTIAL_SHARE)).draw_many
+
+
+def posescript_release(build: Build) -> ListedSamples[Any]:
+    """PoseScript's released texts, on poses of the user's AMASS folder."""
+    from .sources.annotations import posescript
+
+    return posescript(_given(build, "annotations"), _given(build, "poses"), build.split)
+
+
+def posefix_release(build: Build) -> ListedSamples[Any]:
+    """PoseFix's released texts, on poses of the user's AMASS folder."""
+    from .sources.annotations import posefix
+
+    return posefix(_given(build, "annotations"), _given(build, "poses"), build.split)
+
+
+def conversations(build: Build) -> ListedSamples[Any]:
+    """LLaVA's instruction data, without poses, for stage 3."""
+    from .sources.conversations import conversations as read_conversations
+
+    return read_conversations(_given(build, "annotations"), build.images)
+
+
+def threedpw(build: Build) -> ListedSamples[Any]:
+    """Photographs of 3DPW, for stage 1 and pose estimation."""
+    from .sources.photographs import photographs
+
+    return photographs(_given(build, "annotations"), _given(build, "images"), "3dpw", build.split)
+
+
+def human36m(build: Build) -> ListedSamples[Any]:
+    """Photographs of Human3.6M, or of another data set with SMPL fits of that form."""
+    from .sources.photographs import photographs
+
+    return photographs(_given(build, "annotations"), _given(build, "images"), "human36m", build.split)
+
+
+def _given(build: Build, name: Literal["annotations", "poses", "images"]) -> Path:
+    path: Path | None = getattr(build, name)
+    if path is None:
+        where = {
+            "annotations": "its texts or annotations are",
+            "poses": "the folder of AMASS is",
+            "images": "its pictures are",
+        }
+        raise ValueError(f"{build.source} is read from files of yours: say where {where[name]} with --{name}")
+    return path
 
 
 def _one_by_one(draw: DrawSample) -> DrawSamples:
@@ -144,7 +198,11 @@ def _start_poses(build: Build) -> StartPoses:
 def _recorded(build: Build) -> PoseSet | None:
     from .sources.reading import read_poses
 
-    return None if build.poses is None else read_poses(build.poses, build.split)
+    if build.poses is None:
+        return None
+    if build.split == "test":
+        raise ValueError("poses have the splits train and val; test is for released texts and pictures")
+    return read_poses(build.poses, build.split)
 
 
 SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
@@ -157,8 +215,16 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "actions": actions,
     "situations": situations,
     "pictures": pictures,
+    "posescript_release": posescript_release,
+    "posefix_release": posefix_release,
+    "conversations": conversations,
+    "3dpw": threedpw,
+    "human36m": human36m,
 }
-"""What ``posellava data build`` can draw."""
+"""What ``posellava data build`` can draw, or read."""
+
+LISTED_SOURCES = ("posescript_release", "posefix_release", "conversations", "3dpw", "human36m")
+"""Those that are read from a data set's files: a build holds each sample at most once."""
 
 TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions", "situations")
 """Those without pictures that need no pose file."""
@@ -174,21 +240,56 @@ def run(build: Build, *, workers: int = 1) -> Iterator[int]:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
     build.folder.mkdir(parents=True, exist_ok=True)
     _check_same_build(build)
+    identity = _identity(build)
+    build = _prepared(build)
+    assert build.count is not None
     counts = [0] * -(-build.count // build.shard_size)
+    known = _counts(build.folder)
     for number in range(len(counts)):
         if (build.folder / shard_name(number)).is_file():
-            counts[number] = build.shard_size
+            counts[number] = known.get(shard_name(number), build.shard_size)
     missing = [number for number, count in enumerate(counts) if count == 0]
-    write_index(build.folder, _identity(build), counts)
+    write_index(build.folder, identity, counts)
     yield sum(counts)
-    for number in _made(build, missing, workers):
-        counts[number] = build.shard_size
-        write_index(build.folder, _identity(build), counts)
+    for number, count in _made(build, missing, workers):
+        counts[number] = count
+        write_index(build.folder, identity, counts)
         yield sum(counts)
+    if not any(counts):
+        raise ValueError(f"no sample of {build.source} could be read")
 
 
-def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[int]:
-    """Makes shards, and yields the number of each when it is done."""
+def _prepared(build: Build) -> Build:
+    """The build with its count, and with a folder of poses read once for all workers and later runs."""
+    if build.source in LISTED_SOURCES:
+        listed = SOURCES[build.source](build)
+        assert isinstance(listed, Sized)
+        return replace(build, count=len(listed) if build.count is None else min(build.count, len(listed)))
+    if build.count is None:
+        raise ValueError(f"say how many samples of {build.source} with --count")
+    if build.poses is None or not build.poses.is_dir():
+        return build
+    from .sources.project_npz import write_project_npz
+
+    gathered = build.folder / "poses.npz"
+    if not gathered.is_file():
+        recorded = _recorded(build)
+        assert recorded is not None
+        assert build.split != "test"
+        write_project_npz(gathered, recorded, build.split)
+    return replace(build, poses=gathered)
+
+
+def _counts(folder: Path) -> dict[str, int]:
+    """Samples of each shard in a folder's index."""
+    path = folder / INDEX
+    if not path.is_file():
+        return {}
+    return {shard["file"]: shard["count"] for shard in json.loads(path.read_text(encoding="utf-8"))["shards"]}
+
+
+def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[tuple[int, int]]:
+    """Makes shards, and yields the number and the count of samples of each when it is done."""
     if workers <= 1:
         _start_worker(build)
         yield from map(_make_shard, missing)
@@ -213,21 +314,32 @@ def _start_worker(build: Build) -> None:
     _worker = _Worker(build, SOURCES[build.source](build))
 
 
-def _make_shard(number: int) -> int:
-    build = _worker.build
-    rng = np.random.default_rng((build.seed, number))
-    samples = [
-        replace(sample, id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
-        for row, sample in enumerate(_worker.draw(rng, build.shard_size))
-    ]
-    write_shard(build.folder / shard_name(number), samples)
-    return number
+def _make_shard(number: int) -> tuple[int, int]:
+    from .sources.listed import ListedSamples
+
+    build, draw = _worker.build, _worker.draw
+    if isinstance(draw, ListedSamples):
+        assert build.count is not None
+        start = number * build.shard_size
+        samples = draw.some(build.count, build.seed).rows(start, start + build.shard_size)
+    else:
+        samples = [
+            replace(sample, id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
+            for row, sample in enumerate(draw(np.random.default_rng((build.seed, number)), build.shard_size))
+        ]
+    if samples:
+        write_shard(build.folder / shard_name(number), samples)
+    return number, len(samples)
 
 
 def _identity(build: Build) -> dict[str, Any]:
     """What two builds must share for their shards to belong together."""
     values = asdict(build)
-    return {key: str(values[key]) for key in ("source", "seed", "poses", "split", "shard_size")}
+    keys = ["source", "seed", "poses", "split", "shard_size"]
+    keys += [key for key in ("annotations", "images") if values[key] is not None]
+    if build.source in LISTED_SOURCES:
+        keys.append("count")  # which of the samples are chosen depends on it
+    return {key: str(values[key]) for key in keys}
 
 
 def _check_same_build(build: Build) -> None:

@@ -12,10 +12,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from .build import TEXT_SOURCES
+from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 
 SHOWN_WORDS: Final = 60
 
@@ -42,14 +43,25 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a file or folder of poses: AMASS, BVH, SMPL, AIST++, 3DPW and more; without it they are constructed",
     )
-    poses.add_argument("--split", choices=["train", "val"], default="train", help="which part of the poses")
+    poses.add_argument(
+        "--annotations",
+        type=Path,
+        help="released texts or annotations: of PoseScript, PoseFix, LLaVA, 3DPW, Human3.6M",
+    )
+    poses.add_argument("--images", type=Path, help="the folder of their pictures")
+    poses.add_argument(
+        "--split",
+        choices=["train", "val", "test"],
+        default="train",
+        help="which part of the poses or of the annotations (default: %(default)s)",
+    )
 
     build = actions.add_parser(
         "build", parents=[poses], help="draw samples into shards for training; goes on where it stopped"
     )
     build.add_argument("source", help="what to draw, such as directives")
-    build.add_argument("--output", type=Path, required=True, help="folder of the shards")
-    build.add_argument("--count", type=int, required=True, help="samples")
+    build.add_argument("--output", required=True, help="folder of the shards")
+    build.add_argument("--count", type=int, help="samples (default, of released data: all)")
     build.add_argument("--workers", type=int, default=1, help="processes")
     build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
@@ -84,19 +96,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _build(arguments: argparse.Namespace) -> None:
-    from .build import Build, run
-
-    build = Build(
-        arguments.source,
-        arguments.output,
+def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "") -> Build:
+    return Build(
+        source,
+        Path(folder),
         arguments.count,
         seed=arguments.seed,
         poses=arguments.poses,
         split=arguments.split,
-        shard_size=arguments.shard_size,
+        annotations=arguments.annotations,
+        images=arguments.images,
     )
-    if build.poses is None:
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    build = replace(
+        _drawn_from(arguments, arguments.source, arguments.output), shard_size=arguments.shard_size
+    )
+    if build.poses is None and build.source not in LISTED_SOURCES:
         print("no --poses: every pose is constructed")
     start = time.monotonic()
     before: int | None = None
@@ -110,7 +127,7 @@ def _show(arguments: argparse.Namespace) -> None:
     from .show import contact_sheet, take, to_line
 
     wanted = arguments.count if arguments.kind is None else max(4000, 40 * arguments.count)
-    samples = take(arguments.what, wanted, seed=arguments.seed, poses=arguments.poses, split=arguments.split)
+    samples = take(arguments.what, wanted, _drawn_from(arguments))
     if arguments.kind is not None:
         samples = [sample for sample in samples if sample.kind == arguments.kind][: arguments.count]
     if not samples:
@@ -133,9 +150,7 @@ def _stats(arguments: argparse.Namespace) -> None:
     words: dict[str, Counter[str]] = {}
     report: dict[str, object] = {}
     for what in arguments.what:
-        samples = take(
-            what, arguments.count, seed=arguments.seed, poses=arguments.poses, split=arguments.split
-        )
+        samples = take(what, arguments.count, _drawn_from(arguments))
         words[what] = vocabulary(samples)
         figures = kinds(samples)
         distinct = len({sample.instruction.lower() for sample in samples})

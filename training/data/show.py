@@ -26,17 +26,21 @@ Poses = npt.NDArray[np.float32]
 _WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 
-def take(what: str, count: int, *, seed: int, poses: Path | None, split: str = "train") -> list[Sample]:
+def take(what: str, count: int, build: Build) -> list[Sample]:
     """``count`` samples: drawn, where ``what`` is the name of a data source, or else of a folder or file of them.
+
+    Args:
+        what: the source, folder or file.
+        count: samples.
+        build: seed, poses and the like that a source is drawn with.
 
     Raises:
         FileNotFoundError: neither a source's name nor a file.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(build.seed)
     if what in SOURCES:
-        build = Build(what, Path(), count, seed=seed, poses=poses, split="val" if split == "val" else "train")
-        drawn = SOURCES[what](build)(rng, count)
-        return [replace(sample, id=f"{what}-{seed}-{number}") for number, sample in enumerate(drawn)]
+        drawn = SOURCES[what](replace(build, source=what, count=count))(rng, count)
+        return [replace(sample, id=f"{what}-{build.seed}-{number}") for number, sample in enumerate(drawn)]
     path = Path(what)
     if not path.exists():
         raise FileNotFoundError(

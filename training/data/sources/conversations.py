@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversations without poses, which keep the language model's own abilities alive: LLaVA's instruction data.
+
+``llava_instruct_150k.json`` or ``llava_v1_5_mix665k.json`` of https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K
+(CC BY 4.0, non-commercial as made with GPT-4): a list of ``{"id", "image"?, "conversations": [{"from": "human" | "gpt",
+"value"}, …]}``. Images, such as those of COCO's train2017 (https://cocodataset.org), are fetched apart. Of each
+conversation the first question and its answer are taken: what follows refers back to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.data.samples import Sample, from_record
+
+from .listed import ListedSamples
+
+
+def conversations(path: Path, images: Path | None) -> ListedSamples[Mapping[str, Any]]:
+    """Questions and answers: samples of the task ``chat``, with their reply and without a target.
+
+    Args:
+        path: the JSON file, or one with a record a line.
+        images: the folder that the records' image paths begin in. Without it, only conversations without a picture are
+            taken: answers on a picture that is not seen would teach to make things up.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no list of records, or none of them can be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
+        records = json.loads(text) if lines is None else [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{path} is no readable JSON ({error})") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"{path} holds no list of conversations")
+    if images is None:
+        records = [record for record in records if "image" not in record]
+        if not records:
+            raise ValueError(
+                f"every conversation in {path} is about a picture: say where they are with --images"
+            )
+
+    def read(record: Mapping[str, Any]) -> Sample:
+        try:
+            sample = from_record(record, folder=Path() if images is None else images)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"sample {record.get('id', '?')} is no conversation of a question and an answer"
+            ) from error
+        if sample.target_aa is not None:
+            raise ValueError(f"sample {sample.id} has a pose: train on its file as it is")
+        if isinstance(sample.image, Path) and not sample.image.is_file():
+            raise FileNotFoundError(f"the picture {sample.image} of sample {sample.id} is missing")
+        return replace(sample, kind="conversation")
+
+    return ListedSamples(records, read)
