@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody is in: everyday situations, asked for without a word on the pose, with postures that fit them.
+
+``situations.yaml`` holds the table. A posture there is put together from the same blocks as a description: legs or a
+whole posture, trunk, head, and arms in a state or with a hand at a place. Several postures may fit a situation; one
+is drawn, loosened a little, and mirrored in half of the cases, as no sentence names a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.skeleton import JOINT_INDEX
+from training.data.directives.descriptions import ARM_STATES, BOTH_STATES, base_figure
+from training.data.directives.figure import Figure, Side
+from training.data.directives.hands import PLACES, place_of
+from training.data.directives.postures import standing, trunk_set, whole_posture
+from training.data.directives.reach import SIDES, hand_to, sided
+from training.data.directives.slips import type_in
+from training.data.directives.spine import head_set
+from training.data.directives.wording import expand
+from training.data.samples import Pose, Sample
+
+SITUATIONS_FILE: Final = Path(__file__).with_name("situations.yaml")
+WHOLE_SENTENCE_SHARE: Final = 0.4
+"""How often a situation that has sentences of its own is told in one of them."""
+LOOSE_DEGREES: Final = 2.5
+"""Deviation of what is added to the joints below, so that a posture is not always the very same."""
+_LOOSE: Final = [
+    JOINT_INDEX[name]
+    for name in ("spine1", "spine2", "spine3", "neck", "head", "left_shoulder", "right_shoulder", "left_wrist",
+                 "right_wrist")
+]  # fmt: skip
+
+
+@cache
+def load_situations() -> Mapping[str, Any]:
+    """The table: ``frames``, ``situations``."""
+    table: Mapping[str, Any] = yaml.safe_load(SITUATIONS_FILE.read_text(encoding="utf-8"))
+    return table
+
+
+def build_posture(spec: Mapping[str, Any]) -> Figure:
+    """The figure of one posture of the table.
+
+    Args:
+        spec: ``legs`` or ``posture`` (a name), and perhaps ``trunk`` (degrees forward, twisted to the left, leaning
+            to the left), ``head`` (degrees turned to the left, lowered, tilted to the left) and ``arms``: one name for
+            both, or a name for each, left first.
+
+    Raises:
+        KeyError: a name that does not exist.
+    """
+    figure = whole_posture(spec["posture"])(standing()) if "posture" in spec else base_figure(spec["legs"])
+    if "trunk" in spec:
+        figure = trunk_set(figure, *map(float, spec["trunk"]))
+    if "head" in spec:
+        figure = head_set(figure, *map(float, spec["head"]))
+    arms = spec.get("arms")
+    if isinstance(arms, str):
+        if arms in BOTH_STATES:
+            return BOTH_STATES[arms][1](figure)
+        for side in SIDES:
+            figure = _arm(figure, side, arms, both=True)
+    elif arms is not None:
+        for side, name in zip(SIDES, arms, strict=True):
+            figure = _arm(figure, side, name, both=False)
+    return figure
+
+
+def _arm(figure: Figure, side: Side, name: str, *, both: bool) -> Figure:
+    if name not in PLACES:
+        return ARM_STATES[name][1](figure, side)
+    place = PLACES[name]
+    point = place.both if both and place.both is not None else place.point
+    target = place_of(figure, side, place.joint, point)
+    return hand_to(figure, side, target, figure.rot_of("spine3") @ sided(side, place.elbow))
+
+
+def situation_text(rng: np.random.Generator, situation: Mapping[str, Any]) -> str:
+    """A sentence that puts somebody into the situation, or asks how one would pose in it."""
+    own: Sequence[str] = situation.get("says", ())
+    if own and rng.random() < WHOLE_SENTENCE_SHARE:
+        return type_in(rng, expand(rng, own[rng.integers(len(own))], {}))
+    frames = load_situations()["frames"]
+    words = {"doing": f"[{'|'.join(situation['doing'])}]"}
+    return type_in(rng, expand(rng, frames[rng.integers(len(frames))], words))
+
+
+@cache
+def _postures(name: str) -> tuple[Figure, ...]:
+    return tuple(build_posture(spec) for spec in load_situations()["situations"][name]["postures"])
+
+
+class SituationSampler:
+    """Draws situations with a pose that fits, task ``generate``."""
+
+    def __init__(self) -> None:
+        self._situations = load_situations()["situations"]
+        self._names = list(self._situations)
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One situation and its pose, heading zero."""
+        name = self._names[rng.integers(len(self._names))]
+        postures = _postures(name)
+        figure = postures[rng.integers(len(postures))]
+        if rng.random() < 0.5:
+            figure = figure.mirrored()
+        text = situation_text(rng, self._situations[name])
+        return Sample("", "generate", f"situation.{name}", text, target_aa=_loosened(rng, figure.to_pose()))
+
+
+def _loosened(rng: np.random.Generator, pose: Pose) -> Pose:
+    slack = axis_angle_to_matrix(np.radians(LOOSE_DEGREES) * rng.normal(size=(len(_LOOSE), 3)))
+    loosened = pose.copy()
+    loosened[_LOOSE] = matrix_to_axis_angle(axis_angle_to_matrix(pose[_LOOSE]) @ slack)
+    return loosened
