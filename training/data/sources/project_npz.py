@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project's own pose file: ``quat_wxyz`` (N, 24, 4) and, where known, ``split``, ``clip`` (N,) and ``clip_label``."""
+"""The project's own pose file: ``quat_wxyz`` (N, 24, 4); where known ``split``, ``clip`` (N,) and ``clip_label``."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import logging
 import zlib
 from pathlib import Path
 from typing import Final, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, to_pose_s
 from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
 from .opened import opened
 from .pose_set import PoseSet
-from .project_npz import read_project_npz
+from .project_npz import MissingSplitError, read_project_npz
 from .smpl import SMPL
 from .threedpw import THREEDPW
 
@@ -49,33 +50,38 @@ def read_poses(path: Path, split: Split) -> PoseSet:
     Raises:
         FileNotFoundError: nothing there.
         PoseFileError: the file cannot be used; or no file of the folder can.
-        ValueError: the project's own file lacks the split.
+        MissingSplitError: the project's own file has other splits only.
     """
     if not path.exists():
         raise FileNotFoundError(f"there are no poses at {path}: give a file or a folder of recorded poses")
     if path.is_file():
         if _is_project_file(path):
-            return read_project_npz(path, split)
+            return _read_project_file(path, split)
         return to_pose_set(_split_clips(read_clips(path), split))
     sets: list[PoseSet] = []
     clips: list[tuple[str, list[Clip]]] = []
     strangers: list[Path] = []
+    lacking: MissingSplitError | None = None
     for file in sorted(path.rglob("*")):
         if file.suffix.lower() not in SUFFIXES or not file.is_file():
             continue
         try:
             if _is_project_file(file):
-                sets.append(read_project_npz(file, split))
+                sets.append(_read_project_file(file, split))
             else:
                 clips.append((file.relative_to(path).as_posix(), read_clips(file)))
         except UnknownFormatError:
             strangers.append(file)
+        except MissingSplitError as error:
+            lacking = error
         except ValueError as error:
             _log.warning("%s; the other files are read", error)
     if strangers:
         _log.warning("%d files in %s hold no poses, such as %s", len(strangers), path, strangers[0].name)
     chosen = _split_files(clips, split)
     if not chosen and not sets:
+        if lacking is not None:
+            raise lacking
         raise PoseFileError(f"no file in {path} holds poses in a format known here ({', '.join(_names())})")
     return _joined([*sets, to_pose_set(chosen)])
 
@@ -107,6 +113,13 @@ def _is_project_file(path: Path) -> bool:
         return False
     with opened(path) as content:
         return "quat_wxyz" in content
+
+
+def _read_project_file(path: Path, split: Split) -> PoseSet:
+    try:
+        return read_project_npz(path, split)
+    except (BadZipFile, zlib.error, EOFError) as error:
+        raise PoseFileError(f"{path} cannot be read: {error}") from error
 
 
 def _split_files(clips: list[tuple[str, list[Clip]]], split: Split) -> list[Clip]:
