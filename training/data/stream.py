@@ -22,6 +22,11 @@ SHUFFLED_SHARDS: Final = 16
 """Samples are shuffled within groups of this many shards: the memory that a stream needs."""
 
 
+LENGTH_CLASS: Final = 16
+"""Lengths are alike when they are in the same class of this many tokens. Finer sorting would fill a batch with sentences
+of one kind, which slows learning more than the padding costs (docs/quality.md)."""
+
+
 class StreamState(TypedDict):
     """Where a stream stands: samples drawn of each source before the window, the window, batches of it given."""
 
@@ -95,7 +100,7 @@ class BatchStream:
         batch_size: samples in a batch, over all processes.
         seed: of every order.
         length: a sample's length in tokens.
-        window: batches that are drawn together, sorted by length, and given in random order; 1 sorts nothing.
+        window: batches that are drawn together, sorted by length class, and given in random order; 1 sorts nothing.
 
     Raises:
         ValueError: two sources of one name, or no weight above zero.
@@ -162,7 +167,7 @@ class BatchStream:
             counts[chosen] += 1
         drawn.update({name: int(count) for name, count in zip(self._names, counts, strict=True)})
         if self._window > 1:
-            samples.sort(key=self._length)
+            samples.sort(key=lambda sample: self._length(sample) // LENGTH_CLASS)
         batches = [
             samples[start : start + self._batch_size] for start in range(0, len(samples), self._batch_size)
         ]

@@ -38,8 +38,9 @@ from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
 
 SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
-EMBEDDING_RMS: Final = 0.1
-"""Root mean square of the embeddings: as large as what the first layers add, small enough for a tied head."""
+EMBEDDING_RMS: Final = 1.0
+"""Root mean square of the embeddings: large beside what the first layers add, so that the words are still there in the
+last hidden states."""
 _PIECE: Final = re.compile(r"(##)?([a-z]+|[0-9]{1,3})")
 _WORD: Final = re.compile(r"[a-z]+")
 _DATA_FOLDER: Final = Path(__file__).parents[1] / "data"
