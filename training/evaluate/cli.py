@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava eval`` and ``posellava train-retrieval``: arguments in, exit status out.
+
+A problem that the user can mend ends as one sentence on standard error and status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+SUITES: Final = ("posepart", "posefix", "generation", "estimation")
+VALIDATION_CASES: Final = 1000
+"""Poses with descriptions on which a new retrieval model is tried."""
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """``posellava eval``: measure a model on a benchmark built from poses."""
+    parser = argparse.ArgumentParser(
+        prog="posellava eval",
+        description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
+    )
+    parser.add_argument("--suite", choices=SUITES, required=True)
+    parser.add_argument(
+        "--poses", type=Path, metavar="FILE.npz", help="poses (their val split); else they are constructed"
+    )
+    parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
+    parser.add_argument(
+        "--retrieval", type=Path, metavar="FOLDER", help="a model of train-retrieval, for recall by words"
+    )
+    parser.add_argument("--count", type=_at_least_two, default=1000, help="cases (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the cases (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw the best, median and worst answers here"
+    )
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
+    return _run("eval", partial(_evaluate, parser.parse_args(argv)))
+
+
+def train_retrieval(argv: Sequence[str]) -> int:
+    """``posellava train-retrieval``: train the model that finds poses by words, for ``eval --retrieval``."""
+    parser = argparse.ArgumentParser(
+        prog="posellava train-retrieval",
+        description="Train the retrieval model of 'posellava eval' on poses and the project's descriptions of them.",
+    )
+    parser.add_argument(
+        "--poses", type=Path, metavar="FILE.npz", help="poses (their train split); else they are constructed"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    parser.add_argument("--steps", type=int, default=2000, help="batches of 128 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    return _run("train-retrieval", partial(_train_retrieval, parser.parse_args(argv)))
+
+
+def _run(command: str, work: Callable[[], None]) -> int:
+    from backend.body.draw import DrawingUnavailableError
+
+    try:
+        work()
+    except (ValueError, OSError, DrawingUnavailableError) as error:
+        print(f"posellava {command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _at_least_two(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} cases are too few; give 2 or more")
+    return int(text)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from backend.engine import Engine
+
+    from .evaluation import Evaluation, evaluate
+    from .pictures import extremes_sheet
+    from .report import as_json, as_table
+    from .retrieval import RetrievalModel
+
+    retrieval = None if arguments.retrieval is None else RetrievalModel.load(arguments.retrieval)
+    engine = Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    evaluation = Evaluation(
+        arguments.suite, arguments.poses, arguments.count, arguments.seed, arguments.batch_size
+    )
+    if arguments.poses is None:
+        print("no --poses: every pose is constructed", file=sys.stderr)
+    outcome = evaluate(evaluation, engine, retrieval, _show_progress)
+    print(as_table(outcome.report))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(as_json(outcome.report), indent=1) + "\n", encoding="utf-8")
+    if arguments.sheet is not None:
+        model = outcome.answers["model"]
+        extremes_sheet(
+            outcome.benchmark,
+            model.poses_aa,
+            model.failed,
+            outcome.errors["model"].values["mpjpe"],
+            outcome.errors["copy"].values["mpjpe"],
+            arguments.sheet,
+        )
+
+
+def _show_progress(done: int, total: int) -> None:
+    """A counter that stays on its line, for someone who watches."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} answered", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _train_retrieval(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from training.data.captions.sampler import CaptionSampler
+
+    from .benchmarks import pose_pool
+    from .train_retrieval import RetrievalSettings, new_model, recall, train_retrieval
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    if arguments.poses is None:
+        print("no --poses: every pose is constructed", file=sys.stderr)
+    sampler = CaptionSampler(pose_pool(arguments.poses, "train"))
+    model = new_model(sampler, arguments.seed)
+    start = time.monotonic()
+    settings = RetrievalSettings(steps=arguments.steps, seed=arguments.seed)
+    for progress in train_retrieval(model, sampler, settings):
+        left = (time.monotonic() - start) * (settings.steps / progress.step - 1)
+        print(
+            f"step {progress.step} of {settings.steps}, loss {progress.loss:.3f}, {left / 60:.1f} min left",
+            flush=True,
+        )
+    model.save(arguments.output)
+    figures = recall(model, pose_pool(arguments.poses), count=VALIDATION_CASES)
+    print(f"{arguments.output}: " + ", ".join(f"{name} {value:.1f} %" for name, value in figures.items()))

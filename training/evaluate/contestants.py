@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who answers a benchmark: the model, and beside it the copy baseline and the mean pose.
+
+Legend: N cases; poses (N, 24, 3) axis-angle, radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.query import Answer, Answerer, Query
+from blender_addon.contract.kinematics import heading
+from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
+from training.data.pool import PosePool, with_heading
+from training.data.samples import Sample, open_image
+
+from .metrics import mpjpe
+
+Poses = npt.NDArray[np.float32]
+AVERAGED_POSES: Final = 4000
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one contestant answered.
+
+    Attributes:
+        poses_aa: (N, 24, 3); where there was no pose, the one that is scored in its place.
+        failed: (N,) true where there was no pose.
+    """
+
+    poses_aa: Poses
+    failed: npt.NDArray[np.bool_]
+
+
+def query_of(sample: Sample) -> Query:
+    """What the model is asked for a sample."""
+    image = None if sample.image is None else open_image(sample.image)
+    return Query(sample.task, sample.instruction, pose_aa=sample.pose_aa, image=image)
+
+
+def ask(engine: Answerer, samples: Sequence[Sample], *, batch_size: int) -> Iterator[list[Answer]]:
+    """The model's answers, a batch at a time."""
+    for start in range(0, len(samples), batch_size):
+        yield engine.answer([query_of(sample) for sample in samples[start : start + batch_size]])
+
+
+def starts_of(samples: Sequence[Sample]) -> Poses:
+    """The poses (N, 24, 3) that are edited; the standing figure where there is none."""
+    return np.stack([STANDING_POSE if sample.pose_aa is None else sample.pose_aa for sample in samples])
+
+
+def copy_answers(samples: Sequence[Sample]) -> Answers:
+    """Leaves the start pose as it is; where there is none, the standing figure."""
+    return Answers(starts_of(samples), np.zeros(len(samples), dtype=bool))
+
+
+def mean_pose(pool: PosePool) -> Poses:
+    """(24, 3) the mean of the pool's poses, heading removed: for each joint the rotation nearest to the mean matrix
+    (Hartley et al. 2013, "Rotation Averaging", section 5.3)."""
+    drawn = pool.draw(np.random.default_rng(0), AVERAGED_POSES)
+    local = axis_angle_to_matrix(with_heading(drawn, np.zeros(len(drawn))))
+    u, _, vt = np.linalg.svd(local.mean(axis=0))
+    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
+    return matrix_to_axis_angle(u @ vt).astype(np.float32)
+
+
+def mean_answers(samples: Sequence[Sample], mean_aa: Poses) -> Answers:
+    """Always the mean pose, turned to the start's heading; where there is no start, it faces the camera."""
+    yaw = heading(axis_angle_to_matrix(starts_of(samples)[:, 0]))
+    poses = with_heading(np.repeat(mean_aa[None], len(samples), axis=0), yaw)
+    return Answers(poses, np.zeros(len(samples), dtype=bool))
+
+
+def model_answers(replies: Sequence[Answer], targets_aa: Poses, copy: Answers, mean: Answers) -> Answers:
+    """The model's answers; one without a usable pose is scored as the worse of the two baselines.
+
+    So a model that does not answer is never better than one that does nothing.
+    """
+    failed = np.array([not _usable(reply) for reply in replies])
+    copy_is_worse = mpjpe(copy.poses_aa, targets_aa) > mpjpe(mean.poses_aa, targets_aa)
+    poses = np.where(copy_is_worse[:, None, None], copy.poses_aa, mean.poses_aa)
+    for case in np.flatnonzero(~failed):
+        poses[case] = replies[case].pose_aa
+    return Answers(poses, failed)
+
+
+def _usable(reply: Answer) -> bool:
+    pose = reply.pose_aa
+    return pose is not None and pose.shape == (NUM_JOINTS, 3) and bool(np.isfinite(pose).all())

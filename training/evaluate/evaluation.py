@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One evaluation from beginning to end: the cases, everyone's answers, their errors and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from backend.engine import Engine
+
+from .benchmarks import Benchmark, build_benchmark, pose_pool
+from .bootstrap import Bootstrap
+from .contestants import Answers, ask, copy_answers, mean_answers, mean_pose, model_answers
+from .embeddings import encoder_embeddings
+from .report import Report
+from .retrieval import RetrievalModel
+from .scoring import Errors, PoseVectors, by_kind, figures, measure, measure_targets
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate.
+
+    Attributes:
+        suite: a name in ``benchmarks.SUITES``.
+        poses: a pose file: cases come from its ``val`` split, the mean pose from ``train``; None for constructed poses.
+        count: cases.
+        seed: of the cases, the pools of retrieval and the resamples.
+        batch_size: queries that the model answers at once.
+    """
+
+    suite: str
+    poses: Path | None
+    count: int
+    seed: int = 0
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report and, for pictures, what it was made of."""
+
+    report: Report
+    benchmark: Benchmark
+    answers: dict[str, Answers]
+    errors: dict[str, Errors]
+
+
+def evaluate(
+    evaluation: Evaluation,
+    engine: Engine,
+    retrieval: RetrievalModel | None,
+    on_progress: Callable[[int, int], None],
+) -> Outcome:
+    """Runs an evaluation.
+
+    Args:
+        evaluation: what to evaluate.
+        engine: the model to be measured.
+        retrieval: a trained retrieval model; without one there is no recall by it.
+        on_progress: called with the number of cases answered and of all.
+
+    Raises:
+        FileNotFoundError: no such pose file.
+        ValueError: it is no pose file, or the model does not know the task.
+        DrawingUnavailableError: ``estimation`` on a machine without OpenGL.
+    """
+    benchmark = build_benchmark(
+        evaluation.suite, pose_pool(evaluation.poses), count=evaluation.count, seed=evaluation.seed
+    )
+    samples = benchmark.samples
+    replies = []
+    for batch in ask(engine, samples, batch_size=evaluation.batch_size):
+        replies += batch
+        on_progress(len(replies), len(samples))
+    copy = copy_answers(samples)
+    mean = mean_answers(samples, mean_pose(pose_pool(evaluation.poses, "train")))
+    answers = {
+        "model": model_answers(replies, benchmark.targets_aa, copy, mean),
+        "copy": copy,
+        "mean_pose": mean,
+    }
+    keep_heading = evaluation.suite == "estimation"
+    spaces = [PoseVectors("", partial(encoder_embeddings, engine, keep_heading=keep_heading))]
+    if retrieval is not None:
+        texts = retrieval.embed_texts(benchmark.descriptions)
+        spaces.append(PoseVectors("retrieval_", retrieval.embed_poses, texts))
+    errors = {name: measure(benchmark, one, spaces, seed=evaluation.seed) for name, one in answers.items()}
+    bootstrap = Bootstrap(len(samples), evaluation.seed)
+    contestants = {name: figures(one, bootstrap, errors["copy"]) for name, one in errors.items()}
+    if retrieval is not None:
+        ceiling = measure_targets(benchmark, spaces[1], seed=evaluation.seed)
+        contestants["target"] = figures(ceiling, bootstrap, errors["copy"])
+    about = {
+        "suite": evaluation.suite,
+        "cases": len(samples),
+        "seed": evaluation.seed,
+        "fingerprint": benchmark.fingerprint,
+        "poses": "constructed poses" if evaluation.poses is None else evaluation.poses.name,
+        "model_name": engine.name,
+    }
+    return Outcome(Report(about, contestants, by_kind(benchmark, errors)), benchmark, answers, errors)

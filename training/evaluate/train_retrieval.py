@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the retrieval model on poses of the train split and the project's own descriptions of them.
+
+Every batch is drawn anew: no pose is described twice alike, and nothing is kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from training.data.captions.sampler import CaptionSampler
+from training.data.pool import PosePool
+from training.data.samples import Sample
+from training.data.show import vocabulary
+
+from .metrics import draw_pools
+from .retrieval import RetrievalModel
+from .scoring import POOL, RECALL_AT, words_and_poses
+
+VOCABULARY_TEXTS: Final = 5000
+CHUNK_BATCHES: Final = 16
+"""Descriptions are drawn for this many batches at once, which is faster."""
+WARM_UP: Final = 0.05
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """How long and how fast."""
+
+    steps: int = 3000
+    batch: int = 128
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: steps done and the mean loss since the last report."""
+
+    step: int
+    loss: float
+
+
+def new_model(sampler: CaptionSampler, seed: int) -> RetrievalModel:
+    """An untrained model that knows the words of the sampler's descriptions."""
+    torch.manual_seed(seed)
+    words = vocabulary(sampler.draw_many(np.random.default_rng(seed), VOCABULARY_TEXTS))
+    return RetrievalModel(sorted(words))
+
+
+def train_retrieval(
+    model: RetrievalModel, sampler: CaptionSampler, settings: RetrievalSettings
+) -> Iterator[Progress]:
+    """Trains the model in place; yields after every chunk of batches."""
+    rng = np.random.default_rng((settings.seed, 1))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP
+    )
+    model.train()
+    step = 0
+    while step < settings.steps:
+        batches = min(CHUNK_BATCHES, settings.steps - step)
+        drawn = sampler.draw_many(rng, batches * settings.batch)
+        total = 0.0
+        for number in range(batches):
+            batch = drawn[number * settings.batch : (number + 1) * settings.batch]
+            loss = model.loss(
+                model.texts([sample.instruction for sample in batch]), model.poses(_targets(batch))
+            )
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        step += batches
+        yield Progress(step, total / batches)
+    model.eval()
+
+
+def recall(model: RetrievalModel, pool: PosePool, *, count: int, seed: int = 0) -> dict[str, float]:
+    """R@K in per cent in pools of 100, words to pose and pose to words, on poses of the pool."""
+    samples = CaptionSampler(pool).draw_many(np.random.default_rng(seed), count)
+    texts = model.embed_texts([sample.instruction for sample in samples])
+    poses = model.embed_poses(_targets(samples).numpy())
+    pools = draw_pools(np.random.default_rng(seed), count, POOL)
+    return {
+        f"{name}_at_{k}": 100.0 * float((place <= k).mean())
+        for name, place in words_and_poses(texts, poses, pools).items()
+        for k in RECALL_AT
+    }
+
+
+def _targets(samples: list[Sample]) -> torch.Tensor:
+    """(N, J, 3)."""
+    return torch.from_numpy(
+        np.stack([sample.target_aa for sample in samples if sample.target_aa is not None])
+    )
