@@ -5,13 +5,23 @@ PYTHON := .venv/bin/python
 # Blender's module can hang when the process ends; KILL ends it all the same.
 LIMIT := timeout --signal=KILL
 
-.PHONY: help setup setup-gui demo test test-gui bench lint addon lock clean
+# For train-mini: where everything goes, and how. POSES is a file or folder of poses; without it poses are constructed.
+OUT := runs/train-mini
+POSES :=
+MINUTES :=
+SHARE :=
+WORKERS := 2
+QUICK :=
+
+.PHONY: help setup setup-gui demo test test-gui bench train-mini lint addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
 	@echo "make test      lint, type checks and every test but the one that needs a window"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
 	@echo "make bench     measure; one JSON object a line"
+	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
+	@echo "                (OUT=FOLDER, MINUTES=training time, SHARE=part of the samples, WORKERS=N, QUICK=1)"
 	@echo "make lint      ruff and mypy"
 	@echo "make addon     build the Blender extension into dist/"
 
@@ -33,6 +43,10 @@ test-gui: setup-gui
 
 bench: setup
 	@$(LIMIT) 1200 $(PYTHON) -m benchmarks
+
+train-mini: setup
+	$(PYTHON) -m training.recipe --output "$(OUT)" --workers $(WORKERS) $(if $(POSES),--poses "$(POSES)") \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SHARE),--share $(SHARE)) $(if $(QUICK),--quick)
 
 lint: setup
 	.venv/bin/ruff check .

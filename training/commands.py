@@ -39,6 +39,12 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint, if there is one"
     )
+    parser.add_argument(
+        "--estimate-memory",
+        type=int,
+        metavar="GPUS",
+        help="print what each of so many GPUs would need with ZeRO 1 to 3, and train nothing",
+    )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # DeepSpeed's launcher adds it.
     arguments = parser.parse_args(argv)
     from training.stages.checkpoints import TrainingStopped
@@ -53,6 +59,11 @@ def train(argv: Sequence[str]) -> int:
         settings = load_settings(arguments.config, changes)
         if settings.stage != arguments.stage:
             raise ValueError(f"{arguments.config} configures {settings.stage}, not {arguments.stage}")
+        if arguments.estimate_memory is not None:
+            from training.stages.memory import table
+
+            print(table(settings, arguments.estimate_memory))
+            return 0
         run_stage(settings, resume=arguments.resume)
     except (ValueError, FileNotFoundError, TrainingStopped) as error:
         return _failed("train", error)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of mini: its sizes and paths, and the whole of it on a few samples."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.engine import Engine
+from backend.query import Query
+from training import recipe
+from training.recipe import STAGES, RecipeStopped, load_recipe, main, run, stage_settings
+from training.stages.settings import TrainSettings
+
+
+def test_the_stages_read_what_the_recipe_builds_and_start_where_the_one_before_ended(tmp_path: Path) -> None:
+    sizes = load_recipe()
+    stages = [stage_settings(sizes, stage, tmp_path) for stage in STAGES]
+    built = {tmp_path / "data" / name for name in sizes.data}
+    for settings in stages:
+        read = {source.path for source in settings.data.sources.values()}
+        assert read <= built
+        assert settings.data.validation in built
+        assert settings.output == tmp_path / settings.stage
+    assert [settings.model.start.name for settings in stages] == ["initial", "stage1-model", "stage2-model"]
+    held_out = {size.seed for size in sizes.data.values() if size.split == "val"}
+    assert held_out.isdisjoint(size.seed for size in sizes.data.values() if size.split == "train")
+
+
+def test_minutes_are_shared_out_as_the_recipe_does_and_replace_steps() -> None:
+    usual, short = load_recipe(), load_recipe(minutes=10, share=0.25)
+    assert sum(short.minutes.values()) == pytest.approx(10)
+    assert short.minutes["stage3"] / 10 == pytest.approx(
+        usual.minutes["stage3"] / sum(usual.minutes.values())
+    )
+    assert stage_settings(short, "stage3", Path("o")).run.max_minutes == short.minutes["stage3"]
+    assert short.data["directives"].count == round(usual.data["directives"].count / 4)
+    assert short.data["directives-val"] == usual.data["directives-val"]
+    stepwise = replace(usual, minutes=dict.fromkeys(STAGES, 0.0))
+    assert stage_settings(stepwise, "stage1", Path("o")).run.steps < 10_000
+
+
+def test_a_stage_that_was_stopped_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = replace(load_recipe(quick=True), data={})
+
+    def stopped_early(settings: TrainSettings, config: Path, processes: int) -> None:
+        checkpoint = settings.output / "checkpoints" / "step-00000001"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "progress.json").write_text(json.dumps({"step": 1, "elapsed": 3.0}), encoding="utf-8")
+
+    monkeypatch.setattr(recipe, "_run_stage", stopped_early)
+    with pytest.raises(RecipeStopped, match="same command goes on"):
+        run(sizes, tmp_path, poses=None, workers=1)
+    assert not (tmp_path / "stage1-model").exists()
+
+
+def test_missing_poses_are_told_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--poses", str(tmp_path / "none.npz"), "--output", str(tmp_path / "out")]) == 1
+    assert "none.npz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a recording in AMASS's form; without poses the same is trained on constructed ones."""
+    rng = np.random.default_rng(0)
+    turns = np.cumsum(rng.normal(0, 0.02, (240, 156)), axis=0)
+    recording = tmp_path / "recording.npz"
+    np.savez(recording, poses=turns, trans=np.zeros((240, 3)), betas=np.zeros(16), gender="neutral",
+             mocap_framerate=60.0)  # fmt: skip
+    arguments = ["--quick", "--poses", str(recording), "--output", str(tmp_path / "out"), "--workers", "1"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "constructed" not in said
+    assert "copy" in said
+    model = tmp_path / "out" / "model"
+    answer = Engine.load(model).answer(
+        [Query("adjust", "raise the left arm", np.zeros((24, 3), np.float32))]
+    )[0]
+    assert np.isfinite(answer.pose_aa).all()
+    evaluation = tmp_path / "out" / "evaluation"
+    for suite in ("posepart", "posefix", "generation", "estimation"):
+        figures = json.loads((evaluation / f"{suite}.json").read_text(encoding="utf-8"))
+        assert {"model", "copy"} <= set(figures)
+    assert json.loads((evaluation / "instructions.json").read_text(encoding="utf-8"))["all"]["cases"] > 100
+    before = (model / "model.safetensors").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert (model / "model.safetensors").stat().st_mtime_ns == before
+    assert "is there already" in capsys.readouterr().out

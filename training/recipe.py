@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole of ``mini`` in one command: poses in, an exported and evaluated model out.
+
+    python -m training.recipe [--poses FILE] [--output FOLDER] [--minutes M] [--share S] [--quick]
+
+Data is built, the three stages are trained and exported one after the other, and the model is measured. Sizes come
+from ``configs/mini_recipe.yaml``, everything else from the stages' own configurations. What is done is not done again:
+after an interruption the same command goes on, within a stage from its newest checkpoint.
+
+May import the rest of training and backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from training.data.build import Build, Split
+from training.data.build import run as build_shards
+from training.stages.settings import (
+    ModelSettings,
+    RunSettings,
+    Stage,
+    TrainSettings,
+    load_settings,
+    parse,
+    read_yaml,
+    save_settings,
+)
+
+CONFIGS: Final = Path(__file__).parent / "configs"
+STAGES: Final[tuple[Stage, ...]] = ("stage1", "stage2", "stage3")
+SUITES: Final = ("posepart", "posefix", "generation", "estimation")
+ENDLESS: Final = 1_000_000
+"""Steps of a stage that ends by its time."""
+
+
+class RecipeStopped(Exception):  # noqa: N818 - it tells of an event
+    """The recipe ended before its end; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """One folder of shards to build; see ``training.data.build.Build``."""
+
+    source: str
+    count: int
+    seed: int
+    split: Split = "train"
+    shard_size: int = 4096
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of a run.
+
+    Attributes:
+        minutes: time budget of each stage; 0 takes the stage's own number of steps.
+        processes: of training; more than one are started by torchrun.
+        data: folders of shards by name.
+        evaluation_cases: of each suite of ``posellava eval``.
+        run: further changes to every stage, by name of a field of ``RunSettings``.
+        validation_samples: at most so many.
+    """
+
+    minutes: dict[str, float]
+    processes: int
+    data: dict[str, DataSize]
+    evaluation_cases: int
+    run: dict[str, Any]
+    validation_samples: int = ENDLESS
+
+
+def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool = False) -> Recipe:
+    """The recipe of ``mini``.
+
+    Args:
+        minutes: of training altogether, shared out among the stages as the recipe does.
+        share: of the training samples to build.
+        quick: a few samples and steps, to see that everything runs.
+    """
+    values = {"run": {}, **read_yaml(CONFIGS / "mini_recipe.yaml")}
+    recipe: Recipe = parse(Recipe, values, "mini_recipe.yaml")
+    if quick:
+        return replace(
+            recipe,
+            minutes=dict.fromkeys(STAGES, 0.0),
+            data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
+            evaluation_cases=4,
+            run={"steps": 2, "micro_batch": 4, "log_steps": 1},
+            validation_samples=4,
+        )
+    if minutes is not None:
+        factor = minutes / sum(recipe.minutes.values())
+        recipe = replace(recipe, minutes={stage: factor * m for stage, m in recipe.minutes.items()})
+    sizes = {
+        name: replace(size, count=max(1, round(size.count * share))) if size.split == "train" else size
+        for name, size in recipe.data.items()
+    }
+    return replace(recipe, data=sizes)
+
+
+def run(recipe: Recipe, output: Path, *, poses: Path | None, workers: int) -> None:
+    """Goes through the recipe.
+
+    Args:
+        recipe: its sizes.
+        output: where everything goes: ``data``, a folder for each stage, ``model`` and ``evaluation``.
+        poses: a file or folder of poses in any supported format; None for constructed ones.
+        workers: processes that build data.
+
+    Raises:
+        RecipeStopped: training was asked to stop, or one of its processes failed.
+        FileNotFoundError, ValueError: from the steps; the sentence says what to do.
+    """
+    if poses is None:
+        _say("no poses given (POSES=FILE): everything is trained and measured on constructed poses")
+    for name, size in recipe.data.items():
+        _build(name, size, output / "data" / name, poses, workers)
+    for stage in STAGES:
+        settings = stage_settings(recipe, stage, output)
+        _train(
+            settings,
+            recipe.processes,
+            output / "model" if stage == STAGES[-1] else _next_start(stage, output),
+        )
+    _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
+    _say(
+        f"done: {output / 'model'} (posellava serve --model {output / 'model'}), measured in {output / 'evaluation'}"
+    )
+
+
+def stage_settings(recipe: Recipe, stage: Stage, output: Path) -> TrainSettings:
+    """A stage's own configuration with the recipe's sizes, and its paths under ``output``."""
+    settings = load_settings(CONFIGS / f"mini_{stage}.yaml")
+    budget = recipe.minutes[stage]
+    timed = {"max_minutes": budget, "steps": ENDLESS} if budget > 0 else {}
+    data = settings.data
+    sources = {
+        name: replace(source, path=under(source.path, output)) for name, source in data.sources.items()
+    }
+    return replace(
+        settings,
+        output=under(settings.output, output),
+        model=ModelSettings(
+            under(settings.model.start, output), settings.model.fresh, settings.model.changes
+        ),
+        data=replace(
+            data,
+            sources=sources,
+            validation=None if data.validation is None else under(data.validation, output),
+            validation_samples=min(data.validation_samples, recipe.validation_samples),
+            feature_cache=None if data.feature_cache is None else under(data.feature_cache, output),
+        ),
+        run=RunSettings(**{**vars(settings.run), **timed, **recipe.run}),
+    )
+
+
+def under(path: Path, output: Path) -> Path:
+    """A path of the stages' configurations under another folder than ``runs``."""
+    if path.parts[:2] == ("runs", "data"):
+        return output.joinpath("data", *path.parts[2:])
+    if path.parts[:2] == ("runs", "mini"):
+        return output.joinpath(*path.parts[2:])
+    return path
+
+
+def _next_start(stage: Stage, output: Path) -> Path:
+    following = STAGES[STAGES.index(stage) + 1]
+    return under(load_settings(CONFIGS / f"mini_{following}.yaml").model.start, output)
+
+
+def _say(sentence: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {sentence}", flush=True)
+
+
+def _build(name: str, size: DataSize, folder: Path, poses: Path | None, workers: int) -> None:
+    build = Build(
+        size.source,
+        folder,
+        size.count,
+        seed=size.seed,
+        poses=poses,
+        split=size.split,
+        shard_size=size.shard_size,
+    )
+    shards = -(-size.count // size.shard_size)
+    done = 0
+    for done in build_shards(build, workers=min(workers, shards)):
+        _say(f"data: {done} of {shards * size.shard_size} samples of {name}")
+
+
+def _train(settings: TrainSettings, processes: int, model: Path) -> None:
+    """Trains a stage to its end and exports it to ``model``; that folder says that the stage is done."""
+    from training.stages.export import export
+
+    if (model / "config.json").is_file():
+        _say(f"{settings.stage}: {model} is there already")
+        return
+    if not _is_finished(settings):
+        budget = settings.run.max_minutes
+        _say(
+            f"{settings.stage}: " + (f"{budget:.0f} minutes" if budget > 0 else f"{settings.run.steps} steps")
+        )
+        settings.output.mkdir(parents=True, exist_ok=True)
+        config = settings.output.with_suffix(".yaml")
+        save_settings(settings, config)
+        _run_stage(settings, config, processes)
+        if not _is_finished(settings):
+            raise RecipeStopped(
+                f"{settings.stage} was stopped; the same command goes on from its newest checkpoint"
+            )
+    name = export(settings.output, model)
+    _say(f"{settings.stage}: exported {name} to {model}")
+
+
+def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:
+    if processes == 1:
+        from training.stages.loop import train
+
+        train(settings, resume=True)
+        return
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+    ]
+    stage = ["-m", "training", "train", settings.stage, "--config", str(config), "--resume"]
+    threads = str(max(1, settings.run.threads))
+    with subprocess.Popen([*launcher, *stage], env={**os.environ, "OMP_NUM_THREADS": threads}) as child:
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGTERM:  # A Ctrl-C reaches the whole group of processes by itself.
+                child.send_signal(number)
+
+        previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            status = child.wait()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    if status != 0:
+        raise RecipeStopped(f"{settings.stage} ended with status {status}; what it said above tells why")
+
+
+def _is_finished(settings: TrainSettings) -> bool:
+    """Whether the newest checkpoint of a stage is at the end of its schedule."""
+    from training.stages.checkpoints import Checkpoints
+    from training.stages.schedule import Schedule
+
+    folder = settings.output / "checkpoints"
+    names = Checkpoints(folder, settings.run.keep).names()
+    if not names:
+        return False
+    progress = json.loads((folder / names[-1] / "progress.json").read_text(encoding="utf-8"))
+    schedule = Schedule(settings.run.steps, 60 * settings.run.max_minutes, settings.optimiser)
+    return schedule.progress(progress["step"], progress["elapsed"]) >= 1.0
+
+
+def _evaluate(model: Path, folder: Path, poses: Path | None, count: int) -> None:
+    """The papers' suites and the instructions with geometric checks, each as JSON."""
+    from training.evaluate.cli import evaluate
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for suite in SUITES:
+        report = folder / f"{suite}.json"
+        if report.is_file():
+            continue
+        _say(f"evaluation: {suite}")
+        arguments = ["--suite", suite, "--model", str(model), "--count", str(count), "--json", str(report)]
+        arguments += ["--sheet", str(folder / f"{suite}.png")]
+        arguments += [] if poses is None else ["--poses", str(poses)]
+        if evaluate(arguments):
+            raise RecipeStopped(f"the suite {suite} could not be run")
+    _say("evaluation: handwritten instructions, from constructed poses")
+    _score_instructions(model, folder)
+
+
+def _score_instructions(model: Path, folder: Path) -> None:
+    from dataclasses import asdict
+
+    from backend.engine import Engine
+    from backend.query import Query
+    from training.evaluate.cases.build import build
+    from training.evaluate.instructions import judge, summarise, table
+
+    engine = Engine.load(model)
+    outcomes = []
+    for case in build():
+        answer = engine.answer([Query(case["task"], case["instruction"], case.get("pose"))])[0]
+        outcomes.append(judge(case, answer.pose_aa))
+    rates = summarise(outcomes)
+    print(table({name: rate for name, rate in rates.items() if name in ("all", "adjust", "generate")}))
+    values = {name: asdict(rate) for name, rate in rates.items()}
+    (folder / "instructions.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    from training.stages.checkpoints import TrainingStopped
+    from training.stages.launch import leave_processes
+
+    parser = argparse.ArgumentParser(
+        prog="python -m training.recipe", description="Train mini from poses to model."
+    )
+    parser.add_argument(
+        "--poses", type=Path, help="a file or folder of poses; without one they are constructed"
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/train-mini"), help="(default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="of training altogether (default: the recipe's)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the training samples (default: all)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that build data (default: %(default)s)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few samples and steps: does it run?")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.poses is not None and not arguments.poses.exists():
+            raise FileNotFoundError(f"no poses in {arguments.poses}")
+        recipe = load_recipe(minutes=arguments.minutes, share=arguments.share, quick=arguments.quick)
+        run(recipe, arguments.output, poses=arguments.poses, workers=arguments.workers)
+    except (RecipeStopped, TrainingStopped, ValueError, OSError) as error:
+        print(f"train-mini: {error}", file=sys.stderr)
+        return 1
+    finally:
+        leave_processes()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
