@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava data build | show | stats``: arguments in, exit status out.
+"""``posellava data build | rewrite | show | stats``: arguments in, exit status out.
 
 A problem that the user can mend ends as one sentence on standard error and status 1.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ from typing import Final
 from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 
 SHOWN_WORDS: Final = 60
+CHAT_KEY: Final = "POSELLAVA_CHAT_KEY"
+"""The environment variable that holds the key of the chat model, where it needs one."""
 
 
 def data(argv: Sequence[str]) -> int:
@@ -65,6 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--workers", type=int, default=1, help="processes")
     build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
+
+    rewrite = actions.add_parser(
+        "rewrite", help="have a chat model reword the instructions of built samples; goes on where it stopped"
+    )
+    rewrite.add_argument("samples", type=Path, help="a folder of shards, or a .json or .jsonl file")
+    rewrite.add_argument("--output", type=Path, required=True, help="folder of the new shards")
+    rewrite.add_argument(
+        "--url", required=True, help="OpenAI-compatible base address, such as http://127.0.0.1:8000/v1"
+    )
+    rewrite.add_argument("--model", required=True, help=f"its name there; a key is taken from {CHAT_KEY}")
+    rewrite.add_argument("--parallel", type=int, default=8, help="questions at a time (default: %(default)s)")
+    rewrite.set_defaults(run=_rewrite)
 
     show = actions.add_parser("show", parents=[poses], help="a contact sheet of samples: before, after, text")
     show.add_argument(
@@ -121,6 +136,18 @@ def _build(arguments: argparse.Namespace) -> None:
         before = done if before is None else before
         rate = f", {(done - before) / (time.monotonic() - start):.0f} a second" if done > before else ""
         print(f"{done} samples in {build.folder}{rate}", flush=True)
+
+
+def _rewrite(arguments: argparse.Namespace) -> None:
+    from .rewriting.chat import ChatModel
+    from .rewriting.rewriter import rewrite
+
+    model = ChatModel(arguments.url, arguments.model, os.environ.get(CHAT_KEY))
+    for progress in rewrite(arguments.samples, arguments.output, model, parallel=arguments.parallel):
+        print(
+            f"{progress.done} samples in {arguments.output}; {progress.kept} of this run kept their own words",
+            flush=True,
+        )
 
 
 def _show(arguments: argparse.Namespace) -> None:
