@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
+ROBUSTNESS: Final = "robustness"
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -26,13 +27,20 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    parser.add_argument("--suite", choices=SUITES, required=True)
+    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS], required=True)
     parser.add_argument(
         "--poses", type=Path, metavar="FILE.npz", help="poses (their val split); else they are constructed"
     )
     parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
     parser.add_argument(
         "--retrieval", type=Path, metavar="FOLDER", help="a model of train-retrieval, for recall by words"
+    )
+    parser.add_argument(
+        "--cases",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="edits for the suite robustness, as training.evaluate.instructions scores them (default: the "
+        "handwritten ones)",
     )
     parser.add_argument("--count", type=_at_least_two, default=1000, help="cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the cases (default: %(default)s)")
@@ -80,6 +88,40 @@ def _at_least_two(text: str) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.suite == ROBUSTNESS:
+        _measure_robustness(arguments)
+    else:
+        _measure_suite(arguments)
+
+
+def _measure_robustness(arguments: argparse.Namespace) -> None:
+    from backend.engine import Engine
+
+    from .cases.build import build
+    from .instructions import read_jsonl
+    from .robustness import Answering, measure_robustness, robustness_json, robustness_table
+
+    if arguments.sheet is not None or arguments.retrieval is not None:
+        raise ValueError("the suite robustness draws no sheet and knows no recall; leave the options out")
+    cases = build(arguments.poses) if arguments.cases is None else read_jsonl(arguments.cases)
+    edits = [case for case in cases if "pose" in case][: arguments.count]
+    engine = Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    answering = Answering(engine, arguments.batch_size, lambda done: _show_progress(done, None))
+    findings = measure_robustness(edits, answering, arguments.seed)
+    about = {
+        "suite": ROBUSTNESS,
+        "cases": len(edits),
+        "seed": arguments.seed,
+        "source": "the handwritten cases" if arguments.cases is None else arguments.cases.name,
+        "model_name": engine.name,
+    }
+    print(robustness_table(findings, about, arguments.seed))
+    if arguments.json is not None:
+        record = robustness_json(findings, about, arguments.seed)
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure_suite(arguments: argparse.Namespace) -> None:
     from backend.engine import Engine
 
     from .evaluation import Evaluation, evaluate
@@ -110,10 +152,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         )
 
 
-def _show_progress(done: int, total: int) -> None:
+def _show_progress(done: int, total: int | None) -> None:
     """A counter that stays on its line, for someone who watches."""
     if sys.stderr.isatty():
-        print(f"\r{done} of {total} answered", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        of = "" if total is None else f" of {total}"
+        print(f"\r{done}{of} answered", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _train_retrieval(arguments: argparse.Namespace) -> None:
