@@ -226,6 +226,9 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
 LISTED_SOURCES = ("posescript_release", "posefix_release", "conversations", "3dpw", "human36m")
 """Those that are read from a data set's files: a build holds each sample at most once."""
 
+POSELESS_SOURCES = ("descriptions", "situations")
+"""Those that make their poses up, whatever poses are given."""
+
 TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions", "situations")
 """Those without pictures that need no pose file."""
 
@@ -267,12 +270,12 @@ def _prepared(build: Build) -> Build:
         return replace(build, count=len(listed) if build.count is None else min(build.count, len(listed)))
     if build.count is None:
         raise ValueError(f"say how many samples of {build.source} with --count")
-    if build.poses is None or not build.poses.is_dir():
+    if build.source in POSELESS_SOURCES or build.poses is None or not build.poses.is_dir():
         return build
     from .sources.project_npz import write_project_npz
 
     gathered = build.folder / "poses.npz"
-    if not gathered.is_file():
+    if not gathered.is_file() or not _counts(build.folder):
         recorded = _recorded(build)
         assert recorded is not None
         assert build.split != "test"
@@ -311,7 +314,13 @@ _worker: _Worker
 
 def _start_worker(build: Build) -> None:
     global _worker
-    _worker = _Worker(build, SOURCES[build.source](build))
+    from .sources.listed import ListedSamples
+
+    draw = SOURCES[build.source](build)
+    if isinstance(draw, ListedSamples):
+        assert build.count is not None
+        draw = draw.some(build.count, build.seed)
+    _worker = _Worker(build, draw)
 
 
 def _make_shard(number: int) -> tuple[int, int]:
@@ -319,9 +328,8 @@ def _make_shard(number: int) -> tuple[int, int]:
 
     build, draw = _worker.build, _worker.draw
     if isinstance(draw, ListedSamples):
-        assert build.count is not None
         start = number * build.shard_size
-        samples = draw.some(build.count, build.seed).rows(start, start + build.shard_size)
+        samples = draw.rows(start, start + build.shard_size)
     else:
         samples = [
             replace(sample, id=f"{build.source}-{build.seed}-{number * build.shard_size + row}")
@@ -344,7 +352,7 @@ def _identity(build: Build) -> dict[str, Any]:
 
 def _check_same_build(build: Build) -> None:
     path = build.folder / INDEX
-    if path.is_file():
+    if _counts(build.folder):
         before = json.loads(path.read_text(encoding="utf-8"))["build"]
         if before != _identity(build):
             raise ValueError(

@@ -245,12 +245,13 @@ def broken_files(folder: Path) -> dict[str, str]:
     save_npz(folder / "still.npz", trans=np.zeros((2, 3)), fps=0, poses=np.zeros((2, 156)))
     save_npz(folder / "nan.npz", global_orient=np.zeros((2, 3)), body_pose=np.full((2, 69), np.nan))
     save_npz(folder / "parts.npz", global_orient=np.zeros((2, 3)), body_pose=np.zeros((3, 69)))
+    save_npz(folder / "roots.npz", pose=np.zeros((30, 3)))
     save_pickle(folder / "words.pkl", {"poses": "none"})
     save_pickle(folder / "empty.pkl", {"poses": np.zeros((0, 72))})
     return {
         "cut.npz": "cannot be read", "damaged.npz": "cannot be read", "noise.pkl": "no readable pickle",
         "cut.json": "cannot be read", "few.npz": "(2, 60)", "still.npz": "fps is 0", "nan.npz": "no finite numbers",
-        "parts.npz": "2 and 3 poses", "words.pkl": "72 numbers", "empty.pkl": "holds no poses",
+        "parts.npz": "2 and 3 poses", "roots.npz": "(30, 3)", "words.pkl": "72 numbers", "empty.pkl": "holds no poses",
     }  # fmt: skip
 
 
