@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -147,12 +147,17 @@ def _frame_of(root: Array) -> Frame:
     return max(rising, key=lambda frame: rising[frame])
 
 
+def thinned(clip: Clip) -> Clip:
+    """About ``RATE`` frames a second of the clip."""
+    if clip.rate is None:
+        return clip
+    step = max(1, round(clip.rate / RATE))
+    return replace(clip, pose_aa=clip.pose_aa[::step].copy(), rate=clip.rate / step)
+
+
 def to_pose_set(clips: Sequence[Clip]) -> PoseSet:
-    """All the clips' poses, upright, at about ``RATE`` a second."""
-    kept = [
-        upright(clip.pose_aa[:: 1 if clip.rate is None else max(1, round(clip.rate / RATE))], clip.frame)
-        for clip in clips
-    ]
+    """All the clips' poses, upright and thinned."""
+    kept = [upright(clip.pose_aa, clip.frame) for clip in map(thinned, clips)]
     return PoseSet(
         np.concatenate([np.zeros((0, NUM_JOINTS, 3), np.float32), *kept]),
         np.repeat(np.array([clip.label for clip in clips], dtype=np.str_), [len(poses) for poses in kept]),

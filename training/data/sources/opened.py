@@ -49,11 +49,8 @@ def opened(path: Path) -> Iterator[Content]:
     except PoseFileError:
         raise
     except ForbiddenPickleError as error:
-        hint = (
-            "save its values as numpy arrays"
-            if error.module.startswith("torch")
-            else "only arrays may be in it"
-        )
+        foreign = error.module.startswith(("torch", "joblib"))
+        hint = "save its values as numpy arrays in an npz" if foreign else "only arrays may be in it"
         raise PoseFileError(f"{path} was not opened: {error}; {hint}") from None
     except _UNUSABLE as error:
         raise PoseFileError(f"{path} cannot be read: {_reason(error)}") from error

@@ -17,7 +17,7 @@ import numpy as np
 from .aist import AIST
 from .amass import AMASS
 from .bvh import BVH
-from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, to_pose_set
+from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, thinned, to_pose_set
 from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
 from .opened import opened
 from .pose_set import PoseSet
@@ -69,7 +69,10 @@ def read_poses(path: Path, split: Split) -> PoseSet:
             if _is_project_file(file):
                 sets.append(_read_project_file(file, split))
             else:
-                clips.append((file.relative_to(path).as_posix(), read_clips(file)))
+                # Thinned at once: the whole of AMASS at its own rate would take gigabytes.
+                clips.append(
+                    (file.relative_to(path).as_posix(), [thinned(clip) for clip in read_clips(file)])
+                )
         except UnknownFormatError:
             strangers.append(file)
         except MissingSplitError as error:
