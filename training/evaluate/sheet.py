@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws the same instructions from ten random start poses: does every answer do what the words say?
+
+    python -m training.evaluate.sheet OUT.png [--poses POSES.npz] [--model FOLDER] [--seed N] [--instruction WORDS ...]
+
+The first row shows the starts, each further row an instruction's answers from them, all turned to face alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.body.draw import DrawingUnavailableError
+from backend.body.pictures import Row, draw_poses, sheet
+from training.data.pool import with_heading
+
+from .benchmarks import pose_pool
+
+if TYPE_CHECKING:
+    from backend.query import Answerer
+
+Poses = npt.NDArray[np.float32]
+
+STARTS: Final = 10
+SIZE: Final = 128
+INSTRUCTIONS: Final = (
+    "Raise the left arm.",
+    "Bend the right elbow to ninety degrees.",
+    "Put both hands on the hips.",
+    "Look over the right shoulder.",
+    "Lean forward a little.",
+    "Lift the left knee.",
+    "Squat down.",
+    "Wave with the right hand.",
+)
+"""What is asked where nothing else is given."""
+
+
+def ten_starts_sheet(engine: Answerer, instructions: Sequence[str], starts_aa: Poses, path: Path) -> None:
+    """Draws the sheet to an image file.
+
+    Args:
+        engine: the model.
+        instructions: one a row.
+        starts_aa: (N, 24, 3) axis-angle, radians; they are drawn as they face.
+        path: the image file to write.
+    """
+    from backend.query import Query
+
+    rows = [Row(draw_poses(starts_aa, SIZE), "The start poses")]
+    for words in instructions:
+        answers = engine.answer([Query("adjust", words, pose) for pose in starts_aa])
+        poses = [
+            start if one.pose_aa is None else one.pose_aa
+            for one, start in zip(answers, starts_aa, strict=True)
+        ]
+        missing = sum(one.pose_aa is None for one in answers)
+        note = f" ({missing} without an answer: the start is shown)" if missing else ""
+        rows.append(Row(draw_poses(np.stack(poses), SIZE), words + note))
+    sheet(rows, columns=1).save(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate.sheet",
+        description="Draw the same instructions from ten random start poses.",
+    )
+    parser.add_argument("output", type=Path, metavar="OUT.png")
+    parser.add_argument(
+        "--instruction",
+        action="append",
+        metavar="WORDS",
+        help="a row; may be repeated (default: eight common ones)",
+    )
+    parser.add_argument("--poses", type=Path, help="poses (their val split); else they are constructed")
+    parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
+    parser.add_argument("--seed", type=int, default=0, help="of the start poses")
+    arguments = parser.parse_args(argv)
+    from backend.engine import Engine
+
+    instructions = arguments.instruction or INSTRUCTIONS
+    try:
+        drawn = pose_pool(arguments.poses).draw(np.random.default_rng(arguments.seed), STARTS)
+        starts = with_heading(drawn, np.zeros(STARTS))
+        engine = Engine.load(arguments.model)
+        ten_starts_sheet(engine, instructions, starts, arguments.output)
+    except (ValueError, OSError, DrawingUnavailableError) as error:
+        print(f"sheet: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(instructions)} instructions from {STARTS} poses in {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
