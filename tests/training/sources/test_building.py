@@ -18,7 +18,7 @@ POSES = constructed_poses(np.random.default_rng(2), 60)
 
 def recordings(folder: Path) -> Path:
     """Three files of twenty upright-world poses each."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number, name in enumerate(("walk", "sit", "dance")):
         poses = POSES[20 * number : 20 * number + 20]
         np.savez(folder / f"{name}.npz", global_orient=poses[:, 0], body_pose=poses[:, 1:].reshape(20, 69))
@@ -46,6 +46,15 @@ def test_the_two_splits_share_no_pose(tmp_path: Path) -> None:
     assert len(train) + len(val) == 60
     assert len(val) == 20
     assert not set(train.labels) & set(val.labels)
+
+
+def test_folders_named_after_splits_are_heeded(tmp_path: Path) -> None:
+    folder = tmp_path / "sequenceFiles"
+    for split in ("train", "validation", "test"):
+        recordings(folder / split)
+    assert len(read_poses(folder, "train")) == len(read_poses(folder, "val")) == 60
+    (folder / "validation").rename(folder / "more")
+    assert len(read_poses(folder, "train")) + len(read_poses(folder, "val")) == 120
 
 
 def test_what_is_missing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 from zipfile import BadZipFile
 
@@ -38,14 +38,17 @@ SUFFIXES: Final = frozenset({".npz", ".pkl", ".pickle", ".bvh", ".json"})
 VAL_SHARE: Final = 0.05
 """How many files are kept for validation, where the data set does not say which."""
 
+_SPLIT_FOLDERS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+
 Split = Literal["train", "val"]
 
 
 def read_poses(path: Path, split: Split) -> PoseSet:
     """One split of the poses in a file, or in a folder and those below it.
 
-    Files are split as a whole, by a hash of their names; of a single recording the last part is kept for validation. In
-    a folder, files that cannot be used are told in the log, and the rest is read.
+    Files are split as a whole: those below a folder named train, val, validation or test as that says, the others by a
+    hash of their names. Of a single recording the last part is kept for validation. In a folder, files that cannot be
+    used are told in the log, and the rest is read.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -126,15 +129,27 @@ def _read_project_file(path: Path, split: Split) -> PoseSet:
 
 
 def _split_files(clips: list[tuple[str, list[Clip]]], split: Split) -> list[Clip]:
-    if len(clips) < 2:
-        return [clip for _, of_file in clips for clip in _split_clips(of_file, split)]
-    place = {name: zlib.crc32(name.encode()) for name, _ in clips}
-    # At least one file for each split, however few there are.
-    border = max(VAL_SHARE * 2**32, min(place.values()) + 1)
-    held_out = {name for name, number in place.items() if number < border}
-    if len(held_out) == len(clips):
+    named = {name: _named_split(name) for name, _ in clips}
+    free = [name for name, own in named.items() if own is None]
+    if len(clips) == 1 and free:
+        return _split_clips(clips[0][1], split)
+    place = {name: zlib.crc32(name.encode()) for name in free}
+    border = VAL_SHARE * 2**32
+    if "val" not in named.values() and free:
+        # At least one file for each split, however few there are.
+        border = max(border, min(place.values()) + 1)
+    held_out = {name for name in free if place[name] < border}
+    if "train" not in named.values() and free and len(held_out) == len(free):
         held_out.remove(max(held_out, key=lambda name: place[name]))
-    return [clip for name, of_file in clips if (name in held_out) == (split == "val") for clip in of_file]
+    for name in free:
+        named[name] = "val" if name in held_out else "train"
+    return [clip for name, of_file in clips if named[name] == split for clip in of_file]
+
+
+def _named_split(name: str) -> str | None:
+    """The split that a folder in the path says, as 3DPW's do."""
+    folders = {part.lower() for part in PurePosixPath(name).parts[:-1]}
+    return next((split for folder, split in _SPLIT_FOLDERS.items() if folder in folders), None)
 
 
 def _split_clips(clips: list[Clip], split: Split) -> list[Clip]:
