@@ -258,7 +258,7 @@ class TestCorrections:
         [
             (r"(raise|lift|bring up|move up|elevate) your (left) (arm|hand)", 1, 1),
             (r"(lower|drop|bring down|move down) your (left) (arm|hand)", 1, -1),
-            (r"(move|bring|swing|push) your (left) (arm|hand) (forward|to the front)\b", 2, 1),
+            (r"(move|bring|swing|push) your (left) (arm|hand) (forward|to the front)\b(?! and)", 2, 1),
             (r"(move|bring|swing|pull) your (left) (arm|hand) back", 2, -1),
         ],
     )

@@ -23,19 +23,21 @@ from .rules import BOTH, LEFT, RIGHT, Draw, alternatives, load_rules, quick_draw
 Texts = tuple[str, ...]
 
 ORDER: Final = (
-    "posture", "kneel", "pitch", "lean", "twist", "stance", "ahead", "lifted", "crossed", "thigh", "knee",
-    "arm", "elbow", "forearm", "hand_at", "hand_level", "hand_across", "hand_behind", "hand_higher", "hands",
-    "look", "turn", "tilt",
+    "posture", "kneel", "pitch", "lean", "twist", "stance", "ahead", "lifted", "crossed", "thigh", "thigh_tilt",
+    "knee", "shin_tilt", "knee_higher", "knee_floor", "knees", "arm", "upper_arm_tilt", "elbow", "elbow_higher",
+    "elbows", "forearm", "forearm_tilt", "hand_at", "hand_level", "hand_across", "hand_behind", "hand_higher",
+    "hand_ahead", "hand_floor", "hands", "look", "turn", "tilt",
 )  # fmt: skip
 """Facts in the order in which they are told."""
 
 LIMBS: Final = {
     **dict.fromkeys(("pitch", "lean", "twist"), "trunk"),
     **dict.fromkeys(("look", "turn", "tilt"), "head"),
-    **dict.fromkeys(("stance", "hands"), ""),
-    **dict.fromkeys(("ahead", "lifted", "crossed", "thigh", "knee"), "leg"),
-    **dict.fromkeys(("arm", "elbow", "forearm", "hand_at", "hand_level", "hand_across", "hand_behind",
-                     "hand_higher"), "arm"),
+    **dict.fromkeys(("stance", "hands", "knees", "elbows", "joints"), ""),
+    **dict.fromkeys(("ahead", "lifted", "crossed", "thigh", "thigh_tilt", "knee", "shin_tilt", "knee_higher",
+                     "knee_floor"), "leg"),
+    **dict.fromkeys(("arm", "upper_arm_tilt", "elbow", "elbow_higher", "forearm", "forearm_tilt", "hand_at",
+                     "hand_level", "hand_across", "hand_behind", "hand_higher", "hand_ahead", "hand_floor"), "arm"),
 }  # fmt: skip
 """The limb that a fact is about: facts of one limb and side share a sentence. Empty: of none in particular."""
 
@@ -193,7 +195,7 @@ class Captioner:
         if style == "do":
             possessive = "your"
         groups: list[tuple[tuple[str, int], list[tuple[str, str, int, bool]]]] = []
-        for fact in facts:
+        for fact in self._shared(facts, random):
             code, category, who, _ = fact
             if flip and who != BOTH:
                 who = RIGHT - who
@@ -217,6 +219,24 @@ class Captioner:
         clauses = [self._clause(members, random, verb=style == "does") for _, members in groups]
         text = _joined(posture, person, clauses, style, random)
         return _finished(text.replace("{your}", possessive), random)
+
+    def _shared(
+        self, facts: Sequence[tuple[str, str, int, bool]], random: Draw
+    ) -> Sequence[tuple[str, str, int, bool]]:
+        """The facts, with elbows and knees that are bent alike told in one."""
+        joints = {(category, who) for code, category, who, _ in facts if code == "elbow"}
+        alike = [
+            (category, who)
+            for code, category, who, _ in facts
+            if code == "knee" and (category, who) in joints
+        ]
+        if not alike or random() >= self.rules["selection"]["aggregate"]:
+            return facts
+        return [
+            ("joints", *fact[1:]) if fact[0] == "knee" and (fact[1], fact[2]) in alike else fact
+            for fact in facts
+            if fact[0] != "elbow" or (fact[1], fact[2]) not in alike
+        ]
 
     def _clause(
         self, facts: Sequence[tuple[str, str, int, bool]], random: Draw, *, verb: bool
@@ -324,7 +344,9 @@ def fact_words(code: str, category: str, who: int, straight: bool) -> Words:
     subject = rules["subjects"][name]
     both = who == BOTH
     said = rule["says"][category]
-    if category in rule.get("hanging", {}):
+    if both and category in rule.get("both", {}):
+        predicate = alternatives(rule["both"][category], who)
+    elif category in rule.get("hanging", {}):
         predicate = alternatives(rule["hanging"][category], who)
     elif "form" in rule:
         predicate = alternatives(rule["form" if straight else "bent_form"], who, to=said)

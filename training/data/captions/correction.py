@@ -23,7 +23,7 @@ from blender_addon.contract.rotations import Array
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
 from .facts import STRAIGHT, PoseFacts, pose_facts
-from .measures import Bodies, angles, head_angles, trunk_angles, unit
+from .measures import Bodies, angles, head_angles, sides, trunk_angles, unit
 from .rules import BOTH, LEFT, RIGHT, Draw, alternatives, load_rules, quick_draws
 
 PARTS: Final = tuple(BODY_PARTS)
@@ -94,6 +94,9 @@ def measure_changes(
     thigh = after.sided("hip", "knee"), carried.sided("hip", "knee")
     foot = after.sided("ankle", "foot"), carried.sided("ankle", "foot")
     numbers["arm_move"], numbers["leg_move"] = arm[0] - arm[1], leg[0] - leg[1]
+    numbers["arm_gap"], numbers["leg_gap"] = (
+        _gap(after, end) - _gap(carried, end) for end in ("wrist", "ankle")
+    )
     numbers["arm_turned"] = angles(*upper)
     numbers["arm_rise"] = _elevation(upper[0]) - _elevation(upper[1])
     numbers["fore_turned"] = angles(*fore)
@@ -116,6 +119,12 @@ def measure_changes(
     numbers["upright"] = unit(after.pos[:, JOINT_INDEX["neck"]])[:, 1]
     numbers["yaw"] = np.degrees(np.arctan2(np.sin(after.yaw - first.yaw), np.cos(after.yaw - first.yaw)))
     return Changes(parts, pose_facts(carried), pose_facts(after, rng), numbers)
+
+
+def _gap(bodies: Bodies, joint: str) -> Array:
+    """(N,) distance of a joint's left and right one."""
+    distance: Array = np.linalg.norm(bodies.pos[:, sides(joint)[0]] - bodies.pos[:, sides(joint)[1]], axis=-1)
+    return distance
 
 
 def _elevation(vectors: Array) -> Array:
@@ -169,9 +178,10 @@ class Corrector:
     ) -> tuple[str, str]:
         """The size of a change in words: the kind of amount, and the number where it is one."""
         value = abs(value)
+        blurred = value * (1 + self.rules["size_noise"] * (2 * random() - 1))
         if random() < self.rules["number_share"] and value >= 1.5 * least:
             return unit, _round_number(value, unit, random())
-        return ("slightly" if value < sizes[0] else "far" if value >= sizes[1] else "plain"), ""
+        return ("slightly" if blurred < sizes[0] else "far" if blurred >= sizes[1] else "plain"), ""
 
     def _by(self, sentence: str, value: float, random: Draw, kind: str = "degrees") -> Option:
         rules = self.rules
@@ -179,9 +189,12 @@ class Corrector:
             return (
                 "by",
                 sentence,
-                *self._amount(value, rules["least_metres"], rules["size_metres"], random, kind),
+                *self._amount(value, rules["least_metres"], rules["sizes"]["metres"], random, kind),
             )
-        sizes = rules["joint_size"] if sentence.endswith(("elbow", "knee")) else rules["size_degrees"]
+        name = (
+            "turn" if sentence == "turn_body" else "joint" if sentence.endswith(("elbow", "knee")) else "size"
+        )
+        sizes = rules["sizes"][name]
         return ("by", sentence, *self._amount(value, rules["least_degrees"], sizes, random, kind))
 
     def _limb_options(self, row: _Row, limb: str, side: int, random: Draw) -> list[tuple[float, Option]]:
@@ -214,15 +227,19 @@ class Corrector:
         sizes = [abs(value) for value in move]
         axis = sizes.index(max(sizes))
         if sizes[axis] >= rules["least_metres"]:
-            sentence = f"{names[axis][move[axis] > 0]}_{limb}"
-            options.append((2.5, self._by(sentence, move[axis], random, "metres")))
+            end = "hand" if limb == "arm" else "foot"
+            option = self._by(f"{names[axis][move[axis] > 0]}_{end}", move[axis], random, "metres")
+            # The whole limb moved where it is not the joint alone that brought its end there.
+            if turned >= rules["aim_least"] and option[2] != "metres" and random() < 0.5:
+                option = ("by", f"{names[axis][move[axis] > 0]}_{limb}", *option[2:])
+            options.append((2.5, option))
         bend = row.number(joint, side)
         if abs(bend) >= rules["joint_least"]:
             options.append((2.0, self._joint_option(row, joint, side, bend, random)))
         if limb == "leg":
             ankle, toe = row.number("ankle", side), row.number("toe_out", side)
             if abs(ankle) >= rules["foot_least"]:
-                options.append((0.6, self._by("point_foot" if ankle > 0 else "flex_foot", ankle, random)))
+                options.append((0.6, self._by("point_toes" if ankle > 0 else "flex_toes", ankle, random)))
             if max(sizes) < 0.1 and rules["foot_least"] <= abs(toe) < 120:
                 options.append((0.6, self._by("toe_out_leg" if toe > 0 else "toe_in_leg", toe, random)))
         # What changed more is told rather.
@@ -287,6 +304,10 @@ class Corrector:
                 self._limb_options(row, limb, side, random) if parts[name] else []
                 for side, name in enumerate((left, right))
             ]
+            gap = row.number(f"{limb}_gap") if both else 0.0
+            if abs(gap) >= self.rules["gap_least"] and random() < self.rules["gap_share"]:
+                option = self._by(f"{'apart' if gap > 0 else 'together'}_{limb}", gap, random, "metres")
+                found.append([Clause(option, BOTH, "gap")])
             if both and random() < load_rules()["selection"]["aggregate"]:
                 others = {option for _, option in options[1]}
                 shared = [pair for pair in options[0] if pair[1] in others]
@@ -312,7 +333,7 @@ class Corrector:
         yaw = row.number("yaw")
         if abs(yaw) > 150 and random() < 0.6:
             found.append(Clause(("say", "turn_around"), LEFT, "body"))
-        elif abs(yaw) >= 15:
+        elif abs(yaw) >= self.rules["turn_least"]:
             who = LEFT if yaw > 0 else RIGHT
             found.append(Clause(self._by("turn_body", yaw, random), who, "body"))
         if row.parts["left_leg"] and row.parts["right_leg"]:
@@ -327,24 +348,26 @@ class Corrector:
         clauses = self._clauses(row, random)
         if not clauses:
             return None
-        text, known, stop = "", ("", LEFT), False
+        text, known, stop, where = "", ("", LEFT), False, False
         joiners = self.rules["joiners"]
         for clause in clauses:
             who = RIGHT - clause.who if flip and clause.who != BOTH else clause.who
             short = known == (clause.limb, who) and not stop
-            option = clause.option
+            option, joiner = clause.option, joiners[int(random() * len(joiners))]
+            if option[0] == "to" and short and where and random() < self.rules["with_share"]:
+                # "Raise the left arm to the side with the elbow bent at a right angle."
+                option, joiner = ("with", option[1].removeprefix("to_"), option[2]), " "
             number = option[-1] if option[0] == "by" else ""
             choices = clause_words(option[:-1] if option[0] == "by" else option, who, short)
             words = choices[int(random() * len(choices))]
             if number:
                 words = words.replace("{n}", number)
-            if not text:
-                text = words
-            else:
-                joiner = joiners[int(random() * len(joiners))]
-                stop = joiner.startswith(".")
-                text += joiner + words
-            known = (clause.limb, who)
+            text += joiner + words if text else words
+            stop = joiner.startswith(".") and text != words
+            known, where = (clause.limb, who), _topic(option) == "where"
+        if random() < self.rules["opener_share"] and not text.startswith(("{your}", "the ", "both ")):
+            openers = self.rules["openers"]
+            text = openers[int(random() * len(openers))] + text
         text = text.replace("{your}", "your" if random() < 0.75 else "the")
         if random() < 0.7:
             text = ". ".join(part[:1].upper() + part[1:] for part in text.split(". "))
@@ -365,10 +388,14 @@ def clause_words(option: Option, who: int, short: bool) -> tuple[str, ...]:
         if option[2] == "straight":
             return alternatives(says[option[1]]["straight"], who, short=short)
         return alternatives(says[option[1]][option[3]], who, short=short, **changes["joint_ends"][option[2]])
+    if kind == "with":
+        end = facts[option[1]]["says"][option[2]]
+        return alternatives(f"with {{same:{option[1]}}} {end}", who, short=short)
     if kind == "say":
         return alternatives(says[option[1]], who, short=short)
     if kind == "place":
-        place = facts["hand_at"]["says"][option[1]]
+        places = facts["hand_at"]
+        place = places["both" if who == BOTH and option[1] in places["both"] else "says"][option[1]]
         return alternatives(says["to_place"], who, short=short, place=place)
     if kind == "level":
         return alternatives(
@@ -393,8 +420,8 @@ def _topic(option: Option) -> str:
     if kind in ("place", "level", "aim"):
         return "where"
     if kind == "by":
-        name = option[1]
-        return "where" if name.endswith(("_arm", "_leg")) and "toe" not in name else name.split("_")[1]
+        verb, *rest = option[1].split("_")
+        return "where" if verb in ("raise", "lower", "forward", "back", "out", "in") else rest[0]
     if kind == "to":
         return option[1].split("_")[1]
     return kind

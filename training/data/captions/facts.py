@@ -29,6 +29,11 @@ POSTURES: Final = (
     "none", "standing", "half_squat", "squatting", "sitting", "sitting_floor", "kneeling", "all_fours", "plank",
     "lying_back", "lying_front", "upside_down", "bent_over", "stride",
 )  # fmt: skip
+SEGMENTS: Final = (
+    ("thigh_tilt", "hip", "knee"), ("shin_tilt", "knee", "ankle"), ("upper_arm_tilt", "shoulder", "elbow"),
+    ("forearm_tilt", "elbow", "wrist"),
+)  # fmt: skip
+"""Codes of how upright or level a segment is, and the joints that it goes between."""
 KNEELS: Final = ("none", "one_knee", "lunge", "one_leg", "lying_side")
 
 
@@ -234,11 +239,20 @@ def pose_facts(bodies: Bodies, rng: np.random.Generator | None = None) -> PoseFa
     knees = joints[:, sides("knee")]
     add("stance", np.abs(ankles[:, 0, 0] - ankles[:, 1, 0]), noise="metres")
     add("ahead", ankles[:, :, 2] - ankles[:, ::-1, 2], noise="metres")
-    add("lifted", np.minimum(*_lowest_of_foot(bodies, rules["skin"])), noise="metres")
+    heights = floor_heights(bodies, rules["skin"])
+    add("lifted", np.minimum(heights["foot"], heights["ankle"]), noise="metres")
+    add("knee_floor", heights["knee"], "contact", "metres")
+    add("hand_floor", heights["hand"], "contact", "metres")
     across = np.where(ankles[:, :, 2] + knees[:, :, 2] >= ankles[:, ::-1, 2] + knees[:, ::-1, 2], 1.0, 0.0)
     add("crossed", across * (ankles[:, 1, 0] - ankles[:, 0, 0])[:, None], "crossing", "metres")
+    add("knees", _distance(knees), noise="metres")
+    add("knee_higher", knees[:, :, 1] - knees[:, ::-1, 1], "higher", "metres")
     add("knee", bodies.bend("knee", "hip", "ankle"))
     add("elbow", bodies.bend("elbow", "shoulder", "wrist"))
+
+    for code, start, end in SEGMENTS:
+        along = unit(bodies.pos[:, sides(end)] - bodies.pos[:, sides(start)])[:, :, 1]
+        add(code, np.degrees(np.arccos(np.clip(np.abs(along), 0, 1))), "verticality")
 
     arms = Directions.of(rules["arm_directions"])
     arm_straight = codes["elbow"] >= STRAIGHT
@@ -262,12 +276,17 @@ def pose_facts(bodies: Bodies, rng: np.random.Generator | None = None) -> PoseFa
     add("hand_across", -(wrists[..., 0] - chest[..., 0]) * outward, "crossing", "metres")
     waist = joints[:, JOINT_INDEX["spine1"]][:, None]
     add("hand_behind", waist[..., 2] - wrists[..., 2], "behind", "metres")
-    add("hand_higher", wrists[:, :, 1] - wrists[:, ::-1, 1], noise="metres")
-    gap = wrists[:, 0] - wrists[:, 1]
-    add("hands", np.sqrt(np.einsum("ni,ni->n", gap, gap)), noise="metres")
+    add("hand_higher", wrists[:, :, 1] - wrists[:, ::-1, 1], "higher", "metres")
+    add("hand_ahead", wrists[:, :, 2] - wrists[:, ::-1, 2], "ahead", "metres")
+    add("hands", _distance(wrists), noise="metres")
+    elbows = joints[:, sides("elbow")]
+    add("elbow_higher", elbows[:, :, 1] - elbows[:, ::-1, 1], "higher", "metres")
+    add("elbows", _distance(elbows), noise="metres")
     return PoseFacts(codes, names, arm_straight, leg_straight)
 
 
-def _lowest_of_foot(bodies: Bodies, skin: Mapping[str, float]) -> tuple[Array, Array]:
-    heights = floor_heights(bodies, skin)
-    return heights["foot"], heights["ankle"]
+def _distance(pairs: Array) -> Array:
+    """(N,) how far the left one of pairs (N, S, 3) is from the right one."""
+    gap = pairs[:, 0] - pairs[:, 1]
+    distance: Array = np.sqrt(np.einsum("ni,ni->n", gap, gap))
+    return distance

@@ -95,7 +95,7 @@ def _noun(relation: str, noun: str, who: int, short: bool) -> str:
         plural = _SYNONYMS.get(noun, noun) if noun == "toe" else _plural(word)
         if relation == "other":
             return f"the opposite {plural}"
-        return f"the {plural}" if short else f"[{{your}}|both|both {{your}}] {plural}"
+        return f"the {plural}" if short else f"[{{your}}|{{your}}|both] {plural}"
     if short and relation == "same":
         return f"the {word}"
     return f"{{your}} {side} {word}"
