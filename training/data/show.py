@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix
@@ -79,7 +80,10 @@ def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, si
         poses = [pose for pose in (sample.pose_aa, sample.target_aa) if pose is not None]
         if poses:
             pictures += draw_poses(_facing(poses), size)
-        rows.append(Row(pictures, f"{sample.kind}: {sample.instruction}"))
+        if not pictures:  # words alone need a width
+            pictures.append(Image.new("RGB", (2 * size, 1), "white"))
+        answer = "" if sample.reply is None else f"\n- {sample.reply}"
+        rows.append(Row(pictures, f"{sample.kind}: {sample.instruction}{answer}"))
     sheet(rows, columns).save(path)
 
 
