@@ -16,7 +16,7 @@ from .contestants import Answers, ask, copy_answers, mean_answers, mean_pose, mo
 from .embeddings import encoder_embeddings
 from .report import Report
 from .retrieval import RetrievalModel
-from .scoring import Errors, PoseVectors, by_kind, figures, measure, measure_targets
+from .scoring import POOL, Errors, PoseVectors, by_kind, figures, measure, measure_targets
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def evaluate(
         "suite": evaluation.suite,
         "cases": len(samples),
         "seed": evaluation.seed,
+        "pool": min(POOL, len(samples)),
         "fingerprint": benchmark.fingerprint,
         "poses": "constructed poses" if evaluation.poses is None else evaluation.poses.name,
         "model_name": engine.name,

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageOps
 
 from backend.body.draw import Camera
 from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, sheet
@@ -64,7 +65,7 @@ def extremes_sheet(
             pictures = draw_poses(_facing(poses), SIZE, THREE_QUARTERS)
         else:
             pictures = [
-                open_image(sample.image).resize((SIZE, SIZE)),
+                ImageOps.pad(open_image(sample.image), (SIZE, SIZE)),
                 *draw_poses(poses, SIZE, AS_PHOTOGRAPHED),
             ]
         rows.append(Row(pictures, _caption(sample, sort, failed[case], errors[case], copy_errors[case])))

@@ -45,7 +45,7 @@ class Report:
     """Everything that is told of one evaluation.
 
     Attributes:
-        about: suite, cases, seed, fingerprint, poses, model and other circumstances.
+        about: suite, cases, seed, pool (of retrieval), fingerprint, poses and model_name.
         contestants: the figures of ``model``, ``copy``, ``mean_pose`` and, with a retrieval model, ``target``.
         kinds: for each kind of case its number and each contestant's MPJPE.
     """
@@ -73,7 +73,7 @@ def as_table(report: Report) -> str:
     about = report.about
     lines = [
         f"{about['suite']}: {about['cases']} cases from {about['poses']}, seed {about['seed']}, "
-        f"benchmark {about['fingerprint']}; {about['model_name']}",
+        f"benchmark {about['fingerprint']}; {about['model_name']}; R@K in pools of {about['pool']}",
         f"{'':26s}" + "".join(f"{NAMES[name]:>24s}" for name in report.contestants),
     ]
     for figure, label in LABELS.items():

@@ -109,8 +109,8 @@ def test_the_report_holds_every_contestant_with_intervals_around_the_values(pose
     errors = {"model": copy, "copy": copy, "mean_pose": mean}
     bootstrap = Bootstrap(120)
     about = {
-        "suite": "posepart", "cases": 120, "seed": 4, "poses": "constructed poses", "model_name": "nothing",
-        "fingerprint": posepart.fingerprint,
+        "suite": "posepart", "cases": 120, "seed": 4, "pool": 100, "poses": "constructed poses",
+        "model_name": "nothing", "fingerprint": posepart.fingerprint,
     }  # fmt: skip
     contestants = {name: figures(one, bootstrap, copy) for name, one in errors.items()}
     report = Report(about, contestants, by_kind(posepart, errors))
