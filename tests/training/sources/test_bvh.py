@@ -16,6 +16,9 @@ from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.sources.clip import PoseFileError
 from training.data.sources.reading import read_clips
 
+# Where a bone happens to be at gimbal lock, scipy says so; its angles are right all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:Gimbal lock")
+
 
 @dataclass
 class Bone:

@@ -240,6 +240,17 @@ def test_conversations_with_pictures(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert any("gone.jpg of sample d is missing" in record.getMessage() for record in caplog.records)
 
 
+def test_conversations_are_shown_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(tmp_path / "llava.json", CONVERSATIONS)
+    given = ["conversations", "--annotations", str(tmp_path / "llava.json"), "--count", "5"]
+    assert data(["show", *given, "--output", str(tmp_path / "sheet.png"), "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["instruction"] == "Name a colour."
+    assert Image.open(tmp_path / "sheet.png").size[1] > 30
+    assert data(["stats", *given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["conversations"]["sentences"] == 1
+
+
 def test_a_file_of_pictures_alone_asks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(tmp_path / "llava.json", CONVERSATIONS[:1])
     arguments = ["--output", str(tmp_path / "out"), "--annotations", str(tmp_path / "llava.json")]

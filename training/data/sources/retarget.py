@@ -88,7 +88,11 @@ def _stance(bones: Bones, positions: Array) -> Array:
 def _aligned(bones: Bones, at_rest: Array) -> Array:
     """(J, 3, 3) what turns each SMPL bone of the T-pose to that of the resting body, positions (K, 3)."""
     limbs = bones.limbs
-    left = at_rest[limbs["left_hip"]] - at_rest[limbs["right_hip"]]
+    hips, shoulders = (
+        at_rest[limbs[f"left_{joint}"]] - at_rest[limbs[f"right_{joint}"]] for joint in ("hip", "shoulder")
+    )
+    # In some files the hips coincide, and the thighs spread below them.
+    left = hips if np.linalg.norm(hips) > 0.05 * np.linalg.norm(shoulders) else shoulders
     left = _direction(left * np.array([1.0, 0.0, 1.0]))
     up = np.array([0.0, 1.0, 0.0])
     facing = np.stack([left, up, np.cross(left, up)], axis=-1)
