@@ -53,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     poses.add_argument("--images", type=Path, help="the folder of their pictures")
     poses.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        help="degrees of noise on the parts that a PosePart or PoseFix-style pair leaves alone (default: none)",
+    )
+    poses.add_argument(
         "--split",
         choices=["train", "val", "test"],
         default="train",
@@ -86,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "what", help="a data source such as directives, a folder of shards, or a .json or .jsonl file"
     )
     show.add_argument("--count", type=int, default=60, help="samples (default: %(default)s)")
-    show.add_argument("--kind", help="only samples of this kind")
+    show.add_argument("--kind", default="*", help="only samples of this kind, such as root.turn or 'arm*'")
     show.add_argument("--output", type=Path, help="image file (default: data.png, unless --json is given)")
     show.add_argument("--columns", type=int, default=5)
     show.add_argument(
@@ -121,6 +127,7 @@ def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "
         split=arguments.split,
         annotations=arguments.annotations,
         images=arguments.images,
+        noise_degrees=arguments.noise,
     )
 
 
@@ -153,12 +160,7 @@ def _rewrite(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from .show import contact_sheet, take, to_line
 
-    wanted = arguments.count if arguments.kind is None else max(4000, 40 * arguments.count)
-    samples = take(arguments.what, wanted, _drawn_from(arguments))
-    if arguments.kind is not None:
-        samples = [sample for sample in samples if sample.kind == arguments.kind][: arguments.count]
-    if not samples:
-        raise ValueError(f"{arguments.what} has no samples of the kind {arguments.kind!r}")
+    samples = take(arguments.what, arguments.count, _drawn_from(arguments), arguments.kind)
     if arguments.json is not None:
         lines = "".join(json.dumps(to_line(sample)) + "\n" for sample in samples)
         if arguments.json == "-":
@@ -176,8 +178,9 @@ def _stats(arguments: argparse.Namespace) -> None:
 
     words: dict[str, Counter[str]] = {}
     report: dict[str, object] = {}
-    for what in arguments.what:
-        samples = take(what, arguments.count, _drawn_from(arguments))
+    for place in arguments.what:
+        samples = take(place, arguments.count, _drawn_from(arguments))
+        what = Path(place).stem  # a folder of shards goes by its name, as the source that it was drawn from
         words[what] = vocabulary(samples)
         figures = kinds(samples)
         distinct = len({sample.instruction.lower() for sample in samples})

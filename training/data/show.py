@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,24 +26,44 @@ from .samples import Sample, open_image
 from .shards import SampleSource
 
 Poses = npt.NDArray[np.float32]
+MOST_TRIED: Final = 8000
+TRIED_AT_ONCE: Final = 250
 _WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 
-def take(what: str, count: int, build: Build) -> list[Sample]:
+def take(what: str, count: int, build: Build, kind: str = "*") -> list[Sample]:
     """``count`` samples: drawn, where ``what`` is the name of a data source, or else of a folder or file of them.
 
     Args:
         what: the source, folder or file.
         count: samples.
         build: seed, poses and the like that a source is drawn with.
+        kind: only samples of this kind, which may hold the wildcards of file names, such as ``arm*``. There may be
+            fewer then: ``MOST_TRIED`` samples are looked through.
 
     Raises:
         FileNotFoundError: neither a source's name nor a file.
+        ValueError: there is no sample of this kind.
     """
+    every = kind == "*"
+    seen = _samples(
+        what, count if every else max(count, MOST_TRIED), build, count if every else TRIED_AT_ONCE
+    )
+    found = list(islice((sample for sample in seen if fnmatchcase(sample.kind, kind)), count))
+    if not found:
+        raise ValueError(f"{what} has no samples of the kind {kind!r} among {MOST_TRIED}")
+    return found
+
+
+def _samples(what: str, count: int, build: Build, block: int) -> Iterator[Sample]:
+    """``count`` samples, drawn as many at a time as ``block``, or chosen at random of a folder or file."""
     rng = np.random.default_rng(build.seed)
     if what in SOURCES:
-        drawn = SOURCES[what](replace(build, source=what, count=count))(rng, count)
-        return [replace(sample, id=f"{what}-{build.seed}-{number}") for number, sample in enumerate(drawn)]
+        draw = SOURCES[what](replace(build, source=what, count=count))
+        for first in range(0, count, block):
+            for number, sample in enumerate(draw(rng, min(block, count - first)), start=first):
+                yield replace(sample, id=f"{what}-{build.seed}-{number}")
+        return
     path = Path(what)
     if not path.exists():
         raise FileNotFoundError(
@@ -51,10 +73,8 @@ def take(what: str, count: int, build: Build) -> list[Sample]:
     ends = np.cumsum(source.sizes)
     chosen = np.sort(rng.permutation(len(source))[:count])
     shards = np.searchsorted(ends, chosen, side="right")
-    return [
-        source.read(int(shard), int(number - (ends[shard - 1] if shard else 0)))
-        for shard, number in zip(shards, chosen, strict=True)
-    ]
+    for shard, number in zip(shards, chosen, strict=True):
+        yield source.read(int(shard), int(number - (ends[shard - 1] if shard else 0)))
 
 
 def to_line(sample: Sample) -> dict[str, Any]:
