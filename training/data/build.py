@@ -29,7 +29,7 @@ DrawSample = Callable[[np.random.Generator], Sample]
 DrawSamples = Callable[[np.random.Generator, int], list[Sample]]
 Split = Literal["train", "val", "test"]
 PARTIAL_SHARE = 0.3
-"""How many pairs go only some of the way, so that training sees small changes too."""
+"""How many PoseFix-style pairs go only some of the way, so that training sees small changes too."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Build:
         shard_size: samples a shard.
         annotations: for sources that are listed: the released file or folder.
         images: for those that have pictures: the folder of them.
+        noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Build:
     shard_size: int = 4096
     annotations: Path | None = None
     images: Path | None = None
+    noise_degrees: float = 0.0
 
 
 def directives(build: Build) -> DrawSamples:
@@ -114,17 +116,26 @@ def situations(build: Build) -> DrawSamples:
 
 
 def posepart(build: Build) -> DrawSamples:
-    """Pairs of poses that differ in one body part, and the words that lead from one to the other."""
+    """Pairs of poses that differ in one body part, and the words that lead from one to the other: PosePart."""
     from .posepart import PairSampler, PairSettings
 
-    return PairSampler(_pool(build), PairSettings(partial_share=PARTIAL_SHARE)).draw_many
+    return PairSampler(_pool(build), PairSettings(noise_degrees=build.noise_degrees)).draw_many
+
+
+def nudges(build: Build) -> DrawSamples:
+    """PosePart's pairs, but the part goes only some of the way: the small changes that the paper lacks."""
+    from .posepart import PairSampler, PairSettings
+
+    settings = PairSettings(noise_degrees=build.noise_degrees, partial_share=1.0)
+    return PairSampler(_pool(build), settings).draw_many
 
 
 def posefix(build: Build) -> DrawSamples:
     """The same of pairs that differ in several parts."""
     from .posepart import PairSampler, PairSettings
 
-    return PairSampler(_pool(build), PairSettings(several=True, partial_share=PARTIAL_SHARE)).draw_many
+    settings = PairSettings(several=True, noise_degrees=build.noise_degrees, partial_share=PARTIAL_SHARE)
+    return PairSampler(_pool(build), settings).draw_many
 
 
 def posescript_release(build: Build) -> ListedSamples[Any]:
@@ -209,6 +220,7 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "directives": directives,
     "basics": basics,
     "posepart": posepart,
+    "nudges": nudges,
     "posefix": posefix,
     "captions": captions,
     "descriptions": descriptions,
@@ -344,7 +356,7 @@ def _identity(build: Build) -> dict[str, Any]:
     """What two builds must share for their shards to belong together."""
     values = asdict(build)
     keys = ["source", "seed", "poses", "split", "shard_size"]
-    keys += [key for key in ("annotations", "images") if values[key] is not None]
+    keys += [key for key in ("annotations", "images", "noise_degrees") if values[key]]
     if build.source in LISTED_SOURCES:
         keys.append("count")  # which of the samples are chosen depends on it
     return {key: str(values[key]) for key in keys}

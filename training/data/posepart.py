@@ -115,7 +115,8 @@ class PairSampler:
     def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
         """``count`` samples of the task ``adjust``."""
         made = self.triplets(rng, count)
-        kind = "posefix" if self.settings.several else "posepart"
+        nudged = self.settings.partial_share == 1.0
+        kind = "posefix" if self.settings.several else "nudge" if nudged else "posepart"
         return [
             Sample("", "adjust", kind, text, pose_aa=before, target_aa=after)
             for text, before, after in zip(made.texts, made.before_aa, made.after_aa, strict=True)
