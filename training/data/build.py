@@ -309,6 +309,9 @@ def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[tuple[
         _start_worker(build)
         yield from map(_make_shard, missing)
         return
+    if missing:
+        # A worker that fails here would be started again for ever: let the first failure be this process's.
+        SOURCES[build.source](build)
     # Spawned, not forked: a fork would copy torch's threads half-alive.
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=_start_worker, initargs=(build,)) as pool:
