@@ -136,7 +136,7 @@ class BatchStream:
         return {**self._state, "drawn": dict(self._state["drawn"])}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Go on where another stream stood. Sources that it did not have start from their beginning."""
+        """Go on where another stream stood, with these sources and weights, which may be others than it had."""
         drawn = state["drawn"]
         assert isinstance(drawn, dict)
         counts = {name: int(drawn.get(name, 0)) for name in self._names}
@@ -158,18 +158,15 @@ class BatchStream:
 
     def _draw_window(self, drawn: dict[str, int]) -> list[list[Sample]]:
         """The window's batches; counts what it takes into ``drawn``."""
-        counts = np.array([drawn[name] for name in self._names], dtype=np.float64)
+        rng = np.random.default_rng((self._seed, 1 + self._state["window"]))
         samples = []
-        for _ in range(self._window * self._batch_size):
-            # The source that is furthest behind its share.
-            chosen = int(np.argmax(self._shares * (counts.sum() + 1) - counts))
-            samples.append(self._shuffled[chosen].sample(int(counts[chosen])))
-            counts[chosen] += 1
-        drawn.update({name: int(count) for name, count in zip(self._names, counts, strict=True)})
+        for chosen in rng.choice(len(self._names), self._window * self._batch_size, p=self._shares):
+            name = self._names[chosen]
+            samples.append(self._shuffled[chosen].sample(drawn[name]))
+            drawn[name] += 1
         if self._window > 1:
             samples.sort(key=lambda sample: self._length(sample) // LENGTH_CLASS)
         batches = [
             samples[start : start + self._batch_size] for start in range(0, len(samples), self._batch_size)
         ]
-        order = np.random.default_rng((self._seed, 1 + self._state["window"])).permutation(len(batches))
-        return [batches[index] for index in order]
+        return [batches[index] for index in rng.permutation(len(batches))]
