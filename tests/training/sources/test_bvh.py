@@ -295,6 +295,21 @@ def test_a_bent_knee_and_elbow_bend_at_smpls_hinges(tmp_path: Path) -> None:
     assert np.abs(np.delete(pose, [JOINT_INDEX["left_knee"], JOINT_INDEX["left_elbow"]], axis=0)).max() < 2
 
 
+def test_an_elbow_bent_at_rest_is_a_bent_elbow(tmp_path: Path) -> None:
+    """With hanging arms and forearms half forward, the elbows do all of it at their hinge and nothing twists."""
+    bones = style100()
+    at = {"Shoulder": (0.2, 1.45, 0), "Elbow": (0.2, 1.15, 0), "Wrist": (0.2, 0.95, 0.2)}
+    for bone in bones:
+        for part, (x, y, z) in at.items():
+            if bone.name.endswith(part):
+                bone.at = (x if bone.name.startswith("Left") else -x, y, z)
+    pose = np.degrees(read(tmp_path / "bent.bvh", record(bones, 1, stands_first=True).text)[0])
+    assert pose[JOINT_INDEX["left_shoulder"]] == pytest.approx([0, 0, -90], abs=0.1)
+    assert pose[JOINT_INDEX["left_elbow"]] == pytest.approx([0, -45, 0], abs=0.1)
+    assert pose[JOINT_INDEX["right_elbow"]] == pytest.approx([0, 45, 0], abs=0.1)
+    assert np.abs(pose[[JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]]]).max() < 0.1
+
+
 def test_frames_are_thinned_to_about_eight_a_second(tmp_path: Path) -> None:
     text = record(mixamo(), 120).text.replace("Frame Time: 0.125", "Frame Time: 0.00833333")
     every = read(tmp_path / "slow.bvh", text.replace("0.00833333", "0.125"))
