@@ -51,13 +51,14 @@ class RecipeStopped(Exception):  # noqa: N818 - it tells of an event
 
 @dataclass(frozen=True)
 class DataSize:
-    """One folder of shards to build; see ``training.data.build.Build``."""
+    """A folder of shards to build; see ``training.data.build.Build``. Training goes on without an ``optional`` one."""
 
     source: str
     count: int
     seed: int
     split: Split = "train"
     shard_size: int = 4096
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recipe:
 
     Attributes:
         minutes: time budget of each stage; 0 takes the stage's own number of steps.
-        processes: of training; more than one are started by torchrun.
+        processes: of training, which share out a stage's batch and threads; more than one are started by torchrun.
         data: folders of shards by name.
         evaluation_cases: of each suite of ``posellava eval``.
         run: further changes to every stage, by name of a field of ``RunSettings``.
@@ -95,6 +96,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
         return replace(
             recipe,
             minutes=dict.fromkeys(STAGES, 0.0),
+            processes=1,
             data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
             evaluation_cases=4,
             run={"steps": 2, "micro_batch": 4, "log_steps": 1},
@@ -143,11 +145,16 @@ def run(recipe: Recipe, output: Path, *, poses: Path | None, workers: int) -> No
 def stage_settings(recipe: Recipe, stage: Stage, output: Path) -> TrainSettings:
     """A stage's own configuration with the recipe's sizes, and its paths under ``output``."""
     settings = load_settings(CONFIGS / f"mini_{stage}.yaml")
-    budget = recipe.minutes[stage]
-    timed = {"max_minutes": budget, "steps": ENDLESS} if budget > 0 else {}
+    values = {**vars(settings.run), **recipe.run}
+    if recipe.minutes[stage] > 0:
+        values |= {"max_minutes": recipe.minutes[stage], "steps": ENDLESS}
+    values["micro_batch"] //= recipe.processes
+    values["threads"] = max(1, values["threads"] // recipe.processes)
     data = settings.data
     sources = {
-        name: replace(source, path=under(source.path, output)) for name, source in data.sources.items()
+        name: replace(source, path=under(source.path, output))
+        for name, source in data.sources.items()
+        if not _is_left_out(recipe.data.get(name), under(source.path, output))
     }
     return replace(
         settings,
@@ -162,8 +169,12 @@ def stage_settings(recipe: Recipe, stage: Stage, output: Path) -> TrainSettings:
             validation_samples=min(data.validation_samples, recipe.validation_samples),
             feature_cache=None if data.feature_cache is None else under(data.feature_cache, output),
         ),
-        run=RunSettings(**{**vars(settings.run), **timed, **recipe.run}),
+        run=RunSettings(**values),
     )
+
+
+def _is_left_out(size: DataSize | None, folder: Path) -> bool:
+    return size is not None and size.optional and not any(folder.glob("shard-*.npz"))
 
 
 def under(path: Path, output: Path) -> Path:
@@ -195,9 +206,13 @@ def _build(name: str, size: DataSize, folder: Path, poses: Path | None, workers:
         shard_size=size.shard_size,
     )
     shards = -(-size.count // size.shard_size)
-    done = 0
-    for done in build_shards(build, workers=min(workers, shards)):
-        _say(f"data: {done} of {shards * size.shard_size} samples of {name}")
+    try:
+        for done in build_shards(build, workers=1 if size.optional else min(workers, shards)):
+            _say(f"data: {done} of {shards * size.shard_size} samples of {name}")
+    except ValueError as error:
+        if not size.optional:
+            raise
+        _say(f"data: {name} left out: {error}")
 
 
 def _train(settings: TrainSettings, processes: int, model: Path) -> None:
@@ -238,8 +253,9 @@ def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:
         f"--nproc_per_node={processes}",
     ]
     stage = ["-m", "training", "train", settings.stage, "--config", str(config), "--resume"]
-    threads = str(max(1, settings.run.threads))
-    with subprocess.Popen([*launcher, *stage], env={**os.environ, "OMP_NUM_THREADS": threads}) as child:
+    with subprocess.Popen(
+        [*launcher, *stage], env={**os.environ, "OMP_NUM_THREADS": str(settings.run.threads)}
+    ) as child:
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             if number == signal.SIGTERM:  # A Ctrl-C reaches the whole group of processes by itself.

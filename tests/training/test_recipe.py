@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from backend.engine import Engine
 from backend.query import Query
 from training import recipe
 from training.recipe import STAGES, RecipeStopped, load_recipe, main, run, stage_settings
-from training.stages.settings import TrainSettings
+from training.stages.settings import TrainSettings, load_settings
+
+from .conftest import write_yaml
 
 
 def test_the_stages_read_what_the_recipe_builds_and_start_where_the_one_before_ended(tmp_path: Path) -> None:
     sizes = load_recipe()
     stages = [stage_settings(sizes, stage, tmp_path) for stage in STAGES]
-    built = {tmp_path / "data" / name for name in sizes.data}
+    built = {tmp_path / "data" / name for name, size in sizes.data.items() if not size.optional}
     for settings in stages:
         read = {source.path for source in settings.data.sources.values()}
         assert read <= built
@@ -42,6 +45,21 @@ def test_minutes_are_shared_out_as_the_recipe_does_and_replace_steps() -> None:
     assert short.data["directives-val"] == usual.data["directives-val"]
     stepwise = replace(usual, minutes=dict.fromkeys(STAGES, 0.0))
     assert stage_settings(stepwise, "stage1", Path("o")).run.steps < 10_000
+
+
+def test_processes_share_out_the_batch_and_the_threads() -> None:
+    one, two = (
+        stage_settings(replace(load_recipe(), processes=count), "stage3", Path("o")).run for count in (1, 2)
+    )
+    assert (2 * two.micro_batch, 2 * two.threads) == (one.micro_batch, one.threads)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_stage_to_its_end(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    config = write_yaml(tmp_path / "config.yaml", stage3)
+    settings = load_settings(config)
+    recipe._run_stage(settings, config, 2)
+    assert recipe._is_finished(settings)
 
 
 def test_a_stage_that_was_stopped_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
