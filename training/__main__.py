@@ -10,6 +10,8 @@ COMMANDS = {
     "train": commands.train,
     "export": commands.export,
     "convert": commands.convert,
+    "eval": commands.evaluate,
+    "train-retrieval": commands.train_retrieval,
 }
 
 sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))

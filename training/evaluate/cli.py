@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from backend.engine import Engine
 
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ROBUSTNESS: Final = "robustness"
@@ -49,8 +52,12 @@ def evaluate(argv: Sequence[str]) -> int:
         "--sheet", type=Path, metavar="FILE.png", help="draw the best, median and worst answers here"
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)"
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=64, metavar="N", help="(default: %(default)s)"
+    )
     return _run("eval", partial(_evaluate, parser.parse_args(argv)))
 
 
@@ -64,9 +71,11 @@ def train_retrieval(argv: Sequence[str]) -> int:
         "--poses", type=Path, metavar="FILE.npz", help="poses (their train split); else they are constructed"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
-    parser.add_argument("--steps", type=int, default=2000, help="batches of 128 (default: %(default)s)")
+    parser.add_argument("--steps", type=_positive, default=2000, help="batches of 128 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)"
+    )
     return _run("train-retrieval", partial(_train_retrieval, parser.parse_args(argv)))
 
 
@@ -87,16 +96,38 @@ def _at_least_two(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
+    # Asked before the work is done, not after it.
+    for path in (arguments.json, arguments.sheet):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
     if arguments.suite == ROBUSTNESS:
         _measure_robustness(arguments)
     else:
         _measure_suite(arguments)
 
 
-def _measure_robustness(arguments: argparse.Namespace) -> None:
+def _load_engine(arguments: argparse.Namespace) -> Engine:
+    import torch
+
     from backend.engine import Engine
 
+    try:
+        torch.empty(0, device=arguments.device)
+    except (RuntimeError, AssertionError):  # which one depends on how torch was built
+        raise ValueError(
+            f"torch has no device {arguments.device!r} here; leave --device out to use the CPU"
+        ) from None
+    return Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+
+
+def _measure_robustness(arguments: argparse.Namespace) -> None:
     from .cases.build import build
     from .instructions import read_jsonl
     from .robustness import Answering, measure_robustness, robustness_json, robustness_table
@@ -105,7 +136,7 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
         raise ValueError("the suite robustness draws no sheet and knows no recall; leave the options out")
     cases = build(arguments.poses) if arguments.cases is None else read_jsonl(arguments.cases)
     edits = [case for case in cases if "pose" in case][: arguments.count]
-    engine = Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    engine = _load_engine(arguments)
     answering = Answering(engine, arguments.batch_size, lambda done: _show_progress(done, None))
     findings = measure_robustness(edits, answering, arguments.seed)
     about = {
@@ -122,15 +153,13 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
 
 
 def _measure_suite(arguments: argparse.Namespace) -> None:
-    from backend.engine import Engine
-
     from .evaluation import Evaluation, evaluate
     from .pictures import extremes_sheet
     from .report import as_json, as_table
     from .retrieval import RetrievalModel
 
     retrieval = None if arguments.retrieval is None else RetrievalModel.load(arguments.retrieval)
-    engine = Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    engine = _load_engine(arguments)
     evaluation = Evaluation(
         arguments.suite, arguments.poses, arguments.count, arguments.seed, arguments.batch_size
     )

@@ -139,7 +139,7 @@ def _wordings(
         rows = [row for row, one in enumerate(changed) if name in one]
         answers = answer([changed[row][name] for row in rows], [starts[row] for row in rows])
         found.append(Finding(name, _differences(answers, [plain[row] for row in rows]), 5.0))
-    return [*found, Finding("any of these wordings", np.concatenate([one.degrees for one in found]), 5.0)]
+    return [*found, Finding("all these wordings", np.concatenate([one.degrees for one in found]), 5.0)]
 
 
 def _headings(

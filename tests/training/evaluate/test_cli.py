@@ -49,6 +49,8 @@ def test_eval_with_a_retrieval_model_finds_poses_by_words(tmp_path: Path):
         (["--suite", "posepart", "--poses", "nowhere.npz"], "there are no poses at nowhere.npz"),
         (["--suite", "posefix", "--model", "nowhere"], "no model in nowhere"),
         (["--suite", "generation", "--retrieval", "nowhere"], "no retrieval model in nowhere"),
+        (["--suite", "posepart", "--json", "nowhere/report.json"], "there is no folder nowhere"),
+        (["--suite", "posepart", "--device", "abacus"], "no device 'abacus'"),
         (["--suite", "robustness", "--sheet", "x.png"], "draws no sheet"),
         (["--suite", "robustness", "--cases", "nowhere.jsonl"], "nowhere.jsonl"),
     ],

@@ -26,6 +26,8 @@ HANDWRITTEN = Path(__file__).with_name("handwritten.jsonl")
 def read_val_poses(path: Path) -> Array:
     """(N, 24, 3) axis-angle, radians: the ``val`` split of a pose file with ``quat_wxyz`` and ``split``."""
     with np.load(path) as arrays:
+        if not {"quat_wxyz", "split"} <= set(arrays.files):
+            raise ValueError(f"{path} is not the project's pose file, which the cases' numbers speak of")
         return matrix_to_axis_angle(quaternion_to_matrix(arrays["quat_wxyz"][arrays["split"] == "val"]))
 
 
