@@ -104,11 +104,10 @@ def test_batches_hold_like_lengths_and_the_window_every_sample_it_drew(folder: P
         return float(np.mean([np.ptp([len(sample.instruction) for sample in batch]) for batch in batches]))
 
     assert spread(20) < 0.35 * spread(1)
-    drawn = {name for batch in names(list(itertools.islice(stream(folder, window=1), 40))) for name in batch}
-    sorted_ones = {
-        name for batch in names(list(itertools.islice(stream(folder, window=20), 40))) for name in batch
-    }
-    assert drawn == sorted_ones
+    drawn = [name for batch in names(list(itertools.islice(stream(folder, window=20), 40))) for name in batch]
+    of_a = [name for name in drawn if name.startswith("a-")]
+    assert len(drawn) == 160
+    assert len(set(of_a)) == len(of_a)  # less than an epoch: none twice
 
 
 def test_weights_that_make_no_sense_are_refused(folder: Path) -> None:
