@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from blender_addon.contract.skeleton import BODY_PARTS
+from training.data.build import SOURCES, Build
 from training.data.captions.sampler import CaptionSampler
+from training.data.cli import data
 from training.data.pool import PosePool, with_heading
 from training.data.posepart import POSEPART_PARTS, PairSampler, PairSettings
+from training.data.shards import SampleSource
 from training.data.sources.constructed import constructed_poses, constructed_set
 from training.data.sources.pose_set import PoseSet
 
@@ -142,3 +149,36 @@ def test_constructed_poses_are_within_the_limits_of_joints():
     assert np.abs(knees[..., 1:]).max() < 1e-6
     assert (poses[:, 18, 1] <= 1e-6).all()
     assert (poses[:, 19, 1] >= -1e-6).all()
+
+
+def test_words_are_of_the_part_only_even_with_noise_elsewhere(pool):
+    made = PairSampler(pool, PairSettings(noise_degrees=2.0)).triplets(np.random.default_rng(3), 400)
+    other = {"left": "right", "right": "left"}
+    for text, parts in zip(made.texts, made.parts, strict=True):
+        name = list(BODY_PARTS)[int(parts.argmax())]
+        said = text.lower()
+        if name.endswith("_arm"):
+            elsewhere = r"\b(leg|knee|thigh|foot|toes|torso|chin)s? (more|a lot|up|down|should)"
+            assert not re.search(elsewhere, said), text
+        if name.split("_")[0] in other:
+            side = other[name.split("_")[0]]
+            moved = rf"(raise|lower|lift|bend|straighten|extend|flex) (your|the) {side} "
+            assert not re.search(moved, said), text
+
+
+def test_nudges_are_smaller_than_whole_changes(pool):
+    build = Build("nudges", Path(), 200)
+    samples = SOURCES["nudges"](build)(np.random.default_rng(0), 200)
+    whole = SOURCES["posepart"](build)(np.random.default_rng(0), 200)
+    assert {sample.kind for sample in samples} == {"nudge"}
+    moves = [
+        np.mean([np.abs(one.target_aa - one.pose_aa).sum() for one in group]) for group in (samples, whole)
+    ]
+    assert moves[0] < 0.75 * moves[1]
+
+
+def test_the_command_line_sets_the_noise(tmp_path):
+    assert data(["build", "posepart", "--output", str(tmp_path), "--count", "32", "--shard-size", "32",
+                 "--noise", "2"]) == 0  # fmt: skip
+    sample = SampleSource(tmp_path).read(0, 0)
+    assert (np.abs(sample.pose_aa - sample.target_aa).max(axis=1) > 1e-6).sum() >= 20
