@@ -59,12 +59,6 @@ def _parser() -> argparse.ArgumentParser:
         help="degrees of noise on the parts that a PosePart or PoseFix-style pair leaves alone (default: none)",
     )
     poses.add_argument(
-        "--noise",
-        type=float,
-        default=0.0,
-        help="degrees of noise on the parts that a PosePart or PoseFix-style pair leaves alone (default: none)",
-    )
-    poses.add_argument(
         "--split",
         choices=["train", "val", "test"],
         default="train",
@@ -133,7 +127,6 @@ def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "
         split=arguments.split,
         annotations=arguments.annotations,
         images=arguments.images,
-        noise_degrees=arguments.noise,
         noise_degrees=arguments.noise,
     )
 
