@@ -119,6 +119,20 @@ def convert(argv: Sequence[str]) -> int:
     return 0
 
 
+def evaluate(argv: Sequence[str]) -> int:
+    """``posellava eval``: measure a model on a benchmark built from poses."""
+    from training.evaluate.cli import evaluate as run
+
+    return run(argv)
+
+
+def train_retrieval(argv: Sequence[str]) -> int:
+    """``posellava train-retrieval``: train the model that finds poses by words, for ``eval --retrieval``."""
+    from training.evaluate.cli import train_retrieval as run
+
+    return run(argv)
+
+
 def _failed(command: str, error: Exception) -> int:
     print(f"posellava {command}: {error}", file=sys.stderr)
     return 1

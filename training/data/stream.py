@@ -23,8 +23,8 @@ SHUFFLED_SHARDS: Final = 16
 
 
 LENGTH_CLASS: Final = 16
-"""Lengths are alike when they are in the same class of this many tokens. Finer sorting would fill a batch with sentences
-of one kind, which slows learning more than the padding costs (docs/quality.md)."""
+"""Lengths are alike when they are in the same class of this many tokens. Finer sorting would fill a batch with
+sentences of one kind, which slows learning more than the padding costs (docs/quality.md)."""
 
 
 class StreamState(TypedDict):

@@ -90,7 +90,8 @@ def _config(settings: TrainSettings) -> PoseLlavaConfig:
     if (start / "config.json").is_file():
         values: dict[str, Any] = LlavaNextConfig.get_config_dict(start)[0]
         if values["model_type"] == PoseLlavaConfig.model_type:
-            return PoseLlavaConfig.from_pretrained(start)
+            own: PoseLlavaConfig = PoseLlavaConfig.from_pretrained(start)
+            return own
         base = LlavaNextConfig.from_pretrained(start)
     else:
         base = LlavaNextConfig(
