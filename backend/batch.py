@@ -41,7 +41,10 @@ def answer_file(engine: Answerer, source: Path, target: Path, *, batch_size: int
 
     Raises:
         OSError: one of the files cannot be opened.
+        ValueError: both are the same file, which writing would empty.
     """
+    if target.exists() and source.samefile(target):
+        raise ValueError(f"the answers would overwrite the requests in {source}; name another file for them")
     failed = total = 0
     with source.open(encoding="utf-8", errors="replace") as lines, target.open("w", encoding="utf-8") as out:
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())

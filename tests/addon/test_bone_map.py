@@ -27,12 +27,13 @@ def test_smpl_is_recognised_with_and_without_the_prefix_of_its_files(prefix: str
     assert not found.missing
 
 
+@pytest.mark.parametrize("prefix", ["", "m_avg_", "f_avg_"])
 @pytest.mark.parametrize(("names", "family"), [(SMPLH, "SMPL-H"), (SMPLX, "SMPL-X")])
-def test_smplh_and_smplx_lack_only_the_hands(names: list[str], family: str) -> None:
-    found = map_bones(names)
+def test_smplh_and_smplx_lack_only_the_hands(names: list[str], family: str, prefix: str) -> None:
+    found = map_bones([prefix + name for name in names])
     assert found.family == family
     assert found.missing == {JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]}
-    assert found.bones[JOINT_INDEX["left_wrist"]] == "left_wrist"
+    assert found.bones[JOINT_INDEX["left_wrist"]] == prefix + "left_wrist"
 
 
 def test_palms_are_hands() -> None:

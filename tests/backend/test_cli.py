@@ -78,6 +78,14 @@ def test_every_task_finds_what_it_needs(answers: Answers, engine: Any, tmp_path:
     assert engine.batches[0][1].image.size == (6, 4)
 
 
+def test_answers_never_overwrite_the_requests(engine: Any, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(GOOD))
+    with pytest.raises(ValueError, match="name another file"):
+        answer_file(engine, source, tmp_path / "." / "in.jsonl", batch_size=1)
+    assert source.read_text() == json.dumps(GOOD)
+
+
 BAD: dict[str, tuple[Any, Any, str]] = {
     "no JSON": (b"{", None, "Line 2 is not valid JSON"),
     "binary": (bytes(range(200, 256)) * 9, None, "not valid JSON"),

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import socket
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ POSES = np.linspace(-1, 1, 3 * 72, dtype=np.float32).reshape(3, 24, 3)
 Start = Callable[..., Any]
 
 
-@contextmanager
+@contextlib.contextmanager
 def client(url: str, token: str = "", **options: Any) -> Iterator[ClientConnection]:
     with connect(url, subprotocols=[SUBPROTOCOL], proxy=None, max_size=None, **options) as websocket:
         websocket.send(encode(Hello(token)))
@@ -222,6 +223,23 @@ def test_a_message_beyond_the_size_limit_closes_that_connection_alone(start_back
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
         assert_still_answers(other)
+
+
+@pytest.mark.parametrize("garbage", [bytes(range(256)) * 64, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b""])
+def test_what_speaks_no_websocket_at_all_hurts_nobody(garbage: bytes, start_backend: Start) -> None:
+    backend = start_backend()
+    with client(backend.url) as other:
+        receive(other)
+        with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as stranger:
+            stranger.sendall(garbage)
+            stranger.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while stranger.recv(4096):
+                    pass
+        assert_still_answers(other)
+    with client(backend.url) as newcomer:
+        receive(newcomer)
+        assert_still_answers(newcomer)
 
 
 @pytest.mark.parametrize("hello", [Hello(""), Hello("wrong"), Hello("sésame")])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import bpy
 import pytest
 import tomllib
 
+import blender_addon
 import build_addon
 
 ADDON = build_addon.ADDON
@@ -50,6 +52,21 @@ def test_without_blenders_builder_it_says_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(build_addon.BuildError, match="make setup"):
         build_addon.build(tmp_path)
+
+
+def test_a_blender_without_numpy_is_told_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "numpy" else find_spec(name))
+    blender_addon.register()
+    try:
+        assert hasattr(bpy.types, "POSELLAVA_PT_missing_numpy")
+        assert not hasattr(bpy.types, "POSELLAVA_PT_main")
+    finally:
+        blender_addon.unregister()
+    assert not hasattr(bpy.types, "POSELLAVA_PT_missing_numpy")
+    assert "sudo apt install python3-numpy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", sorted((ADDON / "ui").glob("*.py")), ids=lambda file: file.name)
