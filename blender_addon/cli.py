@@ -103,9 +103,12 @@ def _ask(operator: str, armature: str | None, url: str | None, token: str | None
     chosen.url = url or os.environ.get(URL_VARIABLE) or chosen.url
     chosen.token = token or os.environ.get(TOKEN_VARIABLE) or chosen.token
     _make_active(armature)
+    activity.error = ""
     try:
         getattr(bpy.ops.posellava, operator)(**options)
     except RuntimeError:
+        if not activity.error:  # nothing that the user can mend
+            raise
         raise CommandError(activity.error) from None
     assert activity.outcome is not None
     return activity.outcome
@@ -142,7 +145,14 @@ def main(arguments: Sequence[str]) -> int:
         print(outcome.words)
     print(outcome.summary(most=24))
     if save:
-        bpy.ops.wm.save_as_mainfile(filepath=str(Path(save).resolve()), copy=True)
+        try:
+            bpy.ops.wm.save_as_mainfile(filepath=str(Path(save).resolve()), copy=True)
+        except RuntimeError:
+            print(
+                f"posellava: {save} cannot be written; give --save a file in a folder there is.",
+                file=sys.stderr,
+            )
+            return 1
     return 0
 
 

@@ -41,6 +41,14 @@ PICTURE_ITEMS: Final = [
 ]
 
 
+def _take_in_line(chosen: Any, context: Any) -> None:
+    """Where the whole line of ``posellava serve`` was pasted, move its token to the field that does not show it, where
+    it replaces the one of an earlier start."""
+    words = [word for word in chosen.url.split() if word != "listening"]
+    if len(words) == 2 and words[1].startswith("token="):
+        chosen.url, chosen.token = words[0], words[1].removeprefix("token=")
+
+
 class PoseLlavaPreferences(bpy.types.AddonPreferences):
     """Where the backend is."""
 
@@ -50,6 +58,7 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
         name="Backend",
         description="Address of the backend, or the whole line that 'posellava serve' prints",
         default=f"ws://127.0.0.1:{DEFAULT_PORT}",
+        update=_take_in_line,
     )
     token: StringProperty(
         name="Token",

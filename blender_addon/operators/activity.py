@@ -32,6 +32,9 @@ class Outcome:
 
     def summary(self, most: int = 3) -> str:
         """One line for the user: which joints moved most, by how much, on how many frames."""
+        locked = ", ".join(self.report.held).replace("_", " ")
+        if not self.report.degrees and locked:
+            return f"Nothing was keyed: all that should move is locked ({locked}); unlock its rotation to pose it."
         if not self.report.degrees:
             return "The model kept the pose as it was; nothing was keyed."
         moved = [
@@ -39,7 +42,7 @@ class Outcome:
         ]
         rest = f" and {len(moved) - most} more" if len(moved) > most else ""
         frames = len(self.report.frames)
-        held = f"; locked: {', '.join(self.report.held).replace('_', ' ')}" if self.report.held else ""
+        held = f"; locked: {locked}" if locked else ""
         return f"Moved {', '.join(moved[:most])}{rest} on {frames} frame{'s' if frames != 1 else ''}{held}."
 
 
@@ -49,6 +52,7 @@ class Activity:
 
     Attributes:
         preparing: a request is being put together and has not been sent.
+        abandoned: the user cancelled it before it was sent.
         handle: the request that was sent and is not answered yet.
         outcome: what came of the last request, None when it failed or before the first.
         error: why the last request failed, a sentence for the user; empty when it did not.
@@ -56,6 +60,7 @@ class Activity:
     """
 
     preparing: bool = False
+    abandoned: bool = False
     handle: Handle | None = None
     outcome: Outcome | None = None
     error: str = ""
@@ -68,7 +73,8 @@ class Activity:
 
     def begin(self) -> None:
         """A request starts: what came of the last one is no longer shown."""
-        self.preparing, self.handle, self.outcome, self.error = True, None, None, ""
+        self.preparing, self.abandoned = True, False
+        self.handle, self.outcome, self.error = None, None, ""
 
     def sent(self, handle: Handle) -> None:
         """The request was handed to the connection."""

@@ -24,6 +24,8 @@ from .activity import Outcome, activity
 from .work import Course, Order, Wait, course
 
 TICK_SECONDS: Final = 0.02
+LAST_FRAME: Final = 1048574
+"""Blender's own limit of a scene's frames."""
 
 Failure: Final = (ProtocolError, RigError, backend.BackendError, picture.PictureError)
 """What a user can mend; the text of each is one sentence that says how. Anything else is a defect and shows itself."""
@@ -51,6 +53,10 @@ def parse_frames(text: str) -> tuple[float, ...]:
             ) from None
         if end < start:
             raise FrameListError(f"The range {item.strip()} ends before it starts; swap its ends.")
+        if max(-start, end) > LAST_FRAME:
+            raise FrameListError(
+                f"{item.strip()} goes beyond frame {LAST_FRAME}, Blender's last; write less."
+            )
         frames.update(range(start, end + 1))
     return tuple(sorted(frames))
 
@@ -95,8 +101,7 @@ class _Ask:
         """Why the operator cannot run now, or an empty text."""
         if activity.running:
             return "A request is running; wait for it or press Cancel."
-        # Scripts get their sentence from execute, which also connects by itself.
-        if bpy.app.background:
+        if not _is_sidebar(context):
             return ""
         if backend.status().state is not State.CONNECTED:
             return "Not connected to a backend; press Connect first."
@@ -285,7 +290,7 @@ class POSELLAVA_OT_estimate_pose(_Ask, bpy.types.Operator):
     def obstacle(cls, context: Any) -> str:
         """As the base; besides, it needs an image."""
         chosen = settings(context)
-        lacks_image = not bpy.app.background and chosen.picture == "IMAGE" and chosen.image is None
+        lacks_image = _is_sidebar(context) and chosen.picture == "IMAGE" and chosen.image is None
         return super().obstacle(context) or (
             "No image is chosen; open one under Estimate From." if lacks_image else ""
         )
@@ -308,8 +313,8 @@ class POSELLAVA_OT_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        """Whether a request is under way that has been sent."""
-        return activity.handle is not None
+        """Whether a request is under way."""
+        return activity.running
 
     def execute(self, context: Any) -> set[str]:
         """The operator that waits for the answer then ends by itself."""
@@ -318,12 +323,20 @@ class POSELLAVA_OT_cancel(bpy.types.Operator):
 
 
 def cancel_running() -> None:
-    """Cancel the request that was sent, if there is one."""
+    """Cancel the request that was sent, or have the one that is being put together given up."""
     if activity.handle is not None:
         backend.cancel(activity.handle)
+    else:
+        activity.abandoned = activity.preparing
+
+
+def _is_sidebar(context: Any) -> bool:
+    """Whether the panel's button asks. A script has options of its own, which no poll sees, and need not connect
+    first: it gets its sentence from execute."""
+    return context.region is not None and context.region.type == "UI"
 
 
 def _no_instruction(context: Any) -> str:
-    if bpy.app.background or settings(context).instruction.strip():
+    if not _is_sidebar(context) or settings(context).instruction.strip():
         return ""
     return "The instruction is empty; type what should happen."

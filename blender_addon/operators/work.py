@@ -61,7 +61,7 @@ def course(order: Order, connection: Connection) -> Course:
     """Carry the order out.
 
     Raises:
-        ProtocolError: the backend gave no pose.
+        ProtocolError: the backend gave no pose, or the user cancelled.
         RigError: the armature cannot be used, or is gone.
         PictureError: the picture cannot be made.
     """
@@ -70,7 +70,7 @@ def course(order: Order, connection: Connection) -> Course:
         poses = yield from _read(order)
     picture = None
     if order.take_picture is not None:
-        yield None
+        yield from _give_way()
         picture = order.take_picture()
     request = Request(
         id=new_request_id(),
@@ -101,13 +101,20 @@ def _read(order: Order) -> Generator[None, None, PoseArray]:
     start, count = 0, 1
     while start < len(order.frames):
         if start:
-            yield None
+            yield from _give_way()
         began = time.perf_counter()
         slices.append(_rig(order).read(order.frames[start : start + count]).astype(np.float32))
         start += count
         spent = time.perf_counter() - began
         count = max(1, min(4 * count, int(count * BUDGET_SECONDS / spent)))
     return np.concatenate(slices)
+
+
+def _give_way() -> Generator[None, None, None]:
+    """Give the window time to redraw and to hear Cancel; raises ProtocolError where it was pressed."""
+    yield None
+    if activity.abandoned:
+        raise ProtocolError("cancelled", "Cancelled; nothing was changed.")
 
 
 def _poses_of(result: Result) -> PoseArray:

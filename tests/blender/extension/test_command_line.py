@@ -65,6 +65,25 @@ result["frames"] = frames()
     assert result["frames"] == []
 
 
+def test_a_file_that_cannot_be_written_is_named(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    result["status"] = cli.main(["edit", "--instruction", "raise it", "--save", os.environ["OUT"]])
+result["said"] = said.getvalue()
+""",
+        POSELLAVA_URL=start_backend().url,
+        OUT=str(tmp_path / "nowhere" / "out.blend"),
+    )
+    assert result["status"] == 1
+    assert "nowhere/out.blend cannot be written; give --save" in result["said"]
+    assert result["said"].count("\n") == 1
+
+
 def test_the_functions_return_what_came_of_it(
     in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -83,6 +83,26 @@ result["summary"] = activity.outcome.summary()
     assert "nothing was keyed" in result["summary"]
 
 
+def test_bones_whose_channels_are_all_locked_are_named(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+shoulder = bpy.context.object.pose.bones["L_Shoulder"]
+shoulder.rotation_mode = "XYZ"
+shoulder.lock_rotation = (True, True, True)
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+result["keys"] = keys()
+result["summary"] = activity.outcome.summary()
+""",
+        URL=start_backend().url,
+    )
+    assert result["error"] == ""
+    assert result["keys"] == []
+    assert "locked (left shoulder)" in result["summary"]
+
+
 def test_a_generated_pose_keeps_the_way_the_figure_faces(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
@@ -162,6 +182,64 @@ result["field"] = bpy.context.scene.posellava.instruction
         URL=start_backend().url,
     )
     assert result == {"edits": ["raise it more", "raise it"], "field": "raise it"}
+
+
+def test_only_the_panels_buttons_wait_for_a_connection(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+from types import SimpleNamespace
+from bl_ext.user_default.posellava.operators import pose
+def obstacle(region):
+    return pose.POSELLAVA_OT_edit_pose.obstacle(SimpleNamespace(
+        region=region, scene=bpy.context.scene, view_layer=bpy.context.view_layer))
+result["button"] = obstacle(SimpleNamespace(type="UI"))
+result["script"] = [obstacle(None), obstacle(SimpleNamespace(type="WINDOW"))]
+"""
+    )
+    assert "press Connect" in result["button"]
+    assert result["script"] == ["", ""]
+
+
+def test_cancel_is_heard_while_poses_are_still_read(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+from bl_ext.user_default.posellava.operators import backend, work
+order = work.Order("adjust", "raise it", "SMPL Figure", tuple(range(2000)), frozenset({"head"}), 1.0)
+result["refused"] = call(bpy.ops.posellava.cancel)
+activity.begin()
+course = work.course(order, backend.connection(bpy.context))
+next(course)
+bpy.ops.posellava.cancel()
+try:
+    next(course)
+except Exception as error:
+    result["error"] = str(error)
+result["sent"] = activity.handle is not None
+activity.fail("")
+result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+""",
+        URL=start_backend().url,
+    )
+    assert result.pop("refused") != ""
+    assert result == {"error": "Cancelled; nothing was changed.", "sent": False, "next": ""}
+
+
+def test_a_pasted_line_brings_its_token(in_blender: InBlender) -> None:
+    result = in_blender(
+        PREPARE
+        + """
+preferences.token = "of an earlier start"
+preferences.url = "ws://127.0.0.1:9"
+result["kept"] = preferences.token
+preferences.url = " listening ws://127.0.0.1:4321 token=fresh "
+result["taken"] = [preferences.url, preferences.token]
+"""
+    )
+    assert result == {"kept": "of an earlier start", "taken": ["ws://127.0.0.1:4321", "fresh"]}
 
 
 # Bad input: one clear sentence each, and the scene as it was.
@@ -258,7 +336,12 @@ result["then"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
 
 
 @pytest.mark.parametrize(
-    ("frames", "words"), [("9:3", "ends before it starts"), ("now", "is no list of frames")]
+    ("frames", "words"),
+    [
+        ("9:3", "ends before it starts"),
+        ("now", "is no list of frames"),
+        ("1:99999999999", "Blender's last"),
+    ],
 )
 def test_frames_that_cannot_be_read_are_explained(
     in_blender: InBlender, start_backend: Callable[..., Any], frames: str, words: str
