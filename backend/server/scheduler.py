@@ -223,7 +223,9 @@ class Scheduler:
             self._fail(
                 job,
                 ProtocolError(
-                    "engine_failed", f"The model failed on this request ({reason}).", job.request.id
+                    "engine_failed",
+                    f"The model failed on this request ({reason}); the backend's log has the details.",
+                    job.request.id,
                 ),
             )
             return
