@@ -17,7 +17,7 @@ QUICK :=
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
-	@echo "make test      lint, type checks and every test but the one that needs a window"
+	@echo "make test      lint, type checks and every test but those that need a window"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
 	@echo "make bench     measure; one JSON object a line"
 	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
