@@ -26,6 +26,9 @@ RECOMBINED_SHARE: Final = 0.14
 EDITS_BEFORE: Final = (0.4, 0.3, 0.2, 0.1)
 """How often a constructed start is none, one, two or three edits away from standing or a T-pose."""
 
+ONE_LIMB_SHARE: Final = 0.25
+"""How often a constructed start has exactly one arm or leg posed."""
+
 
 def recombine(rng: np.random.Generator, poses: npt.NDArray[np.float32]) -> Pose:
     """The root and legs of one recorded pose with the trunk and head, and the arms, of two others."""
@@ -65,9 +68,26 @@ def standing(rng: np.random.Generator) -> Pose:
     return pose
 
 
+_ARM_POSES: Final = ("arm_direct", "arm_direct", "hand_place", "hand_place", "arm_raise", "arm_angle", "elbow_to",
+                     "forearm_direct", "elbow_bend")  # fmt: skip
+_LEG_POSES: Final = ("leg.forward", "leg.side", "leg.back", "leg.raise", "knee.raise", "knee.bend", "knee.bend_to",
+                     "leg.to_angle", "foot.forward", "foot.out")  # fmt: skip
+
+
+def one_limb_posed(rng: np.random.Generator, pose: Pose) -> Pose:
+    """The pose with its left arm or left leg posed: what "the other arm" or leg can be said of."""
+    figure = Figure.from_pose(pose)
+    names = _ARM_POSES if rng.random() < 0.62 else _LEG_POSES
+    for _ in range(6):
+        edit = KINDS[names[rng.integers(len(names))]].apply(rng, figure)
+        if edit is not None:
+            return edit.target.to_pose()
+    return pose
+
+
 def edited(rng: np.random.Generator, pose: Pose) -> Pose:
     """The pose after none to three random directives, as an animator leaves it."""
-    kinds = [kind for kind in KINDS.values() if kind.family != "nothing"]
+    kinds = [kind for kind in KINDS.values() if kind.family not in ("nothing", "other")]
     figure = Figure.from_pose(pose)
     for _ in range(int(np.searchsorted(np.cumsum(EDITS_BEFORE), rng.random()))):
         edit = kinds[rng.integers(len(kinds))].apply(rng, figure)
@@ -99,6 +119,8 @@ class StartPoses:
             pose: Pose = self.recorded[int(np.searchsorted(self._cumulative, rng.random()))].copy()
         elif self.recorded is not None and form < RECORDED_SHARE + RECOMBINED_SHARE:
             pose = recombine(rng, self.recorded)
+        elif rng.random() < ONE_LIMB_SHARE:
+            pose = one_limb_posed(rng, standing(rng))
         else:
             pose = edited(rng, standing(rng))
         if rng.random() < 0.5:

@@ -42,6 +42,7 @@ class Kind:
 
     ``mirrored`` is false where the words name no side although the target has one (crossed legs, a fighting
     stance): mirroring the target alone would give one sentence two meanings. Such a kind is drawn as written.
+    ``borrows`` names the kind whose sentences are used, with "other" in the place of the side.
     """
 
     name: str
@@ -49,20 +50,21 @@ class Kind:
     weight: float
     apply: KindFunction
     mirrored: bool = True
+    borrows: str = ""
 
 
 KINDS: Final[dict[str, Kind]] = {}
 
 
 def kind(
-    name: str, *, family: str, weight: float = 1.0, mirrored: bool = True
+    name: str, *, family: str, weight: float = 1.0, mirrored: bool = True, borrows: str = ""
 ) -> Callable[[KindFunction], KindFunction]:
-    """Registers a kind. Its sentences stand under the same name in the family's wording file."""
+    """Registers a kind. Its sentences stand under its name in the family's wording file, or it borrows them."""
 
     def register(function: KindFunction) -> KindFunction:
         if name in KINDS:
             raise ValueError(f"directive kind {name!r} is registered twice")
-        KINDS[name] = Kind(name, family, weight, function, mirrored)
+        KINDS[name] = Kind(name, family, weight, function, mirrored, borrows)
         return function
 
     return register

@@ -20,6 +20,7 @@ from training.data.samples import Sample
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
 from .figure import Figure
 from .kinds import KINDS, Edit, Kind
+from .others import one_limb_is_posed
 from .slips import SLIP_SHARE, type_in
 from .wording import Wording, default_wording
 
@@ -35,14 +36,16 @@ class Mix:
 
     Attributes:
         clause_counts: shares of sentences of one, two and three clauses.
+        other_share: share of "the other arm" or leg among sentences for starts in which one limb is posed.
         keep_share: share that says what else is to stay.
         request_share: share that is wrapped into a request.
         slip_share: share with slips of typing.
         families: factors on the weights of families of kinds; 1 where a family is not named.
     """
 
-    clause_counts: tuple[float, float, float] = (0.78, 0.17, 0.05)
-    keep_share: float = 0.09
+    clause_counts: tuple[float, float, float] = (0.66, 0.24, 0.10)
+    other_share: float = 0.3
+    keep_share: float = 0.14
     request_share: float = 0.16
     slip_share: float = SLIP_SHARE
     families: Mapping[str, float] = field(default_factory=dict)
@@ -50,13 +53,14 @@ class Mix:
 
 EVERYTHING: Final = Mix()
 BASICS: Final = Mix(
-    clause_counts=(0.86, 0.13, 0.01),
-    keep_share=0.06,
+    clause_counts=(0.82, 0.16, 0.02),
+    other_share=0.2,
+    keep_share=0.08,
     request_share=0.12,
     slip_share=0.03,
     families={
         "arm": 1.3, "elbow": 1.3, "knee": 1.3, "head": 1.3, "trunk": 1.2, "root": 1.8, "leg": 0.8, "hand": 0.8,
-        "posture": 0.25, "wrist": 0.3, "shoulder": 0.3, "mirror": 0.3,
+        "posture": 0.25, "wrist": 0.6, "shoulder": 0.3, "mirror": 0.3,
     },
 )  # fmt: skip
 """What animators ask most, in plain sentences: an earlier lesson than everything at once."""
@@ -130,15 +134,19 @@ class DirectiveSampler:
         self.draw_start = draw_start
         self.wording = default_wording() if wording is None else wording
         self.mix = mix
-        self.kinds = list(KINDS.values())
+        self.kinds = [kind for kind in KINDS.values() if kind.family != "other"]
         weights = np.array([kind.weight * mix.families.get(kind.family, 1.0) for kind in self.kinds])
         self._cumulative = np.cumsum(weights / weights.sum())
+        self.others = [kind for kind in KINDS.values() if kind.family == "other"]
+        weights = np.array([kind.weight for kind in self.others])
+        self._cumulative_others = np.cumsum(weights / weights.sum())
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """One sample, task ``adjust``; its kind is the kind of its first clause, or ``compound``."""
         start_aa = self.draw_start(rng)
         start = Figure.from_pose(start_aa)
-        first = self._clause(rng, start, self._draw_kind)
+        of_other = rng.random() < self.mix.other_share and one_limb_is_posed(start)
+        first = self._clause(rng, start, self._draw_other if of_other else self._draw_kind)
         count = 1 + int(np.searchsorted(np.cumsum(self.mix.clause_counts), rng.random()))
         clauses = [first] if first.kind.family == "nothing" else self._joined(rng, start, first, count)
         target = clauses[-1].target
@@ -175,15 +183,24 @@ class DirectiveSampler:
     def _draw_kind(self, rng: np.random.Generator) -> Kind:
         return self.kinds[int(np.searchsorted(self._cumulative, rng.random()))]
 
+    def _draw_other(self, rng: np.random.Generator) -> Kind:
+        return self.others[int(np.searchsorted(self._cumulative_others, rng.random()))]
+
     def _try(self, rng: np.random.Generator, start: Figure, kind: Kind, *, imperative: bool) -> Clause | None:
         mirrored = kind.mirrored and bool(rng.random() < 0.5)
         edit: Edit | None = kind.apply(rng, start.mirrored() if mirrored else start)
         if edit is None:
             return None
-        name = f"{kind.name}/{edit.variant}" if edit.variant else kind.name
-        text, is_imperative = self.wording.clause(
-            rng, name, edit.slots, mirrored=mirrored, imperative=imperative
-        )
+        name = kind.borrows or kind.name
+        if edit.variant:
+            name = f"{name}/{edit.variant}"
+        if kind.borrows:
+            said = self.wording.clause_of_other(rng, name, edit.slots, imperative=imperative)
+        else:
+            said = self.wording.clause(rng, name, edit.slots, mirrored=mirrored, imperative=imperative)
+        if said is None:
+            return None
+        text, is_imperative = said
         return Clause(kind, edit.target.mirrored() if mirrored else edit.target, text, is_imperative)
 
     def _clause(
@@ -199,7 +216,7 @@ class DirectiveSampler:
         """``first`` and up to ``count - 1`` further clauses, each of which moves joints that no other moved."""
         clauses = [first]
         moved = _moved(start, first.target)
-        for _ in range(3 * (count - 1)):
+        for _ in range(6 * (count - 1)):
             if len(clauses) == count:
                 break
             before = clauses[-1].target

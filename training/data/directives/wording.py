@@ -28,6 +28,23 @@ _SIDES: Final = (
     {"L": "left", "R": "right", "Li": "L", "Ri": "R", "ccw": "counter-clockwise", "cw": "clockwise"},
     {"L": "right", "R": "left", "Li": "R", "Ri": "L", "ccw": "clockwise", "cw": "counter-clockwise"},
 )
+_OTHER: Final = {
+    "L": "other",
+    "Li": "other",
+    "R": "opposite",
+    "Ri": "opposite",
+    "ccw": "other",
+    "cw": "other",
+}
+_OTHER_LIMB: Final = re.compile(
+    r"other (arm|hand|elbow|forearm|wrist|palm|fist|upper arm|lower arm|leg|foot|knee|thigh|heel|ankle|toes?|hip)\b"
+)
+_THE_OTHER: Final = re.compile(
+    r"\b(the character's|your|the|her|his|their|my|its) other (arm|hand|leg|foot)\b(?!'|-)"
+)
+_OTHER_TRIES: Final = 12
+_ONE_SHARE: Final = 0.12
+"""How often the other limb is only called "the other one"."""
 _POSSESSIVES: Final = ("your", "your", "your", "the", "the", "the", "her", "his", "their", "my",
                        "the character's", "its", "")  # fmt: skip
 
@@ -86,17 +103,38 @@ class Wording:
             mirrored: whether left and right change places.
             imperative: only imperatives are wanted (for compounds and requests), where the kind has any.
         """
+        return self._clause(rng, name, slots, _SIDES[mirrored], imperative)
+
+    def _clause(
+        self,
+        rng: np.random.Generator,
+        name: str,
+        slots: Mapping[str, str],
+        sides: Mapping[str, str],
+        imperative: bool,
+    ) -> tuple[str, bool]:
         entry = self.kinds[name]
         do, say = entry.get("do", []), entry.get("say", [])
         use_do = bool(do) and (imperative or not say or rng.random() < 0.7)
         pool = do if use_do else say
-        sides = _SIDES[mirrored]
         sentence = pool[rng.integers(len(pool))]
         table = {**self.words[name], **slots, **sides, "your": str(rng.choice(_POSSESSIVES))}
         if table.get("pre") and "{pre}" not in sentence:
             # A sentence without a place before its verb tells a small amount after the object.
             table["amount"] = "{a_bit}"
         return expand(rng, sentence, table), use_do
+
+    def clause_of_other(
+        self, rng: np.random.Generator, name: str, slots: Mapping[str, str], *, imperative: bool = False
+    ) -> tuple[str, bool] | None:
+        """As ``clause``, but of "the other" limb; None where no sentence was found in which "other" is a limb's."""
+        for _ in range(_OTHER_TRIES):
+            text, use_do = self._clause(rng, name, slots, _OTHER, imperative)
+            if len(re.findall(r"\bother\b", text)) == 1 and _OTHER_LIMB.search(text):
+                if rng.random() < _ONE_SHARE:
+                    text = _THE_OTHER.sub("the other one", text)
+                return text, use_do
+        return None
 
 
 @cache
