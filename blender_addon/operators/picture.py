@@ -150,7 +150,7 @@ def _shrink(image: Any) -> bytes:
     copy = image.copy()
     try:
         with _temporary_png() as path:
-            factor = LONGEST_SIDE / max(width, height)
+            factor = LONGEST_SIDE / max(copy.size)  # this loads the copy; a format set before would be lost
             if factor < 1:
                 copy.scale(max(1, round(width * factor)), max(1, round(height * factor)))
             copy.file_format = "PNG"

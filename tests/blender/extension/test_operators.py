@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ..scripted_backend import TURN_DEGREES, WORDS
 
@@ -126,13 +127,15 @@ result["degrees"] = activity.outcome.report.degrees
     assert list(result["degrees"]) == ["left_shoulder"]
 
 
+@pytest.mark.parametrize(("size", "sent"), [("3000,100", (1024, 34)), ("300,200", (300, 200))])
 def test_a_pose_is_estimated_from_an_image_file_of_any_size(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+    size: str, sent: tuple[int, int], in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
 ) -> None:
+    arrived = tmp_path / "arrived.png"
     result = in_blender(
         FIGURE
         + """
-image = bpy.data.images.new("photo", 3000, 100)
+image = bpy.data.images.new("photo", *map(int, os.environ["SIZE"].split(",")))
 image.file_format = "JPEG"
 path = os.environ["IMAGE"]
 image.save(filepath=path)
@@ -141,10 +144,13 @@ result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=path)
 result["images"] = len(bpy.data.images)
 result["keys"] = len(keys())
 """,
-        URL=start_backend().url,
+        URL=start_backend("--picture", str(arrived)).url,
         IMAGE=str(tmp_path / "photo.jpg"),
+        SIZE=size,
     )
+    assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8"), "it has to be a JPEG"
     assert result == {"error": "", "images": 0, "keys": 4}
+    assert Image.open(arrived).size == sent
 
 
 def test_the_cameras_view_is_sent_when_asked_for(
