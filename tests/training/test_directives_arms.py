@@ -486,6 +486,21 @@ def wrist_bend(before: Measured, after: Measured, edit: Edit, side: str) -> None
     assert towards_palm > 0.005 if edit.variant == "in" else towards_palm < -0.005
 
 
+def wrist_side(before: Measured, after: Measured, edit: Edit, side: str) -> None:
+    thumb = before.rotations[JOINT_INDEX[f"{side}_wrist"]][:, 2]
+    moved = after.to(f"{side}_wrist", f"{side}_hand") - before.to(f"{side}_wrist", f"{side}_hand")
+    assert moved @ thumb > 0.003 if edit.variant == "thumb" else moved @ thumb < -0.003
+    if (number := told_number(edit)) is not None:
+        hand = [pose.to(f"{side}_wrist", f"{side}_hand") for pose in (before, after)]
+        assert angle(*hand) == pytest.approx(number, abs=1.0 + 0.06 * number)
+
+
+def hand_direct(before: Measured, after: Measured, edit: Edit, side: str) -> None:
+    way = {"up": UP, "down": -UP, "front": FRONT}[edit.variant]
+    assert angle(after.to(f"{side}_wrist", f"{side}_hand"), way) < 2
+    np.testing.assert_allclose(after.at(f"{side}_wrist"), before.at(f"{side}_wrist"), atol=1e-4)
+
+
 def wrist_straight(before: Measured, after: Measured, edit: Edit, side: str) -> None:
     assert angle(after.to(f"{side}_elbow", f"{side}_wrist"), after.to(f"{side}_wrist", f"{side}_hand")) < 1
 
@@ -531,6 +546,8 @@ _PAIRS: dict[tuple[str, str], Check] = {
     ("palm_turn", "palms_turn"): palm,
     ("forearm_twist", "forearms_twist"): twist,
     ("wrist_bend", "wrists_bend"): wrist_bend,
+    ("wrist_side", "wrists_side"): wrist_side,
+    ("hand_direct", "hands_direct"): hand_direct,
     ("wrist_straighten", "wrists_straighten"): wrist_straight,
     ("shoulder_move", "shoulders_move"): shoulder,
     ("shoulder_relax", "shoulders_relax"): shoulder_relaxed,

@@ -16,7 +16,7 @@ SLIGHT: Final = 0.4
 """'a bit' is this part of the move that is made where no amount is told."""
 LARGE: Final = 1.7
 """'a lot' is this multiple of it."""
-_GROUP_WEIGHTS: Final = {"plain": 0.42, "slight": 0.2, "large": 0.12, "number": 0.26}
+_GROUP_WEIGHTS: Final = {"plain": 0.38, "slight": 0.18, "large": 0.11, "number": 0.33}
 
 _ROUND_DEGREES: Final = {
     5: 2, 10: 5, 15: 5, 20: 6, 25: 4, 30: 8, 35: 2, 40: 4, 45: 8, 50: 3, 55: 1, 60: 6, 65: 1, 70: 3, 75: 2,

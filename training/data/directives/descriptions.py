@@ -18,7 +18,7 @@ import numpy as np
 from training.data.samples import Sample
 
 from .figure import Figure, Side
-from .hands import PLACES, place_of
+from .hands import PLACES, crossing, place_of
 from .postures import (
     LEG_POSTURES,
     SIDED_POSTURES,
@@ -95,11 +95,23 @@ ARM_STATES: Final[dict[str, tuple[float, ArmBuilder]]] = {
     "chin": (0.5, _hand("chin")),
     "own_shoulder": (0.5, _hand("own_shoulder")),
     "ear": (0.4, _hand("ear")),
+    "forehead": (0.5, _hand("forehead")),
+    "face": (0.5, _hand("face")),
+    "mouth": (0.4, _hand("mouth")),
+    "behind_neck": (0.4, _hand("behind_neck")),
+    "above_head": (0.5, _hand("above_head")),
+    "lower_back": (0.5, _hand("lower_back")),
+    "guard": (0.5, _hand("guard")),
+    "stop": (0.4, _hand("stop")),
+    "elbow_side": (0.6, _forearm((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))),
+    "forearm_up": (0.7, _forearm((0.1, -1.0, 0.05), (0.0, 0.8, 0.6))),
 }  # fmt: skip
 
 BOTH_STATES: Final[dict[str, tuple[float, Callable[[Figure], Figure]]]] = {
     "thighs": (1.0, hands_on_thighs),
     "prayer": (1.0, palms_together),
+    "folded": (2.2, lambda figure: crossing(figure, "folded") or figure),
+    "hug": (0.5, lambda figure: crossing(figure, "hug") or figure),
 }
 """What only two arms do together."""
 
@@ -115,6 +127,8 @@ BASES: Final[dict[str, float]] = {
     "figure_four": 0.3, "tree": 0.3, "front_split": 0.2, "side_split": 0.2, "one_leg": 0.7, "wide": 1.0,
     "together": 0.4, "tiptoe": 0.5, "crossed": 0.4, "leg_front": 0.9, "leg_side": 0.9, "leg_back": 0.8,
     "knee_up": 1.2, "knee_back": 0.7, "knees_soft": 0.7,
+    "deep_lunge": 0.5, "plie": 0.3, "weight_on": 0.5, "pistol": 0.2, "sit_crossed": 0.8, "stride": 0.9, "knee_out": 0.3,
+    "pigeon_toed": 0.2, "leg_front_low": 0.5,
 }  # fmt: skip
 
 
@@ -131,6 +145,16 @@ def _own_legs(figure: Figure, name: str) -> Figure:
             figure = leg_set(figure, side, flexion=knee / 2, knee=knee, ankle=38.0 if name == "tiptoe" else None,
                              level=name != "tiptoe", frame=upright)  # fmt: skip
         return figure
+    if name == "sit_crossed":
+        sitting = LEG_POSTURES["sit"](figure)
+        return leg_set(sitting, "left", flexion=104.0, out=0.0, opened=-16.0, knee=95.0, frame=upright)
+    if name == "stride":
+        figure = leg_set(figure, "left", flexion=26.0, knee=6.0, ankle=-4.0, frame=upright)
+        return leg_set(figure, "right", flexion=-20.0, knee=14.0, ankle=25.0, frame=upright)
+    if name == "pigeon_toed":
+        for side in SIDES:
+            figure = leg_set(figure, side, twist=-25.0, out=3.0, level=True, frame=upright)
+        return figure
     figure = LEG_POSTURES["stand"](figure)
     angles: dict[str, dict[str, float]] = {
         "one_leg": {"flexion": 65.0, "knee": 85.0, "ankle": 15.0},
@@ -140,6 +164,8 @@ def _own_legs(figure: Figure, name: str) -> Figure:
         "leg_back": {"flexion": -35.0, "ankle": 20.0},
         "knee_up": {"flexion": 90.0, "knee": 90.0, "ankle": 10.0},
         "knee_back": {"knee": 95.0, "ankle": 20.0},
+        "knee_out": {"flexion": 62.0, "opened": 60.0, "knee": 80.0, "ankle": 15.0},
+        "leg_front_low": {"flexion": 28.0},
     }
     # "On one leg" names the standing leg, the others the leg that moves.
     moving: Side = "right" if name == "one_leg" else "left"

@@ -103,7 +103,7 @@ def _straighten(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit |
     return finish(rng, start, target, amount.slots, "by")
 
 
-@one_and_both("forearm_direct", "forearms_direct", family="elbow", weight=2.0)
+@one_and_both("forearm_direct", "forearms_direct", family="elbow", weight=3.6)
 def _forearm(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     name = str(rng.choice(["up", "up", "front", "front", "level", "down", "across", "out"]))
     frame = body_frame(start)

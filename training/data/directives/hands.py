@@ -203,7 +203,7 @@ def _together(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, target, variant=name, absolute=True)
 
 
-@kind("hands_meet", family="hand", weight=1.5)
+@kind("hands_meet", family="hand", weight=1.8)
 def _meet(rng: np.random.Generator, start: Figure) -> Edit | None:
     """The hands brought to each other halfway, in front of the body."""
     chest = start.rot_of("spine3")
@@ -224,7 +224,7 @@ def _meet(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, target, absolute=True)
 
 
-@kind("hands_apart", family="hand", weight=2.4)
+@kind("hands_apart", family="hand", weight=6.0)
 def _apart(rng: np.random.Generator, start: Figure) -> Edit | None:
     """The hands moved apart or closer along the line between them, by an amount or to a distance."""
     chest = start.rot_of("spine3")
@@ -304,10 +304,17 @@ def _shift_sideways(rng: np.random.Generator, start: Figure) -> Edit | None:
     )
 
 
-def _crossing(
-    start: Figure, near: tuple[float, float, float], far: tuple[float, float, float]
-) -> Figure | None:
+_CROSSINGS: Final = {
+    "folded": ((-0.13, -0.06, 0.15), (-0.13, -0.03, 0.21)),
+    "hug": ((-0.17, 0.12, 0.11), (-0.17, 0.09, 0.15)),
+    "x": ((-0.1, 0.14, 0.2), (-0.1, 0.14, 0.25)),
+}
+"""Where the lower and the upper of two crossed hands lie."""
+
+
+def crossing(start: Figure, name: str) -> Figure | None:
     """Both hands brought to the other side; the arm whose hand is further forward lies on top."""
+    near, far = _CROSSINGS[name]
     chest = start.rot_of("spine3")
     ahead = {side: float(chest[:, 2] @ start.at(f"{side}_hand")) for side in SIDES}
     top = "left" if ahead["left"] >= ahead["right"] else "right"
@@ -322,12 +329,7 @@ def _crossing(
 @kind("arms_crossed", family="hand", weight=3.0)
 def _crossed(rng: np.random.Generator, start: Figure) -> Edit | None:
     name = _draw_name(rng, ["folded", "hug", "x"], [3.0, 1.0, 0.7])
-    near, far = {
-        "folded": ((-0.13, -0.06, 0.15), (-0.13, -0.03, 0.21)),
-        "hug": ((-0.17, 0.12, 0.11), (-0.17, 0.09, 0.15)),
-        "x": ((-0.1, 0.14, 0.2), (-0.1, 0.14, 0.25)),
-    }[name]
-    return finish(rng, start, _crossing(start, near, far), variant=name, absolute=True)
+    return finish(rng, start, crossing(start, name), variant=name, absolute=True)
 
 
 @one_and_both("hand_on_leg", "hands_on_leg", family="hand", weight=2.0, both_share=0.6)

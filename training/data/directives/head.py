@@ -65,7 +65,7 @@ def head_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, move(start, sign * (limit - angle)), variant=variant, absolute=True)
 
 
-@kind("head.to_angle", family="head", weight=0.9)
+@kind("head.to_angle", family="head", weight=1.6)
 def head_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
     variant = str(rng.choice(["turn", "down", "up", "tilt"], p=[0.45, 0.2, 0.15, 0.2]))
     move, measure, sign, limit = _MOVES[variant]
@@ -79,7 +79,7 @@ def head_over_shoulder(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, head_set(start, YAW_LIMIT, 8.0), absolute=True)
 
 
-@kind("head.straight", family="head", weight=2.2)
+@kind("head.straight", family="head", weight=2.8)
 def head_straight(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, chain_eased(start, HEAD, 1.0), absolute=True)
 

@@ -179,7 +179,7 @@ def leg_down(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, standing_leg(start, _L))
 
 
-@kind("leg.to_angle", family="leg", weight=1.0)
+@kind("leg.to_angle", family="leg", weight=1.6)
 def leg_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
     way = str(rng.choice(["forward", "side", "back"], p=[0.45, 0.4, 0.15]))
     value, text = degrees(rng, 10, {"forward": 100, "side": 80, "back": 45}[way])
@@ -517,13 +517,13 @@ def _widened(start: Figure, change: float) -> Figure | None:
     return both_legs(start, lambda figure, side: foot_moved(figure, side, [change / 2, 0, 0]))
 
 
-@kind("feet.apart", family="leg", weight=1.6)
+@kind("feet.apart", family="leg", weight=3.0)
 def feet_apart(rng: np.random.Generator, start: Figure) -> Edit | None:
     amount = draw_amount(rng, 0.38, numbers=(0.05, 0.6), unit="metres", slight=0.4, large=1.6)
     return finish(rng, start, _widened(start, amount.value), amount.slots)
 
 
-@kind("feet.closer", family="leg", weight=0.9)
+@kind("feet.closer", family="leg", weight=2.2)
 def feet_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
     gap = _gap(start)
     if gap < 0.24:
@@ -548,10 +548,10 @@ def _stance(start: Figure, gap: float) -> Figure | None:
     return both_legs(start, lambda f, s: foot_level(foot_placed(f, s, [out, low, ahead]), s))
 
 
-@kind("feet.width", family="leg", weight=1.2)
+@kind("feet.width", family="leg", weight=2.4)
 def feet_width(rng: np.random.Generator, start: Figure) -> Edit | None:
     variant = str(
-        rng.choice(["together", "hip", "shoulder", "wide", "number"], p=[0.34, 0.12, 0.22, 0.17, 0.15])
+        rng.choice(["together", "hip", "shoulder", "wide", "number"], p=[0.3, 0.1, 0.18, 0.14, 0.28])
     )
     slots = {}
     gap = {"together": 0.09, "hip": 0.18, "shoulder": 0.38, "wide": 0.75}.get(variant, 0.0)

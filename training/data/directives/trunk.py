@@ -65,7 +65,7 @@ kind("trunk.lean_side", family="trunk", weight=1.3)(
 kind("trunk.twist", family="trunk", weight=2.2)(_by(trunk_twisted, _TWIST, 1.0, 35.0, TWIST_LIMIT, large=1.6))
 
 
-@kind("trunk.to_angle", family="trunk", weight=1.1)
+@kind("trunk.to_angle", family="trunk", weight=1.8)
 def trunk_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
     twist, bend, lean = trunk_angles(start)
     variant = str(rng.choice(["forward", "back", "side", "twist"], p=[0.4, 0.1, 0.2, 0.3]))

@@ -10,12 +10,14 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 
 from .amounts import draw_amount
-from .figure import FRONT, LEFT, UP, Figure, Side, turn, unit
+from .figure import FRONT, LEFT, UP, Figure, Side, angle_degrees, shortest_turn, turn, unit
 from .kinds import Edit
 from .limbs import Sides, on, one_and_both
 from .reach import body_frame, finish, sided, sided_turn
 
 _WRIST_LIMIT: Final = 75.0
+_DEVIATION_LIMIT: Final = 42.0
+_OVERRUN: Final = 8.0
 _COLLAR_LIMIT: Final = 32.0
 _PALM: Final = -UP
 """The way a palm faces in the T-pose, in the hand's own frame."""
@@ -39,7 +41,7 @@ def forearm_twisted(start: Figure, side: Side, degrees: float) -> Figure:
     return start.turned(f"{side}_elbow", half).turned(f"{side}_wrist", half)
 
 
-@one_and_both("palm_turn", "palms_turn", family="wrist", weight=1.6, both_share=0.5)
+@one_and_both("palm_turn", "palms_turn", family="wrist", weight=3.2, both_share=0.5)
 def _palm(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     """The palm made to face a direction as nearly as a turn of the forearm can."""
     name = list(_PALM_DIRECTIONS)[rng.integers(len(_PALM_DIRECTIONS))]
@@ -62,7 +64,7 @@ def _palm_angle(start: Figure, side: Side, direction: Array) -> float | None:
     return float(np.degrees(np.arctan2(np.cross(palm, goal) @ along, palm @ goal)))
 
 
-@one_and_both("forearm_twist", "forearms_twist", family="wrist", weight=1.4)
+@one_and_both("forearm_twist", "forearms_twist", family="wrist", weight=2.6)
 def _twist(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     """Pronation (the palm turns inwards and down) or supination (outwards and up) by an amount."""
     pronate = bool(rng.random() < 0.5)
@@ -73,7 +75,7 @@ def _twist(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
     return finish(rng, start, target, amount.slots, "in" if pronate else "out")
 
 
-@one_and_both("wrist_bend", "wrists_bend", family="wrist", weight=1.4)
+@one_and_both("wrist_bend", "wrists_bend", family="wrist", weight=3.0)
 def _wrist(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     flex = bool(rng.random() < 0.5)
     amount = draw_amount(rng, 40.0, numbers=(5, 75), slight=0.4, large=1.5)
@@ -100,10 +102,49 @@ def _wrist_flexion(start: Figure, side: Side) -> float:
     return float(np.degrees(np.arctan2(-hand[1], hand[0])))
 
 
-@one_and_both("wrist_straighten", "wrists_straighten", family="wrist", weight=0.8)
+@one_and_both("wrist_straighten", "wrists_straighten", family="wrist", weight=1.4)
 def _wrist_straight(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
     target = on(start, sides, lambda side: start.with_local({f"{side}_wrist": np.eye(3)}))
     return finish(rng, start, target, absolute=True)
+
+
+@one_and_both("wrist_side", "wrists_side", family="wrist", weight=1.2)
+def _wrist_sideways(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+    """The hand tilted in its own plane, towards the thumb or the little finger."""
+    thumb = bool(rng.random() < 0.5)
+    amount = draw_amount(rng, 22.0, numbers=(5, 40), slight=0.4, large=1.5)
+    change = amount.value if thumb else -amount.value
+    angles = {side: _wrist_deviation(start, side) for side in sides}
+    if max(abs(angles[side] + change) for side in sides) > _DEVIATION_LIMIT:
+        return None
+    # The thumb of the T-pose's hand points forward.
+    target = on(
+        start, sides, lambda side: start.turned_locally(f"{side}_wrist", sided_turn(side, UP, -change))
+    )
+    return finish(rng, start, target, amount.slots, "thumb" if thumb else "little")
+
+
+def _wrist_deviation(start: Figure, side: Side) -> float:
+    """Angle of the hand towards the thumb's side relative to the forearm, degrees."""
+    local = start.rot_of(f"{side}_elbow").T @ start.rot_of(f"{side}_wrist")
+    hand = sided(side, local @ sided(side, LEFT))
+    return float(np.degrees(np.arctan2(hand[2], hand[0])))
+
+
+@one_and_both("hand_direct", "hands_direct", family="wrist", weight=1.4)
+def _hand_direct(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+    """The fingers pointed up, down or forwards by the wrist alone."""
+    name = str(rng.choice(["up", "down", "front"]))
+    direction = body_frame(start) @ np.array(_PALM_DIRECTIONS[name])
+    for side in sides:
+        if angle_degrees(start.segment(f"{side}_elbow", f"{side}_wrist"), direction) > 82.0 + _OVERRUN:
+            return None
+
+    def pointed(side: Side) -> Figure:
+        hand = start.segment(f"{side}_wrist", f"{side}_hand")
+        return start.turned(f"{side}_wrist", shortest_turn(hand, direction))
+
+    return finish(rng, start, on(start, sides, pointed), variant=name, absolute=True)
 
 
 def _collar_turned(start: Figure, side: Side, rotation: Array) -> Figure:
