@@ -155,6 +155,8 @@ class _Ask:
             self._stop(context)
             activity.fail("")
             raise
+        if self._waits_for is not None:
+            backend.redraw()  # it is sent now
         return {"PASS_THROUGH"}
 
     def cancel(self, context: Any) -> None:

@@ -15,6 +15,7 @@ import bpy
 EXTENSION = "bl_ext.user_default.posellava"
 FOLDER = Path(os.environ["FOLDER"])
 longest_ms = {}
+shown = {}  # what the panel showed when it was last drawn
 
 
 def set_up():
@@ -65,6 +66,7 @@ def time_calls():
         importlib.import_module(f"{EXTENSION}.{name}")
         for name in ("operators.pose", "operators.work", "operators.backend", "ui.panel")
     )
+    activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
     writing = [0.0]
 
     def timed(function, name, *arguments):
@@ -90,7 +92,16 @@ def time_calls():
         return lambda self, context, event: timed(function, name, self, context, event)
 
     def timed_draw(function, name):
-        return lambda self, context: timed(function, name, self, context)
+        def draw(self, context):
+            timed(function, name, self, context)
+            if name == "POSELLAVA_PT_main":
+                shown.update(
+                    sent=activity.handle is not None,
+                    error=activity.error,
+                    done=activity.outcome is not None,
+                )
+
+        return draw
 
     for name in ("invoke", "modal"):
         setattr(pose._Ask, name, timed_handler(getattr(pose._Ask, name), name))
@@ -127,6 +138,7 @@ def write_state():
         if figure
         else {},
         "longest_ms": longest_ms,
+        "shown": shown,
     }
     partial = FOLDER / "state.part"
     partial.write_text(json.dumps(state))
