@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xfail(reason="the shipped weights do not tell left from right yet: docs/quality.md")
-
 PREPARE = """
 import os
 bpy.ops.wm.read_factory_settings(use_empty=True)
