@@ -87,7 +87,8 @@ def run_step(number: int, step: Step, folder: Path) -> dict[str, Any]:
     frames = f"frame {first}" if first == last else f"frames {first} to {last}"
     button = step.operator.replace("_", " ").title()
     print(f'\n{button}, {frames}: "{step.instruction}"')
-    print(f"  {outcome.words}")
+    if outcome.words:
+        print(f"  {outcome.words}")
     for joint, degrees in outcome.report.degrees.items():
         print(f"  {joint.replace('_', ' '):<15} {degrees:6.1f}°")
     print(f"  from sending to keyed: {outcome.milliseconds:.0f} ms", flush=True)

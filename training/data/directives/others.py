@@ -67,12 +67,15 @@ def leg_rests_beside_posed(start: Figure, resting: Side, posed: Side) -> bool:
     return rests and (_thigh_off(start, posed) > 22.0 or start.knee_flexion(posed) > 30.0)
 
 
+_SIDES: Final[tuple[tuple[Side, Side], ...]] = (("left", "right"), ("right", "left"))
+
+
 def one_limb_is_posed(start: Figure) -> bool:
     """Whether there is a limb that "the other arm" or "the other leg" means."""
     return any(
         rests(start, resting, posed)
         for rests in (arm_rests_beside_posed, leg_rests_beside_posed)
-        for resting, posed in (("left", "right"), ("right", "left"))
+        for resting, posed in _SIDES
     )
 
 
