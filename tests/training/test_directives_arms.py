@@ -199,14 +199,16 @@ def point(before: Measured, after: Measured, edit: Edit, side: str) -> None:
 def shifts(
     before: Measured, after: Measured, edit: Edit, side: str, way: Callable[[str], np.ndarray]
 ) -> None:
-    line = whole = 0.0
+    line = 0.0
     for pose, sign in ((after, 1), (before, -1)):
         line += sign * angle(pose.to(f"{side}_shoulder", f"{side}_elbow") + arm(pose, side), way(side))
     turned = angle(
         before.to(f"{side}_shoulder", f"{side}_elbow") + arm(before, side),
         after.to(f"{side}_shoulder", f"{side}_elbow") + arm(after, side),
     )
-    assert line < whole
+    # An arm that is nearly there goes by way of its side, which may take it a little off the straight line.
+    assert line < 3.0
+    assert turned > 3.0
     if (number := told_number(edit)) is not None:
         assert turned == pytest.approx(number, abs=9)
 

@@ -87,8 +87,8 @@ def test_a_mirrored_sample_mirrors_both_words_and_pose(name: str, sampler: Direc
 
 
 def words(text: str) -> list[str]:
-    """The words in lower case; "the left and right arm" is both sides whichever comes first."""
-    text = re.sub(r"\bleft and (the )?right\b", "both", text.lower())
+    """The words in lower case; "left and right" and "left to right" are both sides whichever comes first."""
+    text = re.sub(r"\bleft (and|to) (the )?right\b", "both", text.lower())
     return re.findall(r"[\w']+", text.replace("counter-clockwise", "anticlockwise"))
 
 
