@@ -8,6 +8,16 @@ import sys
 from pathlib import Path
 
 
+def run(module: str, folder: Path) -> int:
+    """Run a module; its JSON lines go to standard output, what libraries print there to standard error."""
+    command = [sys.executable, "-m", module]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True, file=sys.stdout if line.startswith("{") else sys.stderr)
+    return process.returncode
+
+
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all; the exit status is the number of those that failed."""
     folder = Path(__file__).parent
@@ -20,9 +30,9 @@ def main(names: list[str]) -> int:
         return 1
     failed = 0
     for name in names or known:
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=folder.parent, check=False)
-        if done.returncode:
-            print(f"benchmark {name} failed with status {done.returncode}", file=sys.stderr)
+        status = run(f"benchmarks.{name}", folder.parent)
+        if status:
+            print(f"benchmark {name} failed with status {status}", file=sys.stderr)
             failed += 1
     return failed
 
