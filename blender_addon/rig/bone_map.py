@@ -61,7 +61,7 @@ def _short_name(joint_name: str) -> str:
     return f"{side[0].upper()}_{rest.capitalize()}" if rest else joint_name.capitalize()
 
 
-_SMPL: Final[dict[int, tuple[str, ...]]] = {
+_SHORT: Final[dict[int, tuple[str, ...]]] = {
     joint: (_short_name(name),) for joint, name in enumerate(JOINT_NAMES)
 }
 _LONG: Final[dict[int, tuple[str, ...]]] = {
@@ -72,9 +72,11 @@ _LONG: Final[dict[int, tuple[str, ...]]] = {
 _PREFIXES: Final = ("", "m_avg_", "f_avg_")
 
 SCHEMES: Final = (
-    Scheme("SMPL", _SMPL, _PREFIXES, optional=HANDS),
+    Scheme("SMPL", _SHORT, _PREFIXES, optional=HANDS),
     Scheme("SMPL", _LONG, _PREFIXES, optional=HANDS),
+    Scheme("SMPL-H", _SHORT, _PREFIXES, markers=("L_Index1", "R_Index1"), optional=HANDS),
     Scheme("SMPL-H", _LONG, _PREFIXES, markers=("left_index1", "right_index1"), optional=HANDS),
+    Scheme("SMPL-X", _SHORT, _PREFIXES, markers=("L_Index1", "R_Index1", "Jaw"), optional=HANDS),
     Scheme("SMPL-X", _LONG, _PREFIXES, markers=("left_index1", "right_index1", "jaw"), optional=HANDS),
 )
 """Add a row to know another kind of armature."""

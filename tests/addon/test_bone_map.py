@@ -16,6 +16,11 @@ FINGERS = [
 ]
 SMPLH = ["root", *JOINT_NAMES[:22], *FINGERS]
 SMPLX = [*SMPLH, "jaw", "left_eye_smplhf", "right_eye_smplhf"]
+SMPLH_SHORT = [
+    *SMPL[:22],
+    *(f"{side}_{finger}{n}" for side in "LR" for finger in ("Index", "Thumb") for n in (1, 2, 3)),
+]
+SMPLX_SHORT = [*SMPLH_SHORT, "Jaw", "L_Eye_Smplhf", "R_Eye_Smplhf"]
 PALMS = ["Pelvis", *(name.capitalize() for name in JOINT_NAMES[1:22]), "Left_palm", "Right_palm"]
 
 
@@ -34,6 +39,14 @@ def test_smplh_and_smplx_lack_only_the_hands(names: list[str], family: str, pref
     assert found.family == family
     assert found.missing == {JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]}
     assert found.bones[JOINT_INDEX["left_wrist"]] == prefix + "left_wrist"
+
+
+@pytest.mark.parametrize(("names", "family"), [(SMPLH_SHORT, "SMPL-H"), (SMPLX_SHORT, "SMPL-X")])
+def test_smplh_and_smplx_are_known_by_their_short_names_too(names: list[str], family: str) -> None:
+    found = map_bones(["m_avg_" + name for name in names])
+    assert found.family == family
+    assert found.missing == {JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]}
+    assert found.bones[JOINT_INDEX["left_wrist"]] == "m_avg_L_Wrist"
 
 
 def test_palms_are_hands() -> None:
