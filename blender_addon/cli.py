@@ -8,7 +8,7 @@ In a script inside Blender, or with the bpy module::
     from bl_ext.user_default.posellava import cli
     outcome = cli.edit("raise the left arm", frames="1:48")
 
-May import the operators, which do the work, and the settings.
+May import the operators, which do the work, the rig and the settings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import bpy
 
 from .contract.skeleton import BODY_PARTS
 from .operators.activity import Outcome, activity
+from .rig.armature import find_armature
+from .rig.bone_map import RigError
 from .settings import preferences
 
 URL_VARIABLE: Final = "POSELLAVA_URL"
@@ -115,16 +117,28 @@ def _ask(operator: str, armature: str | None, url: str | None, token: str | None
 
 
 def _make_active(name: str | None) -> None:
-    """Make the armature active that is named, or the only one there is when none is active."""
+    """Make the armature active that is named, or the only one there is when nothing active or selected means one.
+
+    Raises:
+        CommandError: there is none of that name, or no way to tell which of several is meant.
+    """
     layer = bpy.context.view_layer
     armatures = {one.name: one for one in layer.objects if one.type == "ARMATURE"}
-    if name is not None and name not in armatures:
-        there = ", ".join(armatures) or "no armature at all"
-        raise CommandError(f"There is no armature {name!r} in the scene; it has {there}.")
+    there = ", ".join(armatures) or "no armature at all"
     if name is not None:
+        if name not in armatures:
+            raise CommandError(f"There is no armature {name!r} in the scene; it has {there}.")
         layer.objects.active = armatures[name]
-    elif len(armatures) == 1 and (layer.objects.active is None or layer.objects.active.type != "ARMATURE"):
-        layer.objects.active = next(iter(armatures.values()))
+        return
+    try:
+        find_armature(bpy.context)
+    except RigError:
+        if len(armatures) > 1:
+            raise CommandError(
+                f"The scene has several armatures and none is active; name one with --armature: {there}."
+            ) from None
+        if armatures:
+            layer.objects.active = next(iter(armatures.values()))
 
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {"edit": edit, "generate": generate, "estimate": estimate}

@@ -106,3 +106,37 @@ except cli.CommandError as error:
     assert [list(degrees) for degrees in result["degrees"]] == [["left_shoulder"], ["left_shoulder"]]
     assert "'Nobody'" in result["error"]
     assert "SMPL Figure" in result["error"]
+
+
+def test_without_an_active_armature_among_several_the_option_and_their_names_are_given(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+bpy.context.scene.objects["SMPL Figure"].name = "Anna"
+bpy.ops.posellava.add_figure()
+bpy.context.object.name = "Bert"
+bpy.context.object.select_set(False)
+bpy.context.view_layer.objects.active = None
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    result["status"] = cli.main(["edit", "--instruction", "raise it"])
+result["said"] = said.getvalue()
+result["keys"] = frames()
+result["chosen"] = cli.main(["edit", "--instruction", "raise it", "--armature", "Bert"])
+result["keyed"] = [one.name for one in bpy.data.objects if one.animation_data and one.animation_data.action]
+bpy.context.view_layer.objects.active = next(
+    one for one in bpy.data.objects if one.type == "MESH" and one.parent.name == "Anna"
+)
+result["skin"] = cli.main(["edit", "--instruction", "raise it"])
+result["then"] = sorted(one.name for one in bpy.data.objects if one.animation_data and one.animation_data.action)
+""",
+        POSELLAVA_URL=start_backend().url,
+    )
+    assert result["status"] == 1
+    assert "--armature: Anna, Bert." in result["said"]
+    assert result["said"].count("\n") == 1
+    assert result["keys"] == []
+    assert (result["chosen"], result["keyed"]) == (0, ["Bert"])
+    assert (result["skin"], result["then"]) == (0, ["Anna", "Bert"])
