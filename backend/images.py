@@ -11,6 +11,7 @@ import struct
 import zlib
 from typing import Final
 
+import numpy as np
 from PIL import Image
 
 from blender_addon.contract.messages import Limits, ProtocolError
@@ -46,8 +47,19 @@ def decode_png(data: bytes, request_id: str | None = None) -> Image.Image:
     """The RGB image in ``data``, which check_png has accepted; raises ProtocolError when its body is damaged."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return image.convert("RGB")
+            return _in_eight_bits(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise ProtocolError(
             "bad_image", f"The PNG is damaged and cannot be decoded ({error}); save it again.", request_id
         ) from None
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits in 8, which Pillow would cut off at 255 instead of scaling; any other as it is.
+
+    Scaled as the PNG specification's section 13.12 says; Pillow itself scales 16-bit images that have colours or
+    transparency.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
