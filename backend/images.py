@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PNG bytes from outside, checked and decoded. May import blender_addon.contract.
+"""PNG bytes from outside, checked and decoded; images in RGB. May import blender_addon.contract.
 
 The header is read by hand first, so that a picture that would fill the memory is refused before anything decodes it.
 """
@@ -47,19 +47,19 @@ def decode_png(data: bytes, request_id: str | None = None) -> Image.Image:
     """The RGB image in ``data``, which check_png has accepted; raises ProtocolError when its body is damaged."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return _in_eight_bits(image).convert("RGB")
+            return to_rgb(image)
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise ProtocolError(
             "bad_image", f"The PNG is damaged and cannot be decoded ({error}); save it again.", request_id
         ) from None
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits in 8, which Pillow would cut off at 255 instead of scaling; any other as it is.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB, 8 bits a channel; loads its pixels.
 
-    Scaled as the PNG specification's section 13.12 says; Pillow itself scales 16-bit images that have colours or
-    transparency.
+    Grey of 16 bits is scaled as the PNG specification's section 13.12 says, where Pillow would cut it off at 255; 16-bit
+    images with colours or transparency it scales itself.
     """
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
+    return image.convert("RGB")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backend.images import to_rgb
 from backend.model.processing import PAPER_TEMPLATES
 from blender_addon.contract.skeleton import NUM_JOINTS
 
@@ -59,7 +60,7 @@ def open_image(image: SampleImage) -> Image.Image:
         image = Image.open(image)
     elif isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    return image.convert("RGB")
+    return to_rgb(image)
 
 
 def encode_image(image: SampleImage) -> bytes:
