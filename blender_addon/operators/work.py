@@ -61,12 +61,13 @@ def course(order: Order, connection: Connection) -> Course:
     """Carry the order out.
 
     Raises:
-        ProtocolError: the backend gave no pose, or the user cancelled.
+        ProtocolError: there are more frames than the backend takes, it gave no pose, or the user cancelled.
         RigError: the armature cannot be used, or is gone.
         PictureError: the picture cannot be made.
     """
     poses = no_poses()
     if order.task == "adjust":
+        _check_number(order, connection.limits.max_poses)
         poses = yield from _read(order)
     picture = None
     if order.take_picture is not None:
@@ -93,6 +94,15 @@ def course(order: Order, connection: Connection) -> Course:
     elapsed = 1000 * (time.perf_counter() - sent_at)
     words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
     return Outcome(order.task, order.instruction, words, report, elapsed)
+
+
+def _check_number(order: Order, most: int) -> None:
+    """Raise ProtocolError where the poses are too many: reading them first could take minutes."""
+    if len(order.frames) > most:
+        raise ProtocolError(
+            "too_large",
+            f"An edit of {len(order.frames):,} frames is too long; choose at most {most:,} at a time.",
+        )
 
 
 def _read(order: Order) -> Generator[None, None, PoseArray]:

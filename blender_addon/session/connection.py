@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from ..contract.messages import Progress, ProtocolError, Request, Result
+from ..contract.messages import Limits, Progress, ProtocolError, Request, Result
 from .address import Address
 from .events import Event, Handle, State, Status
 from .link import Link
@@ -33,6 +33,12 @@ class Connection:
     def status(self) -> Status:
         """The state now, with a sentence for the user."""
         return self._link.status if self._link else _DISCONNECTED
+
+    @property
+    def limits(self) -> Limits:
+        """What the backend takes in one request; before it has said so, what backends do by default."""
+        welcome = self.status.welcome
+        return Limits() if welcome is None else welcome.limits
 
     def connect(self) -> None:
         """Start connecting and keep trying until disconnect(); while it waits to try again, try at once."""

@@ -285,6 +285,14 @@ BAD = {
 }
 
 
+def test_the_backends_limits_count_once_it_has_told_them(start_backend: Start, connect: Connect) -> None:
+    connection = connect(start_backend(limits=Limits(max_poses=50)).url, opened=False)
+    assert connection.limits.max_poses == Limits().max_poses
+    connection.connect()
+    wait_for_state(connection, State.CONNECTED)
+    assert connection.limits.max_poses == 50
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_request_fails_alone(name: str, start_backend: Start, connect: Connect) -> None:
     bad, code = BAD[name]

@@ -362,6 +362,32 @@ def test_frames_that_cannot_be_read_are_explained(
     check_untouched(result, words)
 
 
+@pytest.mark.parametrize("choose", ['frames="RANGE"', 'frame_list="1:4097"'])
+def test_more_frames_than_a_request_takes_are_refused_before_any_is_read(
+    in_blender: InBlender, start_backend: Callable[..., Any], choose: str
+) -> None:
+    result = in_blender(
+        FIGURE
+        + f"""
+from bl_ext.user_default.posellava.operators import work
+def read(order):
+    raise AssertionError("poses are read")
+real, work._read = work._read, read
+scene = bpy.context.scene
+scene.frame_start, scene.frame_end = 1, 4097
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", {choose})
+"""
+        + UNTOUCHED
+        + """
+work._read = real
+result["then"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="1:2")
+""",
+        URL=start_backend().url,
+    )
+    check_untouched(result, "4,097 frames", "at most 4,096")
+    assert result["then"] == ""
+
+
 def test_an_empty_instruction_is_explained(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
     result = in_blender(
         FIGURE + 'result["error"] = call(bpy.ops.posellava.edit_pose, instruction=" ")' + UNTOUCHED,
