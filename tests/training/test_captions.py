@@ -10,13 +10,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from blender_addon.contract.kinematics import mirror_pose
-from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.captions.caption import Captioner, fact_words
 from training.data.captions.correction import Corrector, clause_words
 from training.data.captions.facts import pose_facts
 from training.data.captions.measures import Bodies
 from training.data.captions.rules import BOTH, LEFT, RIGHT, alternatives, load_rules
 from training.data.sources.constructed import constructed_poses
+
+from .scipy_chain import chain
 
 NOISE_DEGREES = load_rules()["noise"]["degrees"] + 0.1
 
@@ -32,16 +34,9 @@ def captioner(poses):
 
 
 def joints(pose):
-    """(24, 3) joint positions of a pose whose heading is taken out, by scipy."""
-    local = Rotation.from_rotvec(pose).as_matrix()
-    facing = local[0][:, 2]
-    yaw = np.arctan2(facing[0], facing[2]) if np.hypot(facing[0], facing[2]) > 0.3 else 0.0
-    rotation, position = [Rotation.from_rotvec([0, -yaw, 0]).as_matrix() @ local[0]], [np.zeros(3)]
-    for joint in range(1, 24):
-        parent = PARENTS[joint]
-        rotation.append(rotation[parent] @ local[joint])
-        position.append(position[parent] + rotation[parent] @ REST_OFFSETS[joint])
-    return np.array(position), rotation[0][1, 1] > 0.5
+    """(24, 3) joint positions of a pose whose heading is taken out, and whether it is upright."""
+    rotations, positions = chain(pose, upright=True)
+    return positions, rotations[0][1, 1] > 0.5
 
 
 def inner_angle(position, side, names):

@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 from training.data.directives import head, legs, postures, root, trunk
 from training.data.directives.amounts import Amount, draw_amount
 from training.data.directives.descriptions import DescriptionSampler
 from training.data.directives.figure import Figure
 from training.data.directives.kinds import KINDS, Kind
 from training.data.directives.wording import default_wording
+
+from .scipy_chain import chain, heading
 
 DRAWS = [10, pytest.param(200, marks=pytest.mark.slow)]
 """Draws a kind: a few each time, two hundred where there is time."""
@@ -34,15 +36,8 @@ class Body:
     """Joint positions and rotations of a pose whose heading has been taken out, and what is measured on them."""
 
     def __init__(self, pose_aa: npt.NDArray[np.float32]) -> None:
-        local = Rotation.from_rotvec(pose_aa.astype(np.float64)).as_matrix()
-        ahead = local[0][:, 2]
-        self.yaw = np.degrees(np.arctan2(ahead[0], ahead[2])) if np.hypot(ahead[0], ahead[2]) > 0.3 else 0.0
-        self.rot = np.zeros((24, 3, 3))
-        self.pos = np.zeros((24, 3))
-        self.rot[0] = Rotation.from_euler("y", -self.yaw, degrees=True).as_matrix() @ local[0]
-        for joint, parent in enumerate(PARENTS[1:], start=1):
-            self.rot[joint] = self.rot[parent] @ local[joint]
-            self.pos[joint] = self.pos[parent] + self.rot[parent] @ REST_OFFSETS[joint]
+        self.yaw = np.degrees(heading(Rotation.from_rotvec(pose_aa[0].astype(np.float64)).as_matrix()))
+        self.rot, self.pos = chain(pose_aa, upright=True)
 
     def at(self, joint: str) -> npt.NDArray[np.float64]:
         return self.pos[JOINT_INDEX[joint]]

@@ -12,11 +12,13 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, MIRROR, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, MIRROR
 from training.data.directives.kinds import KINDS
 from training.data.directives.sampler import DirectiveSampler, Mix
 from training.data.directives.wording import default_wording
 from training.data.starts import StartPoses
+
+from .scipy_chain import chain
 
 Pose = npt.NDArray[np.float32]
 
@@ -193,10 +195,7 @@ def test_targets_stay_within_what_joints_can_do(sampler: DirectiveSampler) -> No
         assert sample.target_aa is not None
         moved = _moved(sample.pose_aa, sample.target_aa)
         local = Rotation.from_rotvec(sample.target_aa.astype(np.float64)).as_matrix()
-        rot, pos = local.copy(), np.zeros((24, 3))
-        for joint, parent in enumerate(PARENTS[1:], start=1):
-            rot[joint] = rot[parent] @ local[joint]
-            pos[joint] = pos[parent] + rot[parent] @ REST_OFFSETS[joint]
+        _, pos = chain(sample.target_aa)
         where = f"{sample.kind}: {sample.instruction}"
         for side in ("left", "right"):
             if JOINT_INDEX[f"{side}_elbow"] in moved:
@@ -209,10 +208,10 @@ def test_targets_stay_within_what_joints_can_do(sampler: DirectiveSampler) -> No
             if JOINT_INDEX[f"{side}_ankle"] in moved:
                 toes = local[JOINT_INDEX[f"{side}_ankle"]] @ [0.0, 0.0, 1.0]
                 assert abs(np.degrees(np.arcsin(np.clip(toes[1], -1, 1)))) < 85, where
-        for chain, most in ((("neck", "head"), 110.0), (("spine1", "spine2", "spine3"), 115.0)):
-            if {JOINT_INDEX[joint] for joint in chain} & moved:
-                whole = np.linalg.multi_dot([np.eye(3), *(local[JOINT_INDEX[joint]] for joint in chain)])
+        for group, most in ((("neck", "head"), 110.0), (("spine1", "spine2", "spine3"), 115.0)):
+            if {JOINT_INDEX[joint] for joint in group} & moved:
+                whole = np.linalg.multi_dot([np.eye(3), *(local[JOINT_INDEX[joint]] for joint in group)])
                 before = Rotation.from_rotvec(sample.pose_aa.astype(np.float64)).as_matrix()
-                start = np.linalg.multi_dot([np.eye(3), *(before[JOINT_INDEX[joint]] for joint in chain)])
+                start = np.linalg.multi_dot([np.eye(3), *(before[JOINT_INDEX[joint]] for joint in group)])
                 angle = np.degrees(Rotation.from_matrix(whole).magnitude())
                 assert angle < max(most, np.degrees(Rotation.from_matrix(start).magnitude()) + 1), where

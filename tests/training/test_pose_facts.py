@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.captions.caption import Captioner
 from training.data.captions.correction import Corrector
 from training.data.captions.facts import pose_facts
@@ -18,20 +18,14 @@ from training.data.directives.descriptions import base_figure
 from training.data.directives.postures import standing, whole_posture
 from training.data.sources.constructed import constructed_poses
 
+from .scipy_chain import chain
+
 SIDES = ("left", "right")
 
 
 def joints(pose):
-    """(24, 3) joint positions relative to the pelvis of a pose whose heading is taken out, by scipy."""
-    local = Rotation.from_rotvec(pose).as_matrix()
-    ahead = local[0][:, 2]
-    yaw = np.arctan2(ahead[0], ahead[2]) if np.hypot(ahead[0], ahead[2]) > 0.3 else 0.0
-    rotation, position = [Rotation.from_rotvec([0, -yaw, 0]).as_matrix() @ local[0]], [np.zeros(3)]
-    for joint in range(1, 24):
-        parent = PARENTS[joint]
-        rotation.append(rotation[parent] @ local[joint])
-        position.append(position[parent] + rotation[parent] @ REST_OFFSETS[joint])
-    return np.array(position)
+    """(24, 3) joint positions relative to the pelvis of a pose whose heading is taken out."""
+    return chain(pose, upright=True)[1]
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.skeleton import PARENTS, REST_OFFSETS, STANDING_POSE
+from blender_addon.contract.skeleton import STANDING_POSE
 from training.data.cli import data
 from training.data.samples import Sample
 from training.data.show import kinds, only_in, vocabulary
 
+from .scipy_chain import chain
+
 
 def joints_mm(pose_aa: np.ndarray) -> np.ndarray:
-    """(24, 3) joint positions in mm, pelvis at the origin, worked out here."""
-    rot = Rotation.from_rotvec(pose_aa.astype(np.float64)).as_matrix()
-    pos = np.zeros((24, 3))
-    for joint, parent in enumerate(PARENTS[1:], start=1):
-        pos[joint] = pos[parent] + rot[parent] @ REST_OFFSETS[joint]
-        rot[joint] = rot[parent] @ rot[joint]
-    return 1000 * pos
+    """(24, 3) joint positions in mm, pelvis at the origin."""
+    return 1000 * chain(pose_aa)[1]
 
 
 def edit(instruction: str, kind: str, target_aa: np.ndarray, pose_aa: np.ndarray | None) -> Sample:

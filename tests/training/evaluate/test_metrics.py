@@ -9,9 +9,11 @@ from scipy import stats
 from scipy.spatial import distance, procrustes
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.skeleton import JOINT_INDEX
 from training.evaluate import metrics
 from training.evaluate.bootstrap import Bootstrap
+
+from ..scipy_chain import chain
 
 
 @pytest.fixture
@@ -23,12 +25,7 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
 
 def joints(pose_aa: np.ndarray) -> np.ndarray:
     """(24, 3) mm, by scipy's rotations."""
-    rotations, places = [Rotation.from_rotvec(pose_aa[0])], [np.zeros(3)]
-    for joint in range(1, 24):
-        above = PARENTS[joint]
-        places.append(places[above] + rotations[above].apply(np.array(REST_OFFSETS[joint])))
-        rotations.append(rotations[above] * Rotation.from_rotvec(pose_aa[joint]))
-    return 1000 * np.array(places)
+    return 1000 * chain(pose_aa)[1]
 
 
 def test_mpjpe_is_the_mean_distance_of_pelvis_aligned_joints(pairs):
