@@ -112,16 +112,8 @@ def _port(text: str) -> int:
 
 
 def _load_engine(options: argparse.Namespace) -> Engine:
-    import torch
-
     from backend.engine import Engine
 
-    try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError):  # which one depends on how torch was built
-        raise ValueError(
-            f"torch has no device {options.device!r} here; leave --device out to use the CPU"
-        ) from None
     return Engine.load(options.model, device=options.device, threads=options.threads)
 
 

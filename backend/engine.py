@@ -22,6 +22,7 @@ from torch import Tensor
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.adapter import is_adapter, load_adapter
+from backend.model.llava import load_whole
 from backend.query import Answer, Query
 from blender_addon.contract.skeleton import BODY_PARTS, NUM_JOINTS, STANDING_POSE
 
@@ -56,27 +57,19 @@ class Engine:
 
         Raises:
             FileNotFoundError: no model in that folder, or the base of an adapter is missing.
-            ValueError: the file lacks weights of the model.
+            ValueError: the file lacks weights of the model, or torch has no such device.
         """
+        _require_device(device)
         folder = SHIPPED_MODEL if path is None else Path(path)
         if threads is not None:
             torch.set_num_threads(threads)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         if is_adapter(folder):
-            adapted = load_adapter(folder, dtype=dtype)
-            return cls(
-                adapted.to(device),
-                PoseLlavaProcessor.from_pretrained(folder),
-                name=f"posellava-{folder.name}",
-            )
-        if not (folder / "config.json").is_file():
+            model, processor = load_adapter(folder, dtype=dtype)
+        elif (folder / "config.json").is_file():
+            model, processor = load_whole(folder, dtype=dtype)
+        else:
             raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")
-        model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True
-        )
-        if info["missing_keys"]:
-            raise ValueError(f"{folder} lacks weights: {', '.join(sorted(info['missing_keys'])[:5])}")
-        processor = PoseLlavaProcessor.from_pretrained(folder)
         return cls(model.to(device), processor, name=f"posellava-{folder.name}")
 
     @torch.inference_mode()
@@ -105,6 +98,13 @@ class Engine:
         """The reply's wording without its pose token."""
         _, answer = self.processor.prompt(query)
         return str(answer).replace("<POSE>", "").strip(" .")
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # which one depends on how torch was built
+        raise ValueError(f"torch has no device {device!r} here; leave --device out to use the CPU") from None
 
 
 def finish(query: Query, answer_aa: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

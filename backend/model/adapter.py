@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from .llava import load_base
 from .modeling import PoseLlavaForConditionalGeneration
+from .processing import PoseLlavaProcessor
 
 LORA_CONFIG: Final = "adapter_config.json"
 TRAINED_FILE: Final = "trained_parts.safetensors"
@@ -28,8 +29,10 @@ def is_adapter(folder: Path) -> bool:
     return (folder / LORA_CONFIG).is_file() and (folder / BASE_FILE).is_file()
 
 
-def load_adapter(adapter: Path, *, dtype: torch.dtype = torch.float32) -> PoseLlavaForConditionalGeneration:
-    """The base with a kept adapter merged into it.
+def load_adapter(
+    adapter: Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    """The base with a kept adapter merged into it, and the processor that was kept with it.
 
     Raises:
         FileNotFoundError: the base is not where ``base.json`` says.
@@ -53,4 +56,4 @@ def load_adapter(adapter: Path, *, dtype: torch.dtype = torch.float32) -> PoseLl
             f"{adapter} was trained on another base than {base}: it has weights for {', '.join(unexpected[:3])}"
         )
     merged: PoseLlavaForConditionalGeneration = wrapped.merge_and_unload()
-    return merged
+    return merged, PoseLlavaProcessor.from_pretrained(adapter)

@@ -34,11 +34,25 @@ def load_base(
     """
     if LlavaNextConfig.get_config_dict(folder)[0]["model_type"] == "llava_next":
         return from_llava(folder, changes, dtype=dtype, attention=attention)
+    return load_whole(folder, dtype=dtype, attention=attention)
+
+
+def load_whole(
+    folder: Path, *, dtype: torch.dtype, attention: str = "sdpa"
+) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    """PoseLLaVA's own model and processor in a folder. Raises ValueError where the checkpoint lacks weights."""
     model, info = PoseLlavaForConditionalGeneration.from_pretrained(
         folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
     )
     require_whole(info["missing_keys"], allowed=(), folder=folder)
     return model, PoseLlavaProcessor.from_pretrained(folder)
+
+
+def config_on(base: LlavaNextConfig, changes: dict[str, Any]) -> PoseLlavaConfig:
+    """LLaVA-NeXT's configuration with fields of PoseLlavaConfig set on it."""
+    values = base.to_dict()
+    values.pop("model_type", None)
+    return PoseLlavaConfig(**values | changes)
 
 
 def from_llava(
@@ -56,16 +70,11 @@ def from_llava(
     tokenizer.add_special_tokens(
         {"additional_special_tokens": [POSE_PLACEHOLDER, POSE_OUTPUT]}, replace_extra_special_tokens=False
     )
-    values = base.to_dict()
-    values.pop("model_type", None)
-    config = PoseLlavaConfig(
-        **values
-        | changes
-        | {
-            "pose_token_index": tokenizer.convert_tokens_to_ids(POSE_PLACEHOLDER),
-            "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
-        }
-    )
+    tokens = {
+        "pose_token_index": tokenizer.convert_tokens_to_ids(POSE_PLACEHOLDER),
+        "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
+    }
+    config = config_on(base, changes | tokens)
     model, info = PoseLlavaForConditionalGeneration.from_pretrained(
         folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
     )

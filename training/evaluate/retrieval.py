@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
+from backend.model.pose_encoder import transformer_encoder
 from blender_addon.contract.rotations import Array
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.show import words_of
@@ -55,12 +56,7 @@ class RetrievalModel(nn.Module):
         self._number = {word: index + 2 for index, word in enumerate(self.words)}
         self.word = nn.Embedding(len(self.words) + 2, WIDTH, padding_idx=_PAD)
         self.place = nn.Parameter(0.1 * torch.randn(LONGEST_TEXT, WIDTH))
-        layer = nn.TransformerEncoderLayer(
-            WIDTH, HEADS, 2 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.reader = nn.TransformerEncoder(
-            layer, TEXT_LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False
-        )
+        self.reader = transformer_encoder(WIDTH, HEADS, 2 * WIDTH, TEXT_LAYERS, norm_first=True)
         self.text_out = nn.Linear(WIDTH, VECTOR)
         self.pose = nn.Sequential(
             nn.Linear(NUM_JOINTS * 9, POSE_WIDTH), nn.GELU(), nn.Linear(POSE_WIDTH, POSE_WIDTH), nn.GELU(),

@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, LlavaNextConfig, MistralConfig
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration
 from backend.model.configuration import NUM_POSE_TOKENS
+from backend.model.llava import config_on
 
 from .parts import prepare_parts
 from .settings import TrainSettings
@@ -102,9 +103,7 @@ def _config(settings: TrainSettings) -> PoseLlavaConfig:
             ),
             image_grid_pinpoints=[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]],
         )  # fmt: skip
-    values = base.to_dict()
-    values.pop("model_type", None)
-    return PoseLlavaConfig(**values | settings.model.changes)
+    return config_on(base, settings.model.changes)
 
 
 def need(sizes: Sizes, settings: TrainSettings, *, zero: int, gpus: int) -> Need:
