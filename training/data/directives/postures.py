@@ -641,12 +641,12 @@ kind("mirror.upper", family="mirror", weight=0.25)(_swap(("left_arm", "right_arm
 _LETTERS: Final = "aabcdeeefghiijklmnoopqrsttuuvwxyz"
 
 
-@kind("nothing.stay", family="nothing", weight=1.6)
+@kind("nothing.stay", family="nothing", weight=2.4)
 def stay(rng: np.random.Generator, start: Figure) -> Edit | None:
     return Edit(start)
 
 
-@kind("nothing.nonsense", family="nothing", weight=1.6)
+@kind("nothing.nonsense", family="nothing", weight=5.0)
 def nonsense(rng: np.random.Generator, start: Figure) -> Edit | None:
     if rng.random() < 0.35:
         words = [

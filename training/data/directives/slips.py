@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-SLIP_SHARE: Final = 0.10
+SLIP_SHARE: Final = 0.25
 ABBREVIATION_SHARE: Final = 0.06
 
 _ABBREVIATIONS: Final = {
