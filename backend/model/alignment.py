@@ -64,8 +64,8 @@ class PoseImageAlignment(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor([INITIAL_LOGIT_SCALE]))
         self.logit_bias = nn.Parameter(torch.tensor([INITIAL_LOGIT_BIAS]))
 
-    def reconstruct(self, pose_global: Tensor, pose_local: Tensor) -> Tensor:
-        """Poses (B, J, 3, 3) from their tokens Z_avg (B, D) and Z_local (B, J, D)."""
-        memory = torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)
+    def reconstruct(self, tokens_global: Tensor, tokens_local: Tensor) -> Tensor:
+        """Poses (B, J, 3, 3) from tokens Z_avg (B, D) and Z_local (B, J, D), or an image's that are aligned to them."""
+        memory = torch.cat([tokens_global.unsqueeze(1), tokens_local], dim=1)
         queries = self.decoder_queries.expand(len(memory), -1, -1)
         return rot6d_to_matrix(self.decoder_head(self.decoder(queries, memory)).float())

@@ -59,7 +59,14 @@ POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
     "still": lambda poses: losses.frobenius(poses.decoded, poses.initial, ~poses.moves),
 }
 """Names for ``losses`` in a configuration of stages 2 and 3, besides ``text``."""
-ALIGNMENT_TERMS: Final = ("contrastive", "local", "regression", "regression_joints")
+ALIGNMENT_TERMS: Final = (
+    "contrastive",
+    "local",
+    "regression",
+    "regression_joints",
+    "image_regression",
+    "image_regression_joints",
+)
 """Names for ``losses`` in a configuration of stage 1."""
 
 
@@ -131,7 +138,10 @@ def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
 
 
 def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression."""
+    """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression.
+
+    The paper decodes poses from the pose's own tokens; the terms ``image_…`` decode them from the image's as well.
+    """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
         image, first_row = _gathered(output.image_global.float())
@@ -148,6 +158,12 @@ def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str,
         terms["regression"] = losses.rot6d_l2(output.reconstruction, batch.targets).mean()
     if "regression_joints" in weights:
         terms["regression_joints"] = losses.joint_positions(output.reconstruction, batch.targets).mean()
+    if "image_regression" in weights:
+        terms["image_regression"] = losses.rot6d_l2(output.image_reconstruction, batch.targets).mean()
+    if "image_regression_joints" in weights:
+        terms["image_regression_joints"] = losses.joint_positions(
+            output.image_reconstruction, batch.targets
+        ).mean()
     return terms
 
 
@@ -192,16 +208,18 @@ def instruction_measures(output: PoseLlavaOutput, batch: Batch) -> dict[str, Ten
 
 
 def alignment_measures(output: AlignmentOutput, batch: Batch) -> dict[str, Tensor]:
-    """How well poses and images find each other within the batch, and how well poses are reconstructed (B,)."""
+    """How well poses and images find each other within the batch, and how well either gives the pose (B,)."""
     pose = torch.nn.functional.normalize(output.pose_global.float(), dim=-1)
     image = torch.nn.functional.normalize(output.image_global.float(), dim=-1)
     similarity = image @ pose.T
     own = similarity.diagonal()
     _, at = forward_kinematics(output.reconstruction.float())
+    _, seen = forward_kinematics(output.image_reconstruction.float())
     _, wanted = forward_kinematics(batch.targets)
     return {
         "recall_at_1": (similarity.argmax(dim=1) == torch.arange(len(own), device=own.device)).float(),
         "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
+        "image_mpjpe_mm": 1000 * (seen - wanted).norm(dim=-1).mean(-1),
         "local_cosine": torch.nn.functional.cosine_similarity(
             output.pose_local.float(), output.image_local.float(), dim=-1
         ).mean(-1),
