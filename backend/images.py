@@ -57,8 +57,8 @@ def decode_png(data: bytes, request_id: str | None = None) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image in RGB, 8 bits a channel; loads its pixels.
 
-    Grey of 16 bits is scaled as the PNG specification's section 13.12 says, where Pillow would cut it off at 255; 16-bit
-    images with colours or transparency it scales itself.
+    Grey of 16 bits is scaled as the PNG specification's section 13.12 says, where Pillow would cut it off at 255;
+    16-bit images with colours or transparency it scales itself.
     """
     if image.mode.startswith("I"):
         image = Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
