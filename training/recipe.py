@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from training.data.build import Build, Split
 from training.data.build import run as build_shards
+from training.data.cli import INTERRUPTED
 from training.stages.settings import (
     ModelSettings,
     RunSettings,
@@ -43,6 +44,8 @@ STAGES: Final[tuple[Stage, ...]] = ("stage1", "stage2", "stage3")
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ENDLESS: Final = 1_000_000
 """Steps of a stage that ends by its time."""
+SECONDS_TO_STOP: Final = 300
+"""How long the processes of a stage may take to end their step and to write a checkpoint, before they are killed."""
 
 
 class RecipeStopped(Exception):  # noqa: N818 - it tells of an event
@@ -251,13 +254,17 @@ def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:
         "torch.distributed.run",
         "--standalone",
         f"--nproc_per_node={processes}",
+        f"--shutdown-timeout={SECONDS_TO_STOP}",
     ]
     stage = ["-m", "training", "train", settings.stage, "--config", str(config), "--resume"]
     with subprocess.Popen(
         [*launcher, *stage], env={**os.environ, "OMP_NUM_THREADS": str(settings.run.threads)}
     ) as child:
+        asked = False
 
         def pass_on(number: int, frame: FrameType | None) -> None:
+            nonlocal asked
+            asked = True
             if number == signal.SIGTERM:  # A Ctrl-C reaches the whole group of processes by itself.
                 child.send_signal(number)
 
@@ -267,7 +274,7 @@ def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-    if status != 0:
+    if status != 0 and not asked:
         raise RecipeStopped(f"{settings.stage} ended with status {status}; what it said above tells why")
 
 
@@ -350,6 +357,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RecipeStopped, TrainingStopped, ValueError, OSError) as error:
         print(f"train-mini: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("train-mini: stopped; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
     finally:
         leave_processes()
     return 0

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -314,7 +317,7 @@ def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[tuple[
         SOURCES[build.source](build)
     # Spawned, not forked: a fork would copy torch's threads half-alive.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=_start_worker, initargs=(build,)) as pool:
+    with context.Pool(workers, initializer=_start_worker_process, initargs=(build,)) as pool:
         yield from pool.imap_unordered(_make_shard, missing)
 
 
@@ -325,6 +328,21 @@ class _Worker:
 
 
 _worker: _Worker
+
+
+def _start_worker_process(build: Build) -> None:
+    """A worker in a process of its own, which ends with the process that started it, however that ends."""
+    # A Ctrl-C reaches the whole group; the starting process ends its workers then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _start_worker(build)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _start_worker(build: Build) -> None:

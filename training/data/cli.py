@@ -23,6 +23,9 @@ SHOWN_WORDS: Final = 60
 CHAT_KEY: Final = "POSELLAVA_CHAT_KEY"
 """The environment variable that holds the key of the chat model, where it needs one."""
 
+INTERRUPTED: Final = 130
+"""Exit status after a Ctrl-C, as shells have it."""
+
 
 def data(argv: Sequence[str]) -> int:
     """Runs one of the actions; returns the exit status."""
@@ -32,6 +35,9 @@ def data(argv: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"posellava data: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("posellava data: stopped; a build goes on with the same command", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
