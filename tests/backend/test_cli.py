@@ -258,3 +258,34 @@ def test_a_served_model_is_reached_with_the_line_that_serve_prints(saved_model: 
     for result in (edited, seen):
         assert result.poses[0] is not None
         assert np.isfinite(result.poses[0]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGTERM nor process groups")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_at_a_signal_without_a_traceback_or_a_process_left_behind(
+    number: signal.Signals, saved_model: Path
+) -> None:
+    command = [sys.executable, "-m", "backend.cli", "serve", "--port", "0", "--model", str(saved_model)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            with Connection(Address.parse(line, os.environ.get(cli.TOKEN_VARIABLE, ""))) as connection:
+                connection.ask(Request("e", "adjust", "raise the left arm", POSE[None]), timeout=60)
+                os.killpg(process.pid, number)  # as a terminal does, while a client is connected
+                _, said = process.communicate(timeout=180)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
