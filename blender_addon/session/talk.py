@@ -36,6 +36,10 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _TRANSIENT_CODES: Final = ("busy", "shutting_down")
 """Codes of a refused Hello after which trying again makes sense."""
 
+_OTHER_NAME: Final = (62, 64)
+_OUT_OF_DATE: Final = (9, 10)
+"""OpenSSL's X509_V_ERR_… codes: for another host name or IP address; not valid yet or any more."""
+
 
 class _RefusedError(Exception):
     """The backend will not take this client as it is; carries the sentence."""
@@ -193,9 +197,26 @@ def _explain(error: Exception, url: str) -> str:
     if isinstance(error, InvalidHandshake):
         return f"What answers at {url} is no PoseLLaVA backend; check the address."
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of {url} cannot be trusted: {error.verify_message}."
+        return _explain_certificate(error, url)
+    if url.startswith("wss:") and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+        return (
+            f"No secure connection to {url}; if the backend does without TLS, write ws:// instead of wss://."
+        )
     if isinstance(error, socket.gaierror):
         return f"The host name in {url} cannot be found; check the address."
     if isinstance(error, TimeoutError):
         return f"Nothing answers at {url} in time; check the address and the firewall."
     return f"No backend answers at {url}; start one with: posellava serve."
+
+
+def _explain_certificate(error: ssl.SSLCertVerificationError, url: str) -> str:
+    if error.verify_code in _OTHER_NAME:
+        advice = "put the name that the certificate was made for into the address"
+    elif error.verify_code in _OUT_OF_DATE:
+        advice = "renew it, and check this computer's clock"
+    else:
+        advice = (
+            "if it is your own, start Blender with the environment variable SSL_CERT_FILE set to a PEM file of it "
+            "or of the authority that signed it"
+        )
+    return f"The certificate of {url} cannot be trusted ({error.verify_message.rstrip('.')}); {advice}."

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import io
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,8 +23,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
-from blender_addon.contract.messages import Limits, ProtocolError, Request
+from blender_addon.contract import codec
+from blender_addon.contract.messages import SUBPROTOCOL, Limits, ProtocolError, Request, Welcome
 from blender_addon.session import (
     Address,
     Connection,
@@ -271,6 +276,86 @@ def test_another_websocket_server_at_the_address_is_final(connect: Connect) -> N
         wait_for_state(connection, State.FAILED)
         server.shutdown()
     assert "posellava.v1" in connection.status.sentence
+
+
+@pytest.fixture
+def tls_backend(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, Path]]]:
+    """tls_backend(days) -> port and certificate of a backend that greets over TLS as ``localhost``; the certificate
+    is its own authority and valid for so many days."""
+    with contextlib.ExitStack() as stack:
+
+        def start(days: str) -> tuple[int, Path]:
+            key, csr, names, certificate = (
+                str(tmp_path / name) for name in ("key.pem", "csr.pem", "names", "certificate.pem")
+            )
+            Path(names).write_text("subjectAltName=DNS:localhost")
+            for command in (
+                ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj", "/CN=localhost", "-out", csr],
+                ["x509", "-req", "-in", csr, "-signkey", key, "-days", days, "-extfile", names, "-out", certificate],
+            ):  # fmt: skip
+                subprocess.run(["openssl", *command], check=True, capture_output=True)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            server = stack.enter_context(
+                serve(greet, "127.0.0.1", 0, ssl=context, subprotocols=[Subprotocol(SUBPROTOCOL)])
+            )
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return server.socket.getsockname()[1], Path(certificate)
+
+        def greet(websocket: ServerConnection) -> None:
+            websocket.recv()
+            websocket.send(codec.encode(Welcome("safe", ("adjust",))))
+            for _ in websocket:
+                pass
+
+        yield start
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.parametrize(
+    ("host", "days", "advice"),
+    [
+        ("localhost", "1", "SSL_CERT_FILE"),
+        ("127.0.0.1", "1", "put the name that the certificate was made for into the address"),
+        ("localhost", "-1", "renew it"),
+    ],
+)
+def test_a_certificate_that_is_not_trusted_is_final_and_says_what_to_do(
+    host: str,
+    days: str,
+    advice: str,
+    tls_backend: Callable[[str], tuple[int, Path]],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port, certificate = tls_backend(days)
+    if advice != "SSL_CERT_FILE":
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    connection = connect(f"wss://{host}:{port}")
+    wait_for_state(connection, State.FAILED)
+    assert connection.status.sentence.startswith(
+        f"The certificate of wss://{host}:{port} cannot be trusted ("
+    )
+    assert advice in connection.status.sentence
+    assert connection.status.sentence.endswith(".")
+
+
+def test_an_address_with_wss_of_a_backend_without_tls_is_explained(
+    start_backend: Start, connect: Connect
+) -> None:
+    connection = connect(start_backend().url.replace("ws://", "wss://"))
+    assert "write ws:// instead of wss://" in error_of(connection.submit(request())).sentence
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_of_ones_own_is_trusted_once_it_is_named(
+    tls_backend: Callable[[str], tuple[int, Path]], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, certificate = tls_backend("1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    connection = connect(f"wss://localhost:{port}")
+    wait_for_state(connection, State.CONNECTED)
+    assert connection.status.sentence == "Connected to safe."
 
 
 BAD = {
