@@ -21,6 +21,7 @@ from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_
 from blender_addon.contract.skeleton import STANDING_POSE
 
 from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER
+from .spelling import Spelling
 
 IMAGE_PLACEHOLDER = "<image>"
 IGNORED_LABEL = -100
@@ -79,6 +80,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         templates: for each task its question and answer templates; the first one is used to answer.
         prompt_format: how a question is wrapped, with ``{question}``; Mistral's is ``[INST] {question} [/INST] ``.
         max_instruction_tokens: longer instructions are cut, so that one sentence cannot exhaust the memory.
+        known_words: words that misspelt ones are taken back to; None leaves the spelling to the model.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         templates: dict[str, list[dict[str, str]]] | None = None,
         prompt_format: str = "{question}",
         max_instruction_tokens: int = 512,
+        known_words: list[str] | None = None,
         patch_size: int | None = None,
         vision_feature_select_strategy: str | None = None,
         chat_template: str | None = None,
@@ -108,11 +111,16 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self.templates = COMPACT_TEMPLATES if templates is None else templates
         self.prompt_format = prompt_format
         self.max_instruction_tokens = max_instruction_tokens
+        self.known_words = known_words
+        self._spelling = None if known_words is None else Spelling(known_words, tokenizer.get_vocab())
 
     def plain(self, instruction: str) -> str:
-        """The instruction with any special token in it reduced to plain words, and cut to its longest length."""
+        """The instruction with any special token in it reduced to plain words, slips of the keyboard set right where
+        the checkpoint has a list of words, and cut to its longest length."""
         for token in (*self.tokenizer.all_special_tokens, IMAGE_PLACEHOLDER, POSE_PLACEHOLDER, POSE_OUTPUT):
             instruction = instruction.replace(token, token.strip("<>[]/|"))
+        if self._spelling is not None:
+            instruction = self._spelling.correct(instruction)
         encoded = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)
         offsets = encoded["offset_mapping"]
         if len(offsets) > self.max_instruction_tokens:

@@ -144,6 +144,7 @@ def test_every_setting_of_the_processor_survives_saving(processor, tmp_path: Pat
         templates=templates,
         prompt_format="[INST] {question} [/INST] ",
         max_instruction_tokens=7,
+        known_words=["left"],
         patch_size=16,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -152,4 +153,5 @@ def test_every_setting_of_the_processor_survives_saving(processor, tmp_path: Pat
     loaded = PoseLlavaProcessor.from_pretrained(tmp_path)
     seen = Query("adjust", "raise the left arm", POSE, IMAGE)
     assert loaded.max_instruction_tokens == 7
+    assert loaded.plain("a lfet arm") == "a left arm"
     assert torch.equal(loaded.encode([seen])["input_ids"], changed.encode([seen])["input_ids"])

@@ -138,6 +138,7 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,
         max_instruction_tokens=fresh.max_instruction_tokens,
+        known_words=sorted(_words_of_the_data()),
     )
     return model, processor
 
