@@ -263,6 +263,8 @@ def _towards(
             start, side, goals[side], min(amount.value, room[side]), sided(side, via)
         ),
     )
+    if target is None:
+        return None
     if any(angle_degrees(arm_line(target, side), goals[side]) >= closest + room[side] for side in sides):
         return None  # the way round by ``via`` brought an arm that was nearly there no nearer
     variant = "by" if apart and amount.group != "plain" else ""
