@@ -14,4 +14,8 @@ COMMANDS = {
     "train-retrieval": commands.train_retrieval,
 }
 
-sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))
+# DeepSpeed's launcher puts the process's number before the command; the environment tells it as well.
+arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank=")]
+if not arguments or arguments[0] not in COMMANDS:
+    sys.exit(f"python -m training: give a command, one of {', '.join(COMMANDS)}")
+sys.exit(COMMANDS[arguments[0]](arguments[1:]))

@@ -45,7 +45,6 @@ def train(argv: Sequence[str]) -> int:
         metavar="GPUS",
         help="print what each of so many GPUs would need with ZeRO 1 to 3, and train nothing",
     )
-    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # DeepSpeed's launcher adds it.
     arguments = parser.parse_args(argv)
     from training.stages.checkpoints import TrainingStopped
     from training.stages.launch import leave_processes

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,34 @@ from .conftest import write_yaml
 REPOSITORY = Path(__file__).parents[2]
 
 
+def torchrun(processes: int) -> list[str]:
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m",
+    ]  # fmt: skip
+
+
+def deepspeed(processes: int) -> list[str]:
+    return [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--module"]
+
+
 def launch(
-    tmp_path: Path, values: dict[str, Any], name: str, processes: int, *changes: str, resume: bool = False
+    tmp_path: Path,
+    values: dict[str, Any],
+    name: str,
+    processes: int,
+    *changes: str,
+    resume: bool = False,
+    launcher: Callable[[int], list[str]] = torchrun,
 ) -> dict[int, float]:
-    """Runs a stage under torchrun; returns its losses by step."""
+    """Runs a stage under a launcher; returns its losses by step."""
     config = write_yaml(tmp_path / "config.yaml", {**values, "output": str(tmp_path / name)})
     arguments = ["train", values["stage"], "--config", str(config)]
     for change in changes:
         arguments += ["--set", change]
     if resume:
         arguments.append("--resume")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     result = subprocess.run(
-        [*command, "-m", "training", *arguments],
+        [*launcher(processes), "training", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -55,6 +71,14 @@ def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(
     two = launch(tmp_path, stage3, "two", 2, "run.micro_batch=2", f"run.zero={zero}")
     assert one.keys() == two.keys() == set(range(1, 7))
     assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_deepspeeds_launcher_gives_the_losses_of_torchrun(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    changes = ("run.micro_batch=2", "run.steps=2")
+    assert launch(tmp_path, stage3, "one", 2, *changes) == pytest.approx(
+        launch(tmp_path, stage3, "two", 2, *changes, launcher=deepspeed), rel=1e-6
+    )
 
 
 @pytest.mark.slow
