@@ -155,6 +155,13 @@ def posefix_release(build: Build) -> ListedSamples[Any]:
     return posefix(_given(build, "annotations"), _given(build, "poses"), build.split)
 
 
+def posefix_texts(build: Build) -> ListedSamples[Any]:
+    """PoseFix's released texts without the poses that they start from, for stage 2."""
+    from .sources.annotations import posefix_alone
+
+    return posefix_alone(_given(build, "annotations"), _given(build, "poses"), build.split)
+
+
 def conversations(build: Build) -> ListedSamples[Any]:
     """LLaVA's instruction data, without poses, for stage 3."""
     from .sources.conversations import conversations as read_conversations
@@ -232,13 +239,21 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "pictures": pictures,
     "posescript_release": posescript_release,
     "posefix_release": posefix_release,
+    "posefix_texts": posefix_texts,
     "conversations": conversations,
     "3dpw": threedpw,
     "human36m": human36m,
 }
 """What ``posellava data build`` can draw, or read."""
 
-LISTED_SOURCES = ("posescript_release", "posefix_release", "conversations", "3dpw", "human36m")
+LISTED_SOURCES = (
+    "posescript_release",
+    "posefix_release",
+    "posefix_texts",
+    "conversations",
+    "3dpw",
+    "human36m",
+)
 """Those that are read from a data set's files: a build holds each sample at most once."""
 
 POSELESS_SOURCES = ("descriptions", "situations")

@@ -162,6 +162,19 @@ def test_posefix_texts_are_samples_of_edits(tmp_path: Path, amass: dict[str, np.
         assert np.abs(turn[[0, 2]]).max() < 1e-4
 
 
+def test_posefix_texts_without_their_start_poses_are_descriptions_of_the_same_targets(
+    tmp_path: Path, amass: dict[str, np.ndarray]
+) -> None:
+    given = {"annotations": posefix(tmp_path / "release"), "poses": tmp_path / "amass"}
+    edits = build(tmp_path / "edits", "posefix_release", **given)
+    alone = build(tmp_path / "alone", "posefix_texts", **given)
+    assert alone.keys() == edits.keys()
+    for name, sample in alone.items():
+        assert (sample.task, sample.pose_aa) == ("generate", None)
+        assert sample.instruction == edits[name].instruction
+        assert np.array_equal(sample.target_aa, edits[name].target_aa)
+
+
 def test_damaged_releases_are_told_by_file(
     tmp_path: Path, amass: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:

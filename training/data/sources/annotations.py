@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -105,6 +106,15 @@ def posefix(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]
         key=lambda entry: frames.sequence(str(pairs.get(entry.about, ("",))[0])),
     )
     return ListedSamples(entries, read)
+
+
+def posefix_alone(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]:
+    """PoseFix's texts without the pose that they start from, for the paper's stage 2: samples of ``generate``.
+
+    Args, Raises: as of ``posescript``.
+    """
+    pairs = posefix(release, amass, split)
+    return replace(pairs, read=lambda entry: replace(pairs.read(entry), task="generate", pose_aa=None))
 
 
 def _facing_ahead(pose: Pose) -> Pose:
