@@ -68,20 +68,11 @@ class _Ask:
     _from_panel: tuple[str, ...]
 
     instruction: StringProperty(name="Instruction", options={"SKIP_SAVE"})
-    frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
-    frame_list: StringProperty(
-        name="Frame List",
-        description="Frames such as 12, 1:48 or 1,5,9; overrides Frames",
-        options={"SKIP_SAVE", "HIDDEN"},
-    )
     parts: EnumProperty(
         name="Body Parts",
         items=PART_ITEMS,
         options={"ENUM_FLAG", "SKIP_SAVE"},
         default=set(ALL_PARTS),
-    )
-    strength: FloatProperty(
-        name="Strength", default=1.0, min=0.0, max=1.0, subtype="FACTOR", options={"SKIP_SAVE"}
     )
 
     _course: Course
@@ -173,6 +164,10 @@ class _Ask:
         """The frames that this operator keys."""
         return tuple(list_frames(context, rig, "CURRENT"))
 
+    def share_of_answer(self) -> float:
+        """How far the poses go towards the model's answer, 0 to 1."""
+        return 1.0
+
     def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
         """What makes the picture to send, or None."""
         return None
@@ -188,7 +183,7 @@ class _Ask:
             armature=armature.name,
             frames=self.frames_to_key(context, Rig.of(armature)),
             parts=frozenset(self.parts),
-            strength=self.strength,
+            strength=self.share_of_answer(),
             take_picture=self.picture_maker(context),
         )
         self._course = course(order, self._open_connection(context))
@@ -235,6 +230,15 @@ class POSELLAVA_OT_edit_pose(_Ask, bpy.types.Operator):
     task = "adjust"
     _from_panel = ("instruction", "frames", "parts", "strength", "send_view")
 
+    frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
+    frame_list: StringProperty(
+        name="Frame List",
+        description="Frames such as 12, 1:48 or 1,5,9; overrides Frames",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+    strength: FloatProperty(
+        name="Strength", default=1.0, min=0.0, max=1.0, subtype="FACTOR", options={"SKIP_SAVE"}
+    )
     send_view: BoolProperty(
         name="Send Viewport",
         description="Send a small picture along with the pose; in background Blender renders the scene's camera",
@@ -251,6 +255,10 @@ class POSELLAVA_OT_edit_pose(_Ask, bpy.types.Operator):
         if self.frame_list:
             return parse_frames(self.frame_list)
         return tuple(list_frames(context, rig, self.frames))
+
+    def share_of_answer(self) -> float:
+        """The strength the user chose."""
+        return float(self.strength)
 
     def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
         """The view, when asked for."""

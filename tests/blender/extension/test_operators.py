@@ -127,6 +127,37 @@ result["degrees"] = activity.outcome.report.degrees
     assert list(result["degrees"]) == ["left_shoulder"]
 
 
+def test_only_an_edit_has_frames_and_strength_and_both_count(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+names = ("edit_pose", "generate_pose", "estimate_pose")
+properties = {name: getattr(bpy.ops.posellava, name).get_rna_type().properties.keys() for name in names}
+result["options"] = [name for name in names if {"frames", "frame_list", "strength"} & set(properties[name])]
+from bl_ext.user_default.posellava.operators import work
+orders = []
+def course(order, connection, real=work.course):
+    orders.append(order)
+    return real(order, connection)
+from bl_ext.user_default.posellava.operators import pose
+pose.course = course
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="3:4", strength=0.25)
+bpy.context.scene.posellava.strength = 0.5
+call(bpy.ops.posellava.edit_pose, instruction="raise it")
+call(bpy.ops.posellava.generate_pose, instruction="a person")
+result["orders"] = [[list(order.frames), order.strength] for order in orders]
+""",
+        URL=start_backend().url,
+    )
+    assert result == {
+        "options": ["edit_pose"],
+        "error": "",
+        "orders": [[[3, 4], 0.25], [[1], 0.5], [[1], 1.0]],
+    }
+
+
 @pytest.mark.parametrize(("size", "sent"), [("3000,100", (1024, 34)), ("300,200", (300, 200))])
 def test_a_pose_is_estimated_from_an_image_file_of_any_size(
     size: str, sent: tuple[int, int], in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
