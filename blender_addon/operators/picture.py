@@ -89,7 +89,7 @@ def _draw(scene: Any, view_layer: Any, space: Any, region: Any) -> bytes:
 
     view = space.region_3d
     window = view.window_matrix.copy()
-    # The viewport is as wide as its region; scale the wider side down to a centred square.
+    # The region is rarely square; cut its longer side off around the centre.
     aspect = region.width / region.height
     for column in range(4):
         if aspect > 1:
