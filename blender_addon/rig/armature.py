@@ -211,10 +211,7 @@ class Rig:
 
     def _miss(self, joint: int, wanted: Array, reached: Array) -> Array:
         """What locked channels leave undone, (N, 3, 3) in the axes of the joint's local rotation."""
-        frame = self._tree.frame
-        rest = (
-            transpose(frame.axes @ frame.rest_global[joint]) @ self._tree.rest[self._tree.joint_bone[joint]]
-        )
+        rest = self._tree.joint_rest[joint].T @ self._tree.rest[self._tree.joint_bone[joint]]
         return np.asarray(rest @ transpose(wanted) @ reached @ rest.T)
 
     def _plan_location(

@@ -52,6 +52,11 @@ class BoneTree:
     joint_bone: tuple[int, ...]
     frame: BodyFrame
 
+    @property
+    def joint_rest(self) -> Array:
+        """(J, 3, 3) F @ T_j, so that ``turn_j @ (F @ T_j)`` is a joint's SMPL global rotation seen from F."""
+        return self.frame.axes @ self.frame.rest_global
+
     def carrier(self, bone: int) -> tuple[int, int]:
         """The bone whose rotation this one inherits and the nearest joint at or above that bone; -1 for none."""
         if not self.inherits[bone] or self.parents[bone] < 0:
@@ -95,14 +100,9 @@ def turns_from_basis(basis: Array, tree: BoneTree) -> Array:
     return turns
 
 
-def _joint_rest(tree: BoneTree) -> Array:
-    """(J, 3, 3) F @ T_j, so that ``turn_j @ (F @ T_j)`` is a joint's SMPL global rotation seen from F."""
-    return tree.frame.axes @ tree.frame.rest_global
-
-
 def local_from_turns(turns: Array, stage: Array, tree: BoneTree) -> Array:
     """(N, J, 3, 3) SMPL local rotations of posed bones (N, B, 3, 3); ``stage`` (N, 3, 3). No bone: identity."""
-    joint_rest = _joint_rest(tree)
+    joint_rest = tree.joint_rest
     oriented = np.empty((len(turns), NUM_JOINTS, 3, 3))
     local = np.empty_like(oriented)
     for joint, bone in enumerate(tree.joint_bone):
@@ -133,7 +133,7 @@ def basis_from_local(
         turns: (N, B, 3, 3) turns of the bones as they are now.
         stage: (N, 3, 3) tilt of the object.
     """
-    joint_rest = _joint_rest(tree)
+    joint_rest = tree.joint_rest
     new_turn: dict[int, Array] = {}
     oriented = np.empty((len(turns), NUM_JOINTS, 3, 3))
     basis: dict[int, Array] = {}
