@@ -119,6 +119,9 @@ def stage1(tmp_path: Path, stage3: dict[str, Any]) -> dict[str, Any]:
             "pose_decoder": False, "alignment": True,
         },
         "optimiser": {"learning_rate": 3e-3},
-        "losses": {"contrastive": 1.0, "local": 1.0, "regression": 10.0, "regression_joints": 4.0},
+        "losses": {
+            "contrastive": 1.0, "local": 1.0, "regression": 10.0, "regression_joints": 4.0,
+            "image_regression": 10.0, "image_regression_joints": 4.0,
+        },
         "run": {**stage3["run"], "steps": 550, "micro_batch": 8, "checkpoint_steps": 550, "log_steps": 30},
     }  # fmt: skip

@@ -28,6 +28,9 @@ def test_stage_1_learns_eight_samples_to_near_zero(tmp_path: Path, stage1: dict[
     assert final["contrastive"] < 0.05
     assert final["local"] < 0.05
     assert final["regression"] < 0.002
+    assert final["image_regression"] < 0.002
+    assert final["mpjpe_mm"] < 5
+    assert final["image_mpjpe_mm"] < 5
 
 
 def test_stage_1_trains_its_parts_and_leaves_the_others(tmp_path: Path, stage1: dict[str, Any]) -> None:

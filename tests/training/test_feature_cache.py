@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from backend.body.rotations import matrix_to_rot6d
 from training.stages.batches import Collator
-from training.stages.feature_cache import CachedTower
+from training.stages.feature_cache import LAST, CachedTower
 from training.stages.initialise import FreshModel, fresh_model
 
 from .conftest import TINY_MODEL, eight_pictures
@@ -35,6 +36,21 @@ def test_cached_features_give_the_towers_own_answer_and_ask_it_once(
     assert torch.equal(first.hidden_states, second.hidden_states)
     # The whole picture and its one tile are the same pixels here, or not; each is seen in the first pass alone.
     assert len(seen) == 1
+
+
+def test_stage_1_reads_the_same_from_the_cache_beside_what_later_stages_keep_there(tmp_path: Path) -> None:
+    model, processor = fresh_model(FreshModel(**TINY_MODEL))
+    model.eval().requires_grad_(False)
+    pictures = Collator(processor).alignment(eight_pictures()[:3])
+    inputs = {"pixel_values": pictures.pixels, "poses": matrix_to_rot6d(pictures.targets)}
+    plain = model.align(**inputs)
+    tower = model.model.vision_tower
+    CachedTower(tower, tmp_path, -2)(pictures.pixels[:, 0])
+    model.model.vision_tower = CachedTower(tower, tmp_path, LAST)
+    for found in (model.align(**inputs), model.align(**inputs)):
+        assert torch.allclose(found.image_global, plain.image_global, atol=5e-3)
+        assert torch.allclose(found.image_local, plain.image_local, atol=5e-3)
+    assert len(list(tmp_path.rglob("*.npy"))) == 2 * 3
 
 
 def test_a_tower_that_learns_is_not_cached(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path, stag
         run(tmp_path, stage3, "optimiser.learning_rate=1e30", "optimiser.clip=0")
 
 
+def test_weights_that_give_no_number_are_not_written(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    """The first step's loss is a number, and its update destroys the weights: only the validation can tell."""
+    with pytest.raises(TrainingStopped, match="not a finite number at step 1"):
+        run(tmp_path, stage3, "optimiser.learning_rate=1e30", "optimiser.clip=0", "run.checkpoint_steps=1")
+    assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+
+
 def test_a_full_disk_stops_the_run_and_keeps_earlier_checkpoints(
     tmp_path: Path, stage3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

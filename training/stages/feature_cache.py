@@ -11,11 +11,14 @@ import hashlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+LAST: Final = -1
+"""The last hidden layer."""
 
 
 class CachedTower(nn.Module):
@@ -23,8 +26,8 @@ class CachedTower(nn.Module):
 
     Args:
         tower: the frozen tower.
-        folder: where features are kept, one file a tile.
-        layer: the hidden layer that the projector reads.
+        folder: where features are kept, one file a tile and layer.
+        layer: the hidden layer that the projector reads; -1, the last, for stage 1, which reads the pooled output too.
     """
 
     def __init__(self, tower: nn.Module, folder: Path, layer: int) -> None:
@@ -36,11 +39,14 @@ class CachedTower(nn.Module):
         self.layer = layer
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> SimpleNamespace:
-        """(tiles, 3, height, width) to an object whose ``hidden_states[layer]`` is (tiles, patches + 1, V)."""
+        """(tiles, 3, height, width) to an object whose ``hidden_states[layer]`` is (tiles, patches + 1, V).
+
+        Where that is the last layer, the object also has the tower's ``last_hidden_state`` and ``pooler_output``.
+        """
         names = [
             hashlib.blake2b(tile.tobytes(), digest_size=16).hexdigest() for tile in _bytes_of(pixel_values)
         ]
-        paths = [self.folder / name[:2] / f"{name}.npy" for name in names]
+        paths = [self.folder / f"layer{self.layer}" / name[:2] / f"{name}.npy" for name in names]
         unseen = [index for index, path in enumerate(paths) if not path.is_file()]
         if unseen:
             with torch.no_grad():
@@ -50,7 +56,12 @@ class CachedTower(nn.Module):
             ):
                 _write(paths[index], features)
         features = torch.from_numpy(np.stack([np.load(path) for path in paths])).to(pixel_values)
-        return SimpleNamespace(hidden_states={self.layer: features}, pooler_output=None)
+        if self.layer != LAST:
+            return SimpleNamespace(hidden_states={self.layer: features}, pooler_output=None)
+        pool: Any = self.tower.post_layernorm
+        return SimpleNamespace(
+            hidden_states={LAST: features}, last_hidden_state=features, pooler_output=pool(features[:, 0])
+        )
 
 
 def _bytes_of(pixel_values: Tensor) -> Any:

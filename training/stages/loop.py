@@ -9,6 +9,7 @@ by; a signal to stop ends the step in hand, writes a checkpoint and leaves.
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import signal
 import threading
@@ -28,7 +29,7 @@ from training.data.stream import BatchStream, StreamState, WeightedSource
 
 from .batches import Batch, Collator
 from .checkpoints import Checkpoints, Progress, TrainingStopped
-from .feature_cache import CachedTower
+from .feature_cache import LAST, CachedTower
 from .initialise import start_model
 from .journal import Journal
 from .launch import join_processes, rank, start_engine, summed, world
@@ -102,11 +103,12 @@ class Trainer:
         if run.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         wrapped = prepare_parts(model, settings.trainable)
+        if settings.data.feature_cache is not None:
+            layer = LAST if settings.stage == "stage1" else model.config.vision_feature_layer
+            tower = CachedTower(model.model.vision_tower, settings.data.feature_cache, layer)
+            model.model.vision_tower = tower
         if settings.stage == "stage1":
             wrapped = AlignmentTask(model)
-        elif settings.data.feature_cache is not None:
-            tower, layer = model.model.vision_tower, model.config.vision_feature_layer
-            model.model.vision_tower = CachedTower(tower, settings.data.feature_cache, layer)
         self.task = stage_task(settings, self.collator)
         self.engine = start_engine(wrapped.to(device), settings)
         self.progress = Progress(0, 0.0, 0, self.stream.state())
@@ -153,7 +155,7 @@ class Trainer:
                     terms[name] = terms.get(name, 0.0) + value / run.accumulation
             step = self.progress.step + 1
             terms, elapsed, stopping = self._agree(terms, self.progress.elapsed + time.monotonic() - clock)
-            self._require_finite(terms, step, batch)
+            self._require_finite(terms, step, batch.names)
             self.engine.step()
             clock = time.monotonic()
             count = run.micro_batch * world() * run.accumulation
@@ -197,13 +199,13 @@ class Trainer:
         means = {name: value / world() for name, value in zip(names, values, strict=False)}
         return means, values[-2], values[-1] > 0
 
-    def _require_finite(self, terms: Mapping[str, float], step: int, batch: Batch) -> None:
-        bad = [name for name, value in terms.items() if value != value or abs(value) == float("inf")]
+    def _require_finite(self, values: Mapping[str, float], step: int, samples: list[str]) -> None:
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
             newest = self.checkpoints.names()[-1:]
             raise TrainingStopped(
                 f"the loss ({', '.join(bad)}) is not a finite number at step {step}, samples "
-                f"{', '.join(batch.names[:4])} …: lower the learning rate or look at those samples, then --resume "
+                f"{', '.join(samples[:4])} …: lower the learning rate or look at those samples, then --resume "
                 f"(newest checkpoint: {newest[0] if newest else 'none yet'})"
             )
 
@@ -216,8 +218,9 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Validates and writes a checkpoint."""
+        """Validates and writes a checkpoint; weights that give no finite loss are not written."""
         values = self.validate()
+        self._require_finite(values, self.progress.step, [sample.id for sample in self.validation])
         loss, best = values.get("loss"), self.progress.best_loss
         is_best = loss is not None and (best is None or loss < best)
         if is_best:
