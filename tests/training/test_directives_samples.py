@@ -176,6 +176,15 @@ def test_no_sentence_swallows_the_amount_that_was_drawn() -> None:
                 assert re.search(mark, text), f"{name}, amount {case}: {text}"
 
 
+def test_nothing_is_said_to_stay_where_the_whole_body_turns() -> None:
+    families = {kind.family: 0.0 for kind in KINDS.values()} | {"root": 1.0}
+    turns = Mix((1.0, 0.0, 0.0), other_share=0.0, keep_share=1.0, slip_share=0.0, families=families)
+    sampler, rng = DirectiveSampler(StartPoses(None), turns), np.random.default_rng(3)
+    for _ in range(40):
+        said = sampler.draw(rng).instruction.lower()
+        assert not re.search(r"\b(keep|keeping|leave|rest|else|unchanged|still)\b", said), said
+
+
 def _angle(u: npt.NDArray[np.float64], v: npt.NDArray[np.float64]) -> float:
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v)), u @ v)))
 

@@ -109,6 +109,8 @@ _JOINED_PARTS: Final = {
     ("left_leg", "right_leg"): ("the legs", "your legs", "both legs", "the lower body", "the feet"),
     ("left_arm", "right_arm"): ("the arms", "your arms", "both arms", "the hands"),
 }
+_LEFT_ALONE: Final = 2
+"""Of how many parts "the rest" consists at least."""
 MOVED_RADIANS: Final = 1e-3
 
 
@@ -247,13 +249,19 @@ class DirectiveSampler:
         for clause in clauses[1:]:
             text += joiners[rng.integers(len(joiners))] + clause.text
         if imperative and clauses[0].kind.family != "nothing":
-            if len(clauses) < 3 and rng.random() < self.mix.keep_share:
+            if _leaves_something(clauses, still) and rng.random() < self.mix.keep_share:
                 text = _with_keep(rng, text, still)
             elif rng.random() < self.mix.request_share:
                 text = _REQUESTS[rng.integers(len(_REQUESTS))].replace("{}", text)
         if rng.random() < self.mix.polite_share:
             text = _POLITE[rng.integers(len(_POLITE))].replace("{}", text)
         return text
+
+
+def _leaves_something(clauses: list[Clause], still: set[str]) -> bool:
+    """Whether it makes sense to say what is to stay: not where the whole body turns or nearly all of it moves."""
+    turns = any(clause.kind.family == "root" for clause in clauses)
+    return len(clauses) < 3 and not turns and len(still.intersection(_PART_NAMES)) >= _LEFT_ALONE
 
 
 def _with_keep(rng: np.random.Generator, text: str, still: set[str]) -> str:
