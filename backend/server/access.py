@@ -10,13 +10,14 @@ needs the token, in its first message rather than in the URL, because URLs end u
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import secrets
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
+
+from blender_addon.contract.loopback import is_loopback
 
 
 class AccessError(ValueError):
@@ -26,16 +27,6 @@ class AccessError(ValueError):
 def new_token() -> str:
     """A random token of 128 bits."""
     return secrets.token_urlsafe(16)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host``, a name or an address, can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_options(host: str, token: str | None) -> None:

@@ -16,9 +16,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from backend.query import Answerer
+from blender_addon.contract.loopback import is_loopback
 from blender_addon.contract.messages import DEFAULT_PORT, SUBPROTOCOL, Limits
 
-from .access import check_options, is_loopback, refuse_foreign_host
+from .access import check_options, refuse_foreign_host
 from .scheduler import Scheduler
 from .talk import Talk
 

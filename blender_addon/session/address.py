@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ..contract.loopback import is_loopback
 from ..contract.messages import DEFAULT_PORT
 
 
@@ -53,10 +53,4 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether the backend is on this machine, so that Blender's online-access setting does not matter."""
-        host = urlsplit(self.url).hostname or ""
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(urlsplit(self.url).hostname or "")
