@@ -46,7 +46,9 @@ def of_view(context: Any) -> Callable[[], bytes]:
     space = context.space_data
     if space is None or space.type != "VIEW_3D":
         raise PictureError("There is no 3D viewport to take a picture of; press the button in one.")
-    return functools.partial(_draw, context.scene, context.view_layer, space, _window_region(context.area))
+    return functools.partial(
+        _snapshot, context.scene, context.view_layer, space, _window_region(context.area)
+    )
 
 
 def of_image(image: Any) -> Callable[[], bytes]:
@@ -83,8 +85,15 @@ def _window_region(area: Any) -> Any:
     return next(region for region in area.regions if region.type == "WINDOW")
 
 
-def _draw(scene: Any, view_layer: Any, space: Any, region: Any) -> bytes:
-    """Draw the viewport once more, square and without overlays."""
+def _snapshot(scene: Any, view_layer: Any, space: Any, region: Any) -> bytes:
+    return encode_png(_draw(scene, view_layer, space, region))
+
+
+def _draw(scene: Any, view_layer: Any, space: Any, region: Any) -> npt.NDArray[np.uint8]:
+    """Draw the viewport once more, square and without overlays: (VIEW_SIDE, VIEW_SIDE, 3), top row first.
+
+    It holds the main thread, the only one that may draw, for as long as a redraw of the window.
+    """
     import gpu  # only Blender with a window can draw
 
     view = space.region_3d
@@ -108,7 +117,7 @@ def _draw(scene: Any, view_layer: Any, space: Any, region: Any) -> bytes:
         space.overlay.show_overlays = shown
     buffer.dimensions = VIEW_SIDE * VIEW_SIDE * 4
     pixels = np.array(buffer, dtype=np.uint8)
-    return encode_png(pixels.reshape(VIEW_SIDE, VIEW_SIDE, 4)[::-1, :, :3])
+    return pixels.reshape(VIEW_SIDE, VIEW_SIDE, 4)[::-1, :, :3]
 
 
 def _render(scene: Any) -> bytes:

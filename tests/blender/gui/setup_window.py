@@ -15,6 +15,7 @@ import bpy
 EXTENSION = "bl_ext.user_default.posellava"
 FOLDER = Path(os.environ["FOLDER"])
 longest_ms = {}
+apart_ms = {}
 shown = {}  # what the panel showed when it was last drawn
 
 
@@ -61,31 +62,37 @@ def stand(figure):
 
 
 def time_calls():
-    """Measure how long the add-on holds the window's thread, the writing of keys taken off."""
-    pose, work, backend, panel = (
+    """Measure how long the add-on holds the window's thread; Blender's drawing and the writing of keys count apart."""
+    pose, picture, work, backend, panel = (
         importlib.import_module(f"{EXTENSION}.{name}")
-        for name in ("operators.pose", "operators.work", "operators.backend", "ui.panel")
+        for name in ("operators.pose", "operators.picture", "operators.work", "operators.backend", "ui.panel")
     )
     activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
-    writing = [0.0]
+    apart = [0.0]
 
     def timed(function, name, *arguments):
-        writing[0] = 0.0
+        apart[0] = 0.0
         began = time.perf_counter()
         try:
             return function(*arguments)
         finally:
-            spent = time.perf_counter() - began - writing[0]
+            spent = time.perf_counter() - began - apart[0]
             longest_ms[name] = max(longest_ms.get(name, 0.0), 1000 * spent)
 
-    def write(order, answers, real=work._write):
-        began = time.perf_counter()
-        try:
-            return real(order, answers)
-        finally:
-            writing[0] = time.perf_counter() - began
+    def timed_apart(function, name):
+        def call(*arguments):
+            began = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                spent = time.perf_counter() - began
+                apart[0] += spent
+                apart_ms[name] = max(apart_ms.get(name, 0.0), 1000 * spent)
 
-    work._write = write
+        return call
+
+    work._write = timed_apart(work._write, "write")
+    picture._draw = timed_apart(picture._draw, "draw")
 
     # Blender looks at a method's number of parameters, so that every wrapper has to have exactly the right ones.
     def timed_handler(function, name):
@@ -138,6 +145,7 @@ def write_state():
         if figure
         else {},
         "longest_ms": longest_ms,
+        "apart_ms": apart_ms,
         "shown": shown,
     }
     partial = FOLDER / "state.part"

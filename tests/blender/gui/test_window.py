@@ -107,7 +107,9 @@ def test_the_viewport_is_sent_as_a_picture(
         _open_and_connect(window)
         window.click(SEND_VIEWPORT)
         _type_and_press(window, "raise the left arm")
-        window.wait_for(lambda state: state["degrees"] and not state["running"])
+        after = window.wait_for(lambda state: state["degrees"] and not state["running"])
+    assert after["apart_ms"]["draw"] > 0
+    assert max(after["longest_ms"].values()) <= MOST_BLOCKING_MS, after["longest_ms"]
     sent = Image.open(picture).convert("RGB")
     assert sent.size == (336, 336)
     assert len(sent.getcolors(1 << 20) or []) > 50, "the picture shows nothing"
