@@ -8,7 +8,7 @@ The built extension, in headless Blender, against ``posellava serve`` with the m
   keys. In a window each step is one timer event; here the same steps are run one after the other and timed.
 - ``addon_block_view_ms``: the same with Send Viewport, apart from Blender's drawing of the viewport, which needs a
   window; the picture that is encoded is noise, the hardest to compress. The drawing holds the main thread, the only one
-  that may draw, for one redraw more, which depends on scene and graphics card: 0.25 s were seen where a processor draws.
+  that may draw, for one redraw more, which depends on scene and graphics card: 0.25 s were seen without one.
   ``make test-gui`` checks the rest of it in a real window.
 """
 
