@@ -51,6 +51,7 @@ def test_show_writes_a_line_for_each_sample_and_a_picture(
         assert set(line) == {"id", "kind", "pose", "target", "instruction"}
         assert line["instruction"]
         assert np.array(line["pose"]).shape == np.array(line["target"]).shape == (24, 3)
+        assert all(number == round(number, 5) for joint in line["target"] for number in joint)
     assert len({line["id"] for line in lines}) == 3
     assert Image.open(picture).width > 3 * 2 * 48
     # The same seed writes the same lines, to the standard output too.
@@ -112,6 +113,11 @@ def test_words_that_one_knows_and_the_other_does_not() -> None:
     # A word seen once may be a slip of typing.
     assert only_in(first, {"raise": 1, "it": 1}) == ["abduct"]
     assert only_in(Counter({"raise": 5}), first) == []
+
+
+def test_words_with_accents_and_apostrophes_are_whole() -> None:
+    words = vocabulary([edit("demi-plié on the dancer's left leg_2", "", STANDING_POSE, None)])
+    assert set(words) == {"demi", "plié", "on", "the", "dancer's", "left", "leg"}
 
 
 def test_stats_count_sentences_words_and_kinds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from .shards import SampleSource
 Poses = npt.NDArray[np.float32]
 MOST_TRIED: Final = 8000
 TRIED_AT_ONCE: Final = 250
-_WORD: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 def take(what: str, count: int, build: Build, kind: str = "*") -> list[Sample]:
@@ -82,10 +82,18 @@ def to_line(sample: Sample) -> dict[str, Any]:
     return {
         "id": sample.id,
         "kind": sample.kind,
-        "pose": None if sample.pose_aa is None else np.round(sample.pose_aa, 5).tolist(),
-        "target": None if sample.target_aa is None else np.round(sample.target_aa, 5).tolist(),
+        "pose": _rounded(sample.pose_aa),
+        "target": _rounded(sample.target_aa),
         "instruction": sample.instruction,
     }
+
+
+def _rounded(pose_aa: Poses | None) -> list[list[float]] | None:
+    """A pose for JSON; as float64, whose rounded numbers are written short."""
+    if pose_aa is None:
+        return None
+    rounded: list[list[float]] = np.round(pose_aa.astype(np.float64), 5).tolist()
+    return rounded
 
 
 def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, size: int = 150) -> None:
