@@ -100,11 +100,13 @@ def estimate(
 
 
 def _ask(operator: str, armature: str | None, url: str | None, token: str | None, **options: Any) -> Outcome:
-    """Call the panel's operator and return what came of it."""
+    """Call the panel's operator and return what came of it. The preferences name this backend for as long as it
+    takes only, so that Blender does not store them with it."""
+    _make_active(armature)
     chosen = preferences(bpy.context)
+    before = chosen.url, chosen.token
     chosen.url = url or os.environ.get(URL_VARIABLE) or chosen.url
     chosen.token = token or os.environ.get(TOKEN_VARIABLE) or chosen.token
-    _make_active(armature)
     activity.error = ""
     try:
         getattr(bpy.ops.posellava, operator)(**options)
@@ -112,6 +114,8 @@ def _ask(operator: str, armature: str | None, url: str | None, token: str | None
         if not activity.error:  # nothing that the user can mend
             raise
         raise CommandError(activity.error) from None
+    finally:
+        chosen.url, chosen.token = before
     assert activity.outcome is not None
     return activity.outcome
 

@@ -140,3 +140,26 @@ result["then"] = sorted(one.name for one in bpy.data.objects if one.animation_da
     assert result["keys"] == []
     assert (result["chosen"], result["keyed"]) == (0, ["Bert"])
     assert (result["skin"], result["then"]) == (0, ["Anna", "Bert"])
+
+
+def test_the_backend_of_a_call_does_not_stay_in_the_preferences(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+preferences = bpy.context.preferences.addons[addon.__name__].preferences
+preferences.url, preferences.token = "ws://127.0.0.1:9", "of the preferences"
+cli.edit("raise it", url=os.environ["URL"])
+result["after"] = [preferences.url, preferences.token]
+try:
+    cli.edit("raise it", url="ws://127.0.0.1:10", token="wrong")
+except cli.CommandError as error:
+    result["error"] = str(error)
+result["after_failure"] = [preferences.url, preferences.token]
+""",
+        URL=start_backend(token="secret").url,
+        POSELLAVA_TOKEN="secret",
+    )
+    assert result["after"] == result["after_failure"] == ["ws://127.0.0.1:9", "of the preferences"]
+    assert "ws://127.0.0.1:10" in result["error"]
