@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,13 +25,17 @@ from transformers import (
 from backend.engine import Engine
 from backend.model.llava import from_llava
 from backend.query import Query
+from training.data.build import write_index
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
 from training.stages.export import export, export_adapter
 from training.stages.initialise import minilm_pieces
 from training.stages.loop import train
 from training.stages.settings import load_settings
 
-from .conftest import eight_edits, write_yaml
+from .conftest import eight_edits, eight_pictures, write_yaml
 
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 POSE_SIZES = {
     "pose_hidden_size": 32, "pose_encoder_layers": 1, "pose_attention_heads": 2, "pose_intermediate_size": 64,
     "pose_decoder": "mlp",
@@ -144,3 +150,54 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     (tmp_path / "llava").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"base\.json"):
         Engine.load(tmp_path / "adapter")
+
+
+def folder_of(folder: Path, samples: list[Sample]) -> Path:
+    folder.mkdir(parents=True)
+    write_shard(folder / shard_name(0), samples)
+    write_index(folder, {}, [len(samples)])
+    return folder
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_goes_through_its_stages_with_its_own_configurations(
+    tmp_path: Path, llava: Path
+) -> None:
+    """The files for 7b on a tiny LLaVA: only folders, batches and numbers of steps are others."""
+    edits = folder_of(tmp_path / "data" / "edits", eight_edits())
+    pictures = folder_of(tmp_path / "data" / "pictures", eight_pictures())
+    words = [replace(edit, task="generate", pose_aa=None) for edit in eight_edits()]
+    descriptions = folder_of(tmp_path / "data" / "descriptions", words)
+    chat = folder_of(
+        tmp_path / "data" / "chat", [Sample("1", "chat", "chat", "raise what", reply="the arm")] * 4
+    )
+
+    def train_stage(config: str, start: Path, *sources: Path) -> Path:
+        run = tmp_path / config
+        paths = ", ".join(f"{source.name}: {{path: {source}}}" for source in sources)
+        train(
+            load_settings(
+                CONFIGS / f"7b_{config}.yaml",
+                [
+                    f"model.start={start}", f"output={run}", f"data.sources={{{paths}}}",
+                    f"data.validation={sources[0]}", "run.micro_batch=4", "run.accumulation=2", "run.steps=2",
+                    "run.threads=1", "run.log_steps=1",
+                ],
+            )
+        )  # fmt: skip
+        return run
+
+    def finished(run: Path) -> Path:
+        export(run, run / "model", dtype="bfloat16")
+        return run / "model"
+
+    first = finished(train_stage("stage1", llava, pictures))
+    second = finished(train_stage("stage2", first, descriptions))
+    third = train_stage("stage3", second, edits, descriptions, pictures, chat)
+    export_adapter(third, tmp_path / "adapter")
+    chatpose = train_stage("chatpose_stage3", llava, descriptions, chat, pictures)
+    edit = eight_edits()[0]
+    queries = [Query("generate", edit.instruction), Query("adjust", edit.instruction, edit.pose_aa)]
+    for model, count in ((finished(third), 2), (tmp_path / "adapter", 2), (finished(chatpose), 1)):
+        for answer in Engine.load(model).answer(queries[:count]):
+            assert np.isfinite(answer.pose_aa).all()
