@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edits made so far, so that an instruction can be found and used again."""
+"""The edits made so far, so that an instruction can be used again."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 MAX_EDITS: Final = 200
@@ -13,12 +12,11 @@ MAX_EDITS: Final = 200
 
 @dataclass(frozen=True)
 class Edit:
-    """One finished request: its task, what was asked, what the model said, and when (seconds since 1970)."""
+    """One finished request: its task, what was asked, and what the model said."""
 
     task: str
     instruction: str
     text: str
-    time: float = field(default_factory=time.time)
 
 
 class History:
@@ -35,12 +33,3 @@ class History:
     def edits(self) -> tuple[Edit, ...]:
         """Every edit, newest first."""
         return tuple(reversed(self._edits))
-
-    def search(self, words: str) -> tuple[Edit, ...]:
-        """The edits whose instruction or answer contains every one of ``words``, newest first."""
-        wanted = words.casefold().split()
-        return tuple(
-            edit
-            for edit in self.edits
-            if all(word in f"{edit.instruction} {edit.text}".casefold() for word in wanted)
-        )
