@@ -81,6 +81,13 @@ def test_a_kind_that_no_sample_has_is_one_sentence(
     assert "'somersault'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", ["0", "-3"])
+def test_less_than_one_sample_is_refused(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        data(["show", "directives", "--count", count])
+    assert f"{count} is less than 1" in capsys.readouterr().err
+
+
 def test_a_name_that_is_neither_source_nor_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert data(["show", "directvies", "--json"]) == 1
     error = capsys.readouterr().err

@@ -76,9 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument("source", help="what to draw, such as directives")
     build.add_argument("--output", required=True, help="folder of the shards")
-    build.add_argument("--count", type=int, help="samples (default, of released data: all)")
-    build.add_argument("--workers", type=int, default=1, help="processes")
-    build.add_argument("--shard-size", type=int, default=4096, help="samples in a shard")
+    build.add_argument("--count", type=_positive, help="samples (default, of released data: all)")
+    build.add_argument("--workers", type=_positive, default=1, help="processes")
+    build.add_argument("--shard-size", type=_positive, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
 
     rewrite = actions.add_parser(
@@ -90,19 +90,21 @@ def _parser() -> argparse.ArgumentParser:
         "--url", required=True, help="OpenAI-compatible base address, such as http://127.0.0.1:8000/v1"
     )
     rewrite.add_argument("--model", required=True, help=f"its name there; a key is taken from {CHAT_KEY}")
-    rewrite.add_argument("--parallel", type=int, default=8, help="questions at a time (default: %(default)s)")
+    rewrite.add_argument(
+        "--parallel", type=_positive, default=8, help="questions at a time (default: %(default)s)"
+    )
     rewrite.set_defaults(run=_rewrite)
 
     show = actions.add_parser("show", parents=[poses], help="a contact sheet of samples: before, after, text")
     show.add_argument(
         "what", help="a data source such as directives, a folder of shards, or a .json or .jsonl file"
     )
-    show.add_argument("--count", type=int, default=60, help="samples (default: %(default)s)")
+    show.add_argument("--count", type=_positive, default=60, help="samples (default: %(default)s)")
     show.add_argument("--kind", default="*", help="only samples of this kind, such as root.turn or 'arm*'")
     show.add_argument("--output", type=Path, help="image file (default: data.png, unless --json is given)")
-    show.add_argument("--columns", type=int, default=5)
+    show.add_argument("--columns", type=_positive, default=5)
     show.add_argument(
-        "--size", type=int, default=150, help="pixels of a picture's side (default: %(default)s)"
+        "--size", type=_positive, default=150, help="pixels of a picture's side (default: %(default)s)"
     )
     show.add_argument(
         "--json",
@@ -117,10 +119,17 @@ def _parser() -> argparse.ArgumentParser:
         "stats", parents=[poses], help="sentences, words, kinds and the copy baseline of each kind"
     )
     stats.add_argument("what", nargs="*", default=list(TEXT_SOURCES), help="data sources, folders or files")
-    stats.add_argument("--count", type=int, default=4096, help="samples of each (default: %(default)s)")
+    stats.add_argument("--count", type=_positive, default=4096, help="samples of each (default: %(default)s)")
     stats.add_argument("--json", action="store_true", help="as one JSON object")
     stats.set_defaults(run=_stats)
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "") -> Build:

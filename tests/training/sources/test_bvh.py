@@ -323,6 +323,7 @@ def broken(text: str) -> dict[str, str]:
         "its hierarchy is damaged": text[: len(text) // 8],
         "is no part of a BVH's hierarchy": text.replace("OFFSET", "OFFSETS", 1),
         "no bone is named as the left elbow, right elbow": text.replace("ForeArm", "Thing"),
+        "begins with the word HIERARCHY": text.replace("HIERARCHY", "garbage"),
         "is no channel": text.replace("Zrotation", "Wrotation", 1),
         "could not convert": text.replace("Frame Time: 0.125\n", "Frame Time: 0.125\nx"),
     }

@@ -44,6 +44,8 @@ def opened(path: Path) -> Iterator[Content]:
             yield path.read_text(encoding="utf-8-sig", errors="replace")
         elif head.lstrip().startswith((b"{", b"[")):
             yield _named(path, json.loads(path.read_text(encoding="utf-8")))
+        elif path.suffix.lower() == ".bvh":
+            raise PoseFileError(f"{path} cannot be read: a BVH file begins with the word HIERARCHY")
         else:
             yield _named(path, read_pickle(path))
     except PoseFileError:
