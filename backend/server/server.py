@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from backend.query import Answerer
@@ -130,8 +129,6 @@ class PoseServer:
         self._talks.add(talk)
         try:
             await talk.run()
-        except ConnectionClosed:
-            log.info("a client left in the middle of a message")
         finally:
             self._talks.discard(talk)
 
