@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +31,13 @@ def torchrun(processes: int) -> list[str]:
 
 
 def deepspeed(processes: int) -> list[str]:
-    return [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--module"]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    return [
+        sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes), "--master_port", port,
+        "--module",
+    ]  # fmt: skip
 
 
 def launch(

@@ -130,6 +130,15 @@ def test_a_full_disk_stops_the_run_and_keeps_earlier_checkpoints(
     assert names == ["best.json", "step-00000003"]
 
 
+def test_a_disk_that_is_full_for_the_log_stops_the_run_as_clearly(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(TrainingStopped, match="is full: free some space"):
+        run(tmp_path, stage3, "run.steps=1")
+
+
 def test_missing_data_and_an_unknown_loss_are_told_before_training(
     tmp_path: Path, stage3: dict[str, Any]
 ) -> None:

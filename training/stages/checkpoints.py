@@ -55,11 +55,7 @@ class Checkpoints:
         return str(json.loads(path.read_text(encoding="utf-8"))["checkpoint"]) if path.is_file() else None
 
     def save(self, engine: Any, progress: Progress, *, is_best: bool) -> None:
-        """Writes a checkpoint under a passing name and renames it.
-
-        Raises:
-            TrainingStopped: the disk is full; earlier checkpoints are untouched.
-        """
+        """Writes a checkpoint under a passing name and renames it; where that fails, earlier ones are untouched."""
         name = f"step-{progress.step:08d}"
         partial = self.folder / f"{name}.partial"
         try:
@@ -80,12 +76,8 @@ class Checkpoints:
                 if is_best:
                     self._mark_best(name)
                 self._forget_old()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError):
             shutil.rmtree(partial, ignore_errors=True)
-            if is_disk_full(error):
-                raise TrainingStopped(
-                    f"the disk of {self.folder} is full: free some space and run the same command with --resume"
-                ) from error
             raise
         wait_for_all()
 

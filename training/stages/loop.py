@@ -28,7 +28,7 @@ from training.data.shards import SampleSource
 from training.data.stream import BatchStream, StreamState, WeightedSource
 
 from .batches import Batch, Collator
-from .checkpoints import Checkpoints, Progress, TrainingStopped
+from .checkpoints import Checkpoints, Progress, TrainingStopped, is_disk_full
 from .feature_cache import LAST, CachedTower
 from .initialise import start_model
 from .journal import Journal
@@ -71,7 +71,14 @@ def train(settings: TrainSettings, *, resume: bool = False) -> None:
         TrainingStopped: the loss is no number any more, or the disk is full.
     """
     check_terms(settings.stage, settings.losses)
-    Trainer(settings, join_processes(settings), resume=resume).run()
+    try:
+        Trainer(settings, join_processes(settings), resume=resume).run()
+    except (OSError, RuntimeError) as error:
+        if is_disk_full(error):
+            raise TrainingStopped(
+                f"the disk of {settings.output} is full: free some space and run the same command with --resume"
+            ) from error
+        raise
 
 
 class Trainer:
