@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.build import SOURCES, Build
+from training.data.captions.correction import Corrector
 from training.data.captions.sampler import CaptionSampler
 from training.data.cli import data
 from training.data.pool import PosePool, with_heading
@@ -182,3 +183,17 @@ def test_the_command_line_sets_the_noise(tmp_path):
                  "--noise", "2"]) == 0  # fmt: skip
     sample = SampleSource(tmp_path).read(0, 0)
     assert (np.abs(sample.pose_aa - sample.target_aa).max(axis=1) > 1e-6).sum() >= 20
+
+
+def test_a_body_that_falls_over_is_told_by_its_posture_or_not_at_all():
+    rng = np.random.default_rng(5)
+    before = constructed_poses(rng, 60)
+    before = before[np.abs(before[:, 0, [0, 2]]).max(axis=1) < 0.5]
+    flat = np.zeros_like(before)
+    flat[:, 0] = [-np.pi / 2, 0.0, 0.0]
+    texts = [text for text in Corrector().instruct(before, flat, rng) if text is not None]
+    assert len(texts) > 10
+    assert all("lie" in text.lower() for text in texts), texts
+    # The legs stay as they are, so that no posture is told of.
+    flat[:, [1, 2, 4, 5, 7, 8, 10, 11]] = before[:, [1, 2, 4, 5, 7, 8, 10, 11]]
+    assert Corrector().instruct(before, flat, rng) == [None] * len(before)

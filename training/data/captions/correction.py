@@ -11,7 +11,7 @@ Legend: N pairs; S = 2 sides; P = 7 body parts, as in ``BODY_PARTS``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
 from blender_addon.contract.rotations import Array
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
-from .facts import STRAIGHT, PoseFacts, pose_facts
+from .facts import STRAIGHT, Categories, PoseFacts, pose_facts, postures
 from .measures import Bodies, angles, head_angles, sides, trunk_angles, unit
 from .rules import BOTH, LEFT, RIGHT, Draw, alternatives, load_rules, quick_draws
 
@@ -54,7 +54,8 @@ class Changes:
 
     Attributes:
         parts: (N, P) which parts changed.
-        before: facts of the poses before, with the limbs carried along.
+        before: facts of the poses before, with the limbs carried along; the postures, told of pairs whose root moved,
+            are the poses' own.
         after: facts of the poses after.
         numbers: for each measure its change, (N,) or (N, S) or (N, S, 3).
     """
@@ -116,9 +117,15 @@ def measure_changes(
         ("look", "turn", "tilt"), head_angles(carried), head_angles(after), strict=True
     ):
         numbers[name], numbers[f"{name}_end"] = end - start, end
+    numbers["tipped"] = angles(first.rot[:, 0, :, 1], after.rot[:, 0, :, 1])
     numbers["upright"] = unit(after.pos[:, JOINT_INDEX["neck"]])[:, 1]
     numbers["yaw"] = np.degrees(np.arctan2(np.sin(after.yaw - first.yaw), np.cos(after.yaw - first.yaw)))
-    return Changes(parts, pose_facts(carried), pose_facts(after, rng), numbers)
+    before = pose_facts(carried)
+    if parts[:, PARTS.index("root")].any():
+        # The root is carried, and it is what lies down: the posture before is the first pose's own.
+        posture, kneel = postures(Categories(), first)
+        before = replace(before, codes={**before.codes, "posture": posture, "kneel": kneel})
+    return Changes(parts, before, pose_facts(after, rng), numbers)
 
 
 def _gap(bodies: Bodies, joint: str) -> Array:
@@ -344,9 +351,14 @@ class Corrector:
                         found.append(Clause(("posture", code, name), side, "body"))
         return found
 
+    def _falls_untold(self, row: _Row, clauses: list[Clause]) -> bool:
+        """Whether the whole body lies down, gets up or turns over without a posture that says so."""
+        tips = row.parts["root"] and row.number("tipped") > self.rules["tipped_most"]
+        return tips and not any(clause.option[0] == "posture" for clause in clauses)
+
     def _text(self, row: _Row, flip: bool, random: Draw) -> str | None:
         clauses = self._clauses(row, random)
-        if not clauses:
+        if not clauses or self._falls_untold(row, clauses):
             return None
         text, known, stop, where = "", ("", LEFT), False, False
         joiners = self.rules["joiners"]
