@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import platform
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 COMMAND_GROUP: Final = "posellava.commands"
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"posellava {options.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"posellava {options.command}: stopped", file=sys.stderr)
+        return INTERRUPTED
     return status
 
 
@@ -132,6 +138,8 @@ def _serve(options: argparse.Namespace) -> int:
     settings = ServerOptions(options.host, options.port, token, options.batch_size)
     try:
         asyncio.run(run_until_signal(engine, settings, announce))
+    except socket.gaierror as error:
+        raise OSError(f"there is no host {options.host!r}: {error.strerror}") from None
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

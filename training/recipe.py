@@ -25,9 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from backend.cli import INTERRUPTED
 from training.data.build import Build, Split
 from training.data.build import run as build_shards
-from training.data.cli import INTERRUPTED
 from training.stages.settings import (
     ModelSettings,
     RunSettings,

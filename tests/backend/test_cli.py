@@ -177,6 +177,19 @@ def test_a_wrong_use_is_explained_in_one_line(
     assert words in captured.err
 
 
+def test_ctrl_c_ends_a_command_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: Any) -> None:
+        raise KeyboardInterrupt
+
+    requests = tmp_path / "in.jsonl"
+    requests.touch()
+    monkeypatch.setattr(cli, "_load_engine", interrupted)
+    assert cli.main(["batch", str(requests), str(tmp_path / "out.jsonl")]) == 130
+    assert capsys.readouterr().err == "posellava batch: stopped\n"
+
+
 @pytest.mark.parametrize("port", ["-1", "70000", "x"])
 def test_a_port_out_of_range_is_refused(port: str) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -220,6 +233,11 @@ def test_batch_answers_with_a_saved_model(saved_model: Path, tmp_path: Path) -> 
     assert [record["id"] for record in records] == ["good", "seen"]
     assert np.isfinite([record["pose"] for record in records]).all()
     assert np.shape([record["pose"] for record in records]) == (2, 24, 3)
+
+
+def test_an_unknown_host_is_named(saved_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve", "--host", "host.invalid", "--port", "0", "--model", str(saved_model)]) == 1
+    assert "'host.invalid'" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_named(saved_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,14 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from backend.cli import INTERRUPTED
+
 from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 
 SHOWN_WORDS: Final = 60
 CHAT_KEY: Final = "POSELLAVA_CHAT_KEY"
 """The environment variable that holds the key of the chat model, where it needs one."""
-
-INTERRUPTED: Final = 130
-"""Exit status after a Ctrl-C, as shells have it."""
 
 
 def data(argv: Sequence[str]) -> int:
