@@ -158,16 +158,14 @@ def _lift_in_plane(rng: np.random.Generator, start: Figure, sides: Sides, toward
     amount = draw_amount(rng, 45.0, numbers=(5, 150), slight=0.4, large=1.8)
     if amount.group == "plain":
         return None
-    heights = {}
-    for side in sides:
-        line = arm_line(start, side)
-        across = unit(line * [1.0, 0.0, 1.0])
-        heights[side] = elevation(line)
-        if heights[side] > -60.0 and angle_degrees(across, sided(side, towards)) > 40.0:
-            return None
+    lines = {side: arm_line(start, side) for side in sides}
+    heights = {side: elevation(line) for side, line in lines.items()}
     limit = HIGHEST + _OVERRUN if amount.group == "number" else 60.0
     if max(heights.values()) + amount.value > limit:
         return None
+    for side, line in lines.items():
+        if heights[side] > -60.0 and angle_degrees(line * [1.0, 0.0, 1.0], sided(side, towards)) > 40.0:
+            return None
     target = on(
         start,
         sides,

@@ -81,9 +81,10 @@ _REQUESTS: Final = (
     "the model should {}", "have the actor {}", "just {}", "simply {}", "i would like the person to {}",
     "{} now", "{} for me", "{} a.s.a.p", "hey, {}", "{} thanks",
 )  # fmt: skip
-_POLITE: Final = (
-    "please {}", "please {}", "please, {}", "pls {}", "plz {}", "{} please", "{} please", "{}, please", "{}, please",
-    "{} pls", "{} pls", "{} plz", "{}, pls", "{} thanks", "{}, thank you", "{} if you can", "{} if possible",
+_POLITELY: Final = ("please {}", "please {}", "please, {}", "pls {}", "plz {}")
+_THANKS: Final = (
+    "{} please", "{} please", "{}, please", "{}, please", "{} pls", "{} pls", "{} plz", "{}, pls", "{} thanks",
+    "{}, thank you", "{} if you can", "{} if possible",
 )  # fmt: skip
 _ONLY: Final = (
     "only {}", "just {}, nothing else", "{}, nothing else", "{} without moving anything else", "{}, leave the rest",
@@ -254,7 +255,8 @@ class DirectiveSampler:
             elif rng.random() < self.mix.request_share:
                 text = _REQUESTS[rng.integers(len(_REQUESTS))].replace("{}", text)
         if rng.random() < self.mix.polite_share:
-            text = _POLITE[rng.integers(len(_POLITE))].replace("{}", text)
+            polite = _POLITELY + _THANKS if imperative else _THANKS
+            text = polite[rng.integers(len(polite))].replace("{}", text)
         return text
 
 
