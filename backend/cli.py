@@ -36,6 +36,14 @@ INTERRUPTED: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print(f"posellava {arguments[0]}: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-"):
         for entry in metadata.entry_points(group=COMMAND_GROUP, name=arguments[0]):
             command: Callable[[list[str]], int] = entry.load()
@@ -46,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"posellava {options.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"posellava {options.command}: stopped", file=sys.stderr)
-        return INTERRUPTED
     return status
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Shard
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
@@ -171,8 +173,14 @@ def _gathered(rows: Tensor) -> tuple[Tensor, int]:
     """Rows (B, D) of all processes in order of rank, through which gradients flow, and where this one's begin."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows, 0
-    everyone = all_gather(rows)  # type: ignore[no-untyped-call]
-    return torch.cat(everyone), dist.get_rank() * len(rows)
+    shared = DTensor.from_local(rows, _all_processes(rows.device.type), [Shard(0)], run_check=False)
+    everyone: Tensor = shared.full_tensor(grad_placements=[Partial()])
+    return everyone, dist.get_rank() * len(rows)
+
+
+@cache
+def _all_processes(device_type: str) -> DeviceMesh:
+    return init_device_mesh(device_type, (dist.get_world_size(),))
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
