@@ -258,6 +258,8 @@ CHECKS: dict[str, Callable[[Case], bool]] = {
     "trunk.straighten": lambda c: (c.amount.group != "plain" or max(map(abs, c.a.trunk())) < 1.0)
     and _trunk_angle(c.a) < _trunk_angle(c.b) + (180 if c.told else 0.1),
     "trunk.straighten_halfway": lambda c: _trunk_angle(c.a) < 0.75 * _trunk_angle(c.b),
+    "trunk.stand_up": lambda c: max(map(abs, c.a.trunk())) < 1.0
+    and min(c.b.knee("left"), c.b.knee("right")) > 40 > 8 > max(c.a.knee("left"), c.a.knee("right")),
     "trunk.stand_straight": lambda c: max(map(abs, c.a.trunk())) < 1.0,
     "trunk.undo_one": lambda c: abs(c.a.trunk()[{"twist": 0, "bend": 1, "lean": 2}[_way(c)]]) < 0.5,
     "trunk.less": lambda c: -1 < c.a.trunk()[_T[c.variant]] < c.b.trunk()[_T[c.variant]],
@@ -427,7 +429,7 @@ def allowed(name: str) -> tuple[int, ...]:
     if group in ("leg", "knee", "foot", "ankle", "hip", "step", "legs"):
         return _LEG["left"]
     if group == "trunk":
-        return BODY_PARTS["trunk"] + (_BOTH_LEGS if name == "trunk.stand_straight" else ())
+        return BODY_PARTS["trunk"] + ((0, *_BOTH_LEGS) if name == "trunk.stand_up" else ())
     if group in ("head", "root"):
         return BODY_PARTS[group]
     if name == "mirror.upper":

@@ -109,6 +109,9 @@ def trunk_bow(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 # Bends of the three joints of the spine, degrees forward, and how far "a bit" and "a lot" go.
+LOW_KNEES: Final = 40.0
+"""Who bends both knees by more degrees sits, kneels or squats."""
+
 _SHAPES: Final = {
     "trunk.arch": (-14.0, -10.0, -6.0),
     "trunk.chest_out": (2.0, -7.0, -12.0),
@@ -165,12 +168,19 @@ def trunk_straighten_halfway(rng: np.random.Generator, start: Figure) -> Edit | 
 
 @kind("trunk.stand_straight", family="trunk", weight=1.6)
 def trunk_stand_straight(rng: np.random.Generator, start: Figure) -> Edit | None:
-    """The spine neutral; legs that carry the body low (squatting, sitting) stand up, other legs stay."""
-    target = chain_eased(start, TRUNK, 1.0)
-    if min(start.knee_flexion("left"), start.knee_flexion("right")) > 55.0:
-        raised = both_legs(target, standing_leg)
-        target = target if raised is None else raised
-    return finish(rng, start, target, absolute=True)
+    """The spine neutral, for whoever stands already: who sits or squats is to stand up."""
+    if min(start.knee_flexion("left"), start.knee_flexion("right")) > LOW_KNEES:
+        return None
+    return finish(rng, start, chain_eased(start, TRUNK, 1.0), absolute=True)
+
+
+@kind("trunk.stand_up", family="trunk", weight=20.0)
+def trunk_stand_up(rng: np.random.Generator, start: Figure) -> Edit | None:
+    """From sitting, kneeling or squatting; arms and head stay."""
+    if min(start.knee_flexion("left"), start.knee_flexion("right")) <= LOW_KNEES:
+        return None
+    upright = chain_eased(start.with_local({"pelvis": np.eye(3)}), TRUNK, 1.0)
+    return finish(rng, start, both_legs(upright, standing_leg))
 
 
 @kind("trunk.undo_one", family="trunk", weight=0.9)
