@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from backend.engine import Engine
 from backend.query import Query
 from training import recipe
-from training.recipe import STAGES, RecipeStopped, load_recipe, main, run, stage_settings
+from training.recipe import STAGES, RecipeStopped, load_recipe, run, stage_settings
 from training.stages.settings import TrainSettings, load_settings
 
 from .conftest import write_yaml
@@ -78,19 +79,28 @@ def test_a_stage_that_was_stopped_is_not_exported(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "stage1-model").exists()
 
 
-def test_missing_poses_are_told_before_anything_is_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--poses", str(tmp_path / "none.npz"), "--output", str(tmp_path / "out")]) == 1
-    assert "none.npz" in capsys.readouterr().err
+def test_missing_poses_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    done = run_recipe(["--poses", str(tmp_path / "none.npz"), "--output", str(tmp_path / "out")])
+    assert done.returncode == 1
+    assert "none.npz" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
+def run_recipe(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """The recipe in a process of its own: it leaves its process group, which DeepSpeed joins but once. Other tests that
+    train in this process have left their rank and port in the environment, which are not the recipe's."""
+    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    environment = {name: value for name, value in os.environ.items() if name not in launched}
+    return subprocess.run(
+        [sys.executable, "-m", "training.recipe", *arguments],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
 def recipe_says(arguments: list[str]) -> str:
-    """What the recipe prints in a process of its own: it leaves its process group, which DeepSpeed joins but once."""
-    done = subprocess.run(
-        [sys.executable, "-m", "training.recipe", *arguments], capture_output=True, text=True, check=True
-    )
+    """What the recipe prints where it succeeds."""
+    done = run_recipe(arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
