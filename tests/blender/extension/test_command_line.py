@@ -22,6 +22,11 @@ from bl_ext.user_default.posellava import cli
 def frames():
     return sorted({point.co.x for action in bpy.data.actions for curve in action.fcurves
                    for point in curve.keyframe_points})
+def run(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        result["status"] = cli.main(list(arguments))
+    result["out"], result["err"] = out.getvalue(), err.getvalue()
 """
 
 
@@ -31,10 +36,7 @@ def test_edit_keys_the_frames_and_saves_the_file(
     result = in_blender(
         FIGURE
         + """
-said = io.StringIO()
-with contextlib.redirect_stdout(said):
-    result["status"] = cli.main(["edit", "--instruction", "raise it", "--frames", "1:3", "--save", os.environ["OUT"]])
-result["said"] = said.getvalue()
+run("edit", "--instruction", "raise it", "--frames", "1:3", "--save", os.environ["OUT"])
 bpy.ops.wm.open_mainfile(filepath=os.environ["OUT"])
 result["frames"] = frames()
 """,
@@ -44,24 +46,21 @@ result["frames"] = frames()
     )
     assert result["status"] == 0
     assert result["frames"] == [1, 2, 3]
-    assert WORDS in result["said"]
-    assert "left shoulder 40°" in result["said"]
+    assert WORDS in result["out"]
+    assert "left shoulder 40°" in result["out"]
 
 
 def test_a_failure_is_a_sentence_and_a_status(in_blender: InBlender) -> None:
     result = in_blender(
         FIGURE
         + """
-said = io.StringIO()
-with contextlib.redirect_stderr(said):
-    result["status"] = cli.main(["generate", "--instruction", "a person", "--url", "ws://127.0.0.1:9"])
-result["said"] = said.getvalue()
+run("generate", "--instruction", "a person", "--url", "ws://127.0.0.1:9")
 result["frames"] = frames()
 """
     )
     assert result["status"] == 1
-    assert result["said"].startswith("posellava: No backend answers at ws://127.0.0.1:9")
-    assert result["said"].count("\n") == 1
+    assert result["err"].startswith("posellava: No backend answers at ws://127.0.0.1:9")
+    assert result["err"].count("\n") == 1
     assert result["frames"] == []
 
 
@@ -71,17 +70,14 @@ def test_a_file_that_cannot_be_written_is_named(
     result = in_blender(
         FIGURE
         + """
-said = io.StringIO()
-with contextlib.redirect_stderr(said):
-    result["status"] = cli.main(["edit", "--instruction", "raise it", "--save", os.environ["OUT"]])
-result["said"] = said.getvalue()
+run("edit", "--instruction", "raise it", "--save", os.environ["OUT"])
 """,
         POSELLAVA_URL=start_backend().url,
         OUT=str(tmp_path / "nowhere" / "out.blend"),
     )
     assert result["status"] == 1
-    assert "nowhere/out.blend cannot be written; give --save" in result["said"]
-    assert result["said"].count("\n") == 1
+    assert "nowhere/out.blend cannot be written; give --save" in result["err"]
+    assert result["err"].count("\n") == 1
 
 
 def test_the_functions_return_what_came_of_it(
@@ -119,10 +115,7 @@ bpy.ops.posellava.add_figure()
 bpy.context.object.name = "Bert"
 bpy.context.object.select_set(False)
 bpy.context.view_layer.objects.active = None
-said = io.StringIO()
-with contextlib.redirect_stderr(said):
-    result["status"] = cli.main(["edit", "--instruction", "raise it"])
-result["said"] = said.getvalue()
+run("edit", "--instruction", "raise it")
 result["keys"] = frames()
 result["chosen"] = cli.main(["edit", "--instruction", "raise it", "--armature", "Bert"])
 result["keyed"] = [one.name for one in bpy.data.objects if one.animation_data and one.animation_data.action]
@@ -135,8 +128,8 @@ result["then"] = sorted(one.name for one in bpy.data.objects if one.animation_da
         POSELLAVA_URL=start_backend().url,
     )
     assert result["status"] == 1
-    assert "--armature: Anna, Bert." in result["said"]
-    assert result["said"].count("\n") == 1
+    assert "--armature: Anna, Bert." in result["err"]
+    assert result["err"].count("\n") == 1
     assert result["keys"] == []
     assert (result["chosen"], result["keyed"]) == (0, ["Bert"])
     assert (result["skin"], result["then"]) == (0, ["Anna", "Bert"])
