@@ -61,6 +61,22 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def stop(process: subprocess.Popen[str], number: signal.Signals, started: set[int]) -> str:
+    """Signals the process, or its group as Ctrl-C does, and waits until those that it started are gone; its output."""
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    said, _ = process.communicate(timeout=PATIENCE)
+    wait_until(lambda: not any(map(is_running, started)), "the processes that it started are gone")
+    return said
+
+
+def kill(processes: set[int]) -> None:
+    for process in filter(is_running, processes):
+        os.kill(process, signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_build_that_is_stopped_takes_its_workers_along(tmp_path: Path, number: signal.Signals) -> None:
@@ -81,20 +97,13 @@ def test_a_build_that_is_stopped_takes_its_workers_along(tmp_path: Path, number:
         wait_until(lambda: list(tmp_path.glob("shard-*.npz")), "the first shard is there")
         started = descendants(build.pid)
         assert len(started) >= 2
-        if number == signal.SIGINT:
-            os.killpg(build.pid, number)
-        else:
-            build.send_signal(number)
-        said, _ = build.communicate(timeout=PATIENCE)
-        wait_until(lambda: not any(map(is_running, started)), "the workers are gone")
+        said = stop(build, number, started)
         assert "Traceback" not in said
         if number == signal.SIGINT:
             assert "goes on with the same command" in said
             assert build.returncode == 130
     finally:
-        for process in {build.pid, *started}:
-            if is_running(process):
-                os.kill(process, signal.SIGKILL)
+        kill({build.pid, *started})
 
 
 STAGE = """
@@ -122,16 +131,9 @@ def test_a_stage_of_several_processes_that_is_stopped_writes_its_checkpoint_and_
         wait_until(lambda: read_metrics(tmp_path / "run" / "metrics.jsonl"), "the first step is done")
         started = descendants(recipe.pid)
         assert len(started) >= 3  # the launcher and its two
-        if number == signal.SIGINT:
-            os.killpg(recipe.pid, number)
-        else:
-            recipe.send_signal(number)
-        said, _ = recipe.communicate(timeout=PATIENCE)
-        wait_until(lambda: not any(map(is_running, started)), "the processes are gone")
+        said = stop(recipe, number, started)
         assert "the same command goes on from its newest checkpoint" in said
         assert list((tmp_path / "run" / "checkpoints").glob("step-*/progress.json"))
         assert not (tmp_path / "model").exists()
     finally:
-        for process in {recipe.pid, *started}:
-            if is_running(process):
-                os.kill(process, signal.SIGKILL)
+        kill({recipe.pid, *started})
