@@ -74,6 +74,8 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
 class AlignmentOutput(ModelOutput):  # type: ignore[misc]
     """Stage 1's tokens: global (B, D), local (B, J, D), and the poses (B, J, 3, 3) decoded from either's tokens.
 
+    ``attention`` (B, J, N) is how much each joint's token looks at each of the image's patches, row by row.
+
     Every field is given; the defaults are there because the library allows one without.
     """
 
@@ -81,6 +83,7 @@ class AlignmentOutput(ModelOutput):  # type: ignore[misc]
     image_global: Tensor = None  # type: ignore[assignment]
     pose_local: Tensor = None  # type: ignore[assignment]
     image_local: Tensor = None  # type: ignore[assignment]
+    attention: Tensor = None  # type: ignore[assignment]
     reconstruction: Tensor = None  # type: ignore[assignment]
     image_reconstruction: Tensor = None  # type: ignore[assignment]
     logit_scale: Tensor = None  # type: ignore[assignment]
@@ -260,12 +263,13 @@ class PoseLlavaForConditionalGeneration(
         vision = self.model.vision_tower(pixel_values[:, 0])
         pose_global, pose_local = self.model.pose_encoder(poses.to(pixel_values.dtype))
         image_global = self.alignment.image_global(vision.pooler_output)
-        image_local = self.alignment.resampler(vision.last_hidden_state[:, 1:])
+        image_local, attention = self.alignment.resampler(vision.last_hidden_state[:, 1:])
         return AlignmentOutput(
             pose_global=pose_global,
             image_global=image_global,
             pose_local=pose_local,
             image_local=image_local,
+            attention=attention,
             reconstruction=self.alignment.reconstruct(pose_global, pose_local),
             image_reconstruction=self.alignment.reconstruct(image_global, image_local),
             logit_scale=self.alignment.logit_scale,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from transformers import BatchFeature, LlavaNextProcessor
+from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
 from blender_addon.contract.skeleton import STANDING_POSE
@@ -211,6 +211,16 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def whole_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """(B, 3, height, width) each image's first tile, the image as a whole, without the work for the others."""
+        tiles = self.image_processor
+        processor = CLIPImageProcessorPil(
+            size=tiles.crop_size, do_center_crop=False, resample=tiles.resample, image_mean=tiles.image_mean,
+            image_std=tiles.image_std,
+        )  # fmt: skip
+        pixels: torch.Tensor = processor(list(images), return_tensors="pt")["pixel_values"]
+        return pixels
 
     def image_token_count(self, image: Image.Image) -> int:
         """How many places an image takes in the prompt."""

@@ -136,6 +136,12 @@ def test_an_edit_without_a_pose_is_refused(model, processor) -> None:
         Engine(model, processor, name="tiny").answer([Query("adjust", "raise the arm")])
 
 
+def test_whole_images_are_the_first_tiles(processor) -> None:
+    images = [IMAGE, Image.fromarray(np.random.default_rng(1).integers(0, 255, (20, 50, 3), dtype=np.uint8))]
+    first = processor.image_processor(images, return_tensors="pt")["pixel_values"][:, 0]
+    torch.testing.assert_close(processor.whole_images(images), first)
+
+
 def test_every_setting_of_the_processor_survives_saving(processor, tmp_path: Path) -> None:
     templates = {"adjust": [{"question": "<image> change: {instruction} <pose>", "answer": "<POSE> ."}]}
     changed = PoseLlavaProcessor(

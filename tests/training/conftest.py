@@ -98,6 +98,7 @@ def eight_pictures() -> list[Sample]:
             f"picture-{number}", "estimate", "noise", "",
             target_aa=rng.normal(0, 0.4, (24, 3)).astype(np.float32),
             image=rng.integers(0, 255, (32, 32, 3), dtype=np.uint8),
+            image_joints=rng.uniform(size=(24, 2)).astype(np.float32),
         )
         for number in range(8)
     ]  # fmt: skip
@@ -120,7 +121,7 @@ def stage1(tmp_path: Path, stage3: dict[str, Any]) -> dict[str, Any]:
         },
         "optimiser": {"learning_rate": 3e-3},
         "losses": {
-            "contrastive": 1.0, "local": 1.0, "regression": 10.0, "regression_joints": 4.0,
+            "contrastive": 1.0, "local": 1.0, "attention": 0.1, "regression": 10.0, "regression_joints": 4.0,
             "image_regression": 10.0, "image_regression_joints": 4.0,
         },
         "run": {**stage3["run"], "steps": 550, "micro_batch": 8, "checkpoint_steps": 550, "log_steps": 30},

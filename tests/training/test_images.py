@@ -50,7 +50,7 @@ def test_the_body_is_where_the_pose_says(
     down[JOINT_INDEX["left_shoulder"]] = (0, 0, -1.4)
     seed = rng.integers(1 << 30)
     first, second = (
-        images.draw_picture(np.random.default_rng(seed), pose, viewport=viewport).astype(int)
+        images.draw_picture(np.random.default_rng(seed), pose, viewport=viewport)[0].astype(int)
         for pose in (out, down)
     )
     joints = forward_kinematics(axis_angle_to_matrix(out))[1] + [0, 0.962, 0]
@@ -59,6 +59,23 @@ def test_the_body_is_where_the_pose_says(
     assert x > 64 + 15
     assert changed[y - 1 : y + 2, x - 1 : x + 2].mean() > 15
     assert np.median(changed[:30]) < 12
+
+
+def test_a_picture_says_where_it_shows_the_joints(rng: np.random.Generator) -> None:
+    """Around the wrist of an arm held out to the side there is the body's colour; beyond the hand there is not."""
+    shown = []
+    for _ in range(40):
+        picture, joints = images.draw_picture(rng, images.turn_to(arm_out(), 0.0), viewport=True)
+        assert joints.shape == (24, 2)
+        height, width = picture.shape[:2]
+        wrist, elbow = (joints[JOINT_INDEX[f"left_{part}"]] * [width, height] for part in ("wrist", "elbow"))
+        places = np.array([elbow, wrist, wrist + 1.5 * (wrist - elbow)]).astype(int)
+        if (places < 0).any() or (places >= [width, height]).any():
+            continue
+        at_elbow, at_wrist, beyond = (picture[y, x].astype(int) for x, y in places)
+        shown.append(np.abs(at_wrist - at_elbow).max() < np.abs(at_wrist - beyond).max())
+    assert len(shown) > 10
+    assert np.mean(shown) > 0.85
 
 
 def test_samples_ask_for_the_pose_that_faces_as_drawn(rng: np.random.Generator) -> None:
@@ -95,3 +112,5 @@ def test_pictures_build_into_shards_and_come_back(tmp_path: Path) -> None:
         assert sample.target_aa is not None
         assert sample.image is not None
         assert np.asarray(open_image(sample.image)).std() > 3
+        assert sample.image_joints is not None
+        assert sample.image_joints.shape == (24, 2)

@@ -51,6 +51,34 @@ def test_joint_positions_of_equal_poses_have_a_finite_gradient() -> None:
     assert torch.isfinite(predicted.grad).all()
 
 
+def test_attention_to_a_joints_own_patch_costs_nothing_and_elsewhere_much() -> None:
+    # The centre of the upper right of four patches is three quarters across and a quarter down.
+    joints = torch.tensor([[[0.75, 0.25]]])
+    right, wrong = torch.eye(4)[1].reshape(1, 1, 4), torch.eye(4)[2].reshape(1, 1, 4)
+    assert losses.attention(right, joints).item() == pytest.approx(0, abs=1e-5)
+    assert losses.attention(wrong, joints).item() == pytest.approx(-math.log(1e-6), rel=1e-3)
+
+
+def test_attention_to_a_joint_between_patches_is_to_be_shared() -> None:
+    # Half way between the two upper patches' centres.
+    joints = torch.tensor([[[0.5, 0.25]]])
+    shared = torch.tensor([[[0.5, 0.5, 0.0, 0.0]]])
+    assert losses.attention(shared, joints).item() == pytest.approx(math.log(2), rel=1e-4)
+    uneven = torch.tensor([[[0.8, 0.2, 0.0, 0.0]]])
+    assert losses.attention(uneven, joints).item() == pytest.approx(-math.log(0.8 * 0.2) / 2, rel=1e-4)
+
+
+def test_attention_does_not_count_joints_that_are_not_in_the_image() -> None:
+    joints = torch.tensor([[[0.75, 0.25], [1.2, 0.5], [math.nan, math.nan]]])
+    weights = torch.eye(4)[[1, 0, 0]].unsqueeze(0).requires_grad_()
+    loss = losses.attention(weights, joints)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    assert weights.grad is not None
+    assert torch.isfinite(weights.grad).all()
+    assert losses.attention(weights, torch.full((1, 3, 2), math.nan)).item() == 0
+
+
 def test_gate_of_even_odds_is_the_logarithm_of_two() -> None:
     logits = torch.zeros(2, 24)
     moves = torch.rand(2, 24) > 0.5

@@ -41,7 +41,10 @@ def matrices(*turned: tuple[str, ...]) -> torch.Tensor:
 
 def batch_of(targets: torch.Tensor) -> Batch:
     count = len(targets)
-    return Batch({}, targets, torch.zeros(count, dtype=torch.bool), ["sample"] * count, ["kind"] * count)
+    return Batch(
+        {}, targets, torch.zeros(count, dtype=torch.bool), ["sample"] * count, ["kind"] * count,
+        image_joints=torch.full((count, 24, 2), 0.25),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def aligned() -> AlignmentOutput:
         image_global=torch.eye(2) / 2,
         pose_local=local,
         image_local=-local,
+        attention=torch.full((2, 24, 4), 0.25),
         reconstruction=matrices((), ()),
         image_reconstruction=matrices((), ("left_elbow",)),
         logit_scale=torch.tensor([math.log(10.0)]),
@@ -65,6 +69,7 @@ def test_stage_1s_terms(aligned: AlignmentOutput) -> None:
     assert set(terms) == set(ALIGNMENT_TERMS)
     assert terms["contrastive"].item() == pytest.approx(math.log(2) + math.log(1 + math.exp(-10)), rel=1e-5)
     assert terms["local"].item() == pytest.approx(2)
+    assert terms["attention"].item() == pytest.approx(math.log(4), rel=1e-4)
     assert terms["regression"].item() == pytest.approx(0, abs=1e-9)
     assert terms["regression_joints"].item() == pytest.approx(NEAR, rel=1e-3)
     assert terms["image_regression"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)

@@ -22,6 +22,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from backend.body.draw import Camera, Look, Renderer
+from backend.body.kinematics import forward_kinematics
 from backend.body.neutral import load_neutral_body
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle, split_heading
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
@@ -33,7 +34,7 @@ Array = npt.NDArray[np.float32]
 SIZES: Final = ((128, 128), (128, 128), (160, 120), (120, 160))
 """(width, height) of pictures, drawn from evenly."""
 
-VIEWPORT_SHARE: Final = 0.45
+VIEWPORT_SHARE: Final = 0.75
 """The rest are photographs."""
 
 TOWARDS_CAMERA_SHARE: Final = 0.55
@@ -79,13 +80,15 @@ class PictureSampler:
         """
         pose_aa = turn_to(self.draw_pose(rng), draw_heading(rng))
         viewport = rng.random() < VIEWPORT_SHARE
+        picture, joints = draw_picture(rng, pose_aa, viewport=viewport)
         return Sample(
             id="",
             task="estimate",
             kind="viewport" if viewport else "photograph",
             instruction=INSTRUCTIONS[rng.integers(len(INSTRUCTIONS))],
             target_aa=pose_aa,
-            image=draw_picture(rng, pose_aa, viewport=viewport),
+            image=picture,
+            image_joints=joints,
         )
 
 
@@ -106,14 +109,20 @@ def turn_to(pose_aa: Pose, heading: float) -> Pose:
     return turned
 
 
-def draw_picture(rng: np.random.Generator, pose_aa: Pose, *, viewport: bool) -> npt.NDArray[np.uint8]:
-    """A picture (H, W, 3) of the pose (J, 3), in one of SIZES."""
+def draw_picture(
+    rng: np.random.Generator, pose_aa: Pose, *, viewport: bool
+) -> tuple[npt.NDArray[np.uint8], Array]:
+    """A picture (H, W, 3) of the pose (J, 3), in one of SIZES, and where it shows the joints (J, 2), as shares of its
+    width and height."""
     renderer = _renderer(SIZES[rng.integers(len(SIZES))])
-    vertices = renderer.body.pose_vertices(torch.from_numpy(pose_aa)[None])[0].numpy()
+    body, pose = renderer.body, torch.from_numpy(pose_aa)[None]
+    vertices = body.pose_vertices(pose)[0].numpy()
+    joints = (forward_kinematics(axis_angle_to_matrix(pose))[1][0] + body.joints[0]).numpy()
     camera = draw_camera(rng, vertices, viewport=viewport)
+    shown = camera.project(joints, renderer.size) / np.array(renderer.size, dtype=np.float32)
     if viewport:
-        return renderer.draw(vertices, camera, viewport_look(rng))
-    return as_photograph(rng, renderer.draw(vertices, camera, photograph_look(rng)))
+        return renderer.draw(vertices, camera, viewport_look(rng)), shown
+    return as_photograph(rng, renderer.draw(vertices, camera, photograph_look(rng))), shown
 
 
 @cache

@@ -40,6 +40,8 @@ class Sample:
         target_aa: the pose to answer with; None where the answer is words alone.
         image: a picture, an array (height, width, 3), or the path of a file.
         reply: the words to answer with; None for the template's own.
+        image_joints: (J, 2) where the image shows the joints, as shares of its width and height from its upper left
+            corner; None where nobody knows.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Sample:
     target_aa: Pose | None = field(default=None, repr=False)
     image: SampleImage | None = field(default=None, repr=False)
     reply: str | None = None
+    image_joints: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 def open_image(image: SampleImage) -> Image.Image:

@@ -2,8 +2,8 @@
 """Samples on disk: a folder of npz shards with an index, quick to write in parallel and to read in any order.
 
 A shard holds ``pose_aa`` and ``target_aa`` (N, 24, 3) float32 with ``has_pose`` and ``has_target`` (N,), ``texts``,
-the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply]`` a line, and ``images`` with
-``image_ends`` (N,), the encoded pictures end to end.
+the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply]`` a line, ``images`` with ``image_ends`` (N,),
+the encoded pictures end to end, and ``image_joints`` (N, 24, 2), NaN where unknown.
 """
 
 from __future__ import annotations
@@ -40,24 +40,29 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
         for sample in samples
     )
     images = [b"" if sample.image is None else encode_image(sample.image) for sample in samples]
+    nothing = np.zeros((NUM_JOINTS, 3))
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez_compressed(
             file,
-            pose_aa=_stack([sample.pose_aa for sample in samples]),
+            pose_aa=_stack([sample.pose_aa for sample in samples], nothing),
             has_pose=np.array([sample.pose_aa is not None for sample in samples]),
-            target_aa=_stack([sample.target_aa for sample in samples]),
+            target_aa=_stack([sample.target_aa for sample in samples], nothing),
             has_target=np.array([sample.target_aa is not None for sample in samples]),
             texts=np.frombuffer(texts.encode(), dtype=np.uint8),
             images=np.frombuffer(b"".join(images), dtype=np.uint8),
             image_ends=np.cumsum([len(image) for image in images], dtype=np.int64),
+            image_joints=_stack(
+                [sample.image_joints for sample in samples], np.full((NUM_JOINTS, 2), np.nan)
+            ),
         )
     partial.replace(path)
 
 
-def _stack(poses: Sequence[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32]:
-    nothing = np.zeros((NUM_JOINTS, 3), dtype=np.float32)
-    return np.stack([nothing if pose is None else np.asarray(pose, dtype=np.float32) for pose in poses])
+def _stack(
+    rows: Sequence[npt.NDArray[np.float32] | None], missing: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    return np.array([missing if row is None else row for row in rows], dtype=np.float32)
 
 
 class Shard:
@@ -83,6 +88,7 @@ class Shard:
         arrays = self._arrays
         ends = arrays["image_ends"]
         start, end = int(ends[row - 1]) if row else 0, int(ends[row])
+        joints = arrays["image_joints"][row]
         return Sample(
             name,
             task,
@@ -92,6 +98,7 @@ class Shard:
             target_aa=arrays["target_aa"][row] if arrays["has_target"][row] else None,
             image=Image.open(io.BytesIO(arrays["images"][start:end].tobytes())) if end > start else None,
             reply=reply,
+            image_joints=None if np.isnan(joints).all() else joints,
         )
 
 

@@ -33,7 +33,9 @@ class Batch:
         inputs: what the model's ``forward`` takes, with ``labels``; empty for stage 1.
         targets: (Q, J, 3, 3) the poses to answer with, in the order of the batch.
         estimated: (Q,) true where the pose is estimated from an image, so that its heading counts.
-        pixels: (B, tiles, 3, height, width) for stage 1.
+        pixels: (B, 1, 3, height, width) for stage 1, the image as a whole.
+        image_joints: (B, J, 2) for stage 1, where the images show the joints, as shares of width and height; NaN where
+            unknown.
         names: (B,) ids of the samples.
         kinds: (Q,) kind of each sample with a target.
     """
@@ -44,6 +46,7 @@ class Batch:
     names: list[str]
     kinds: list[str]
     pixels: Tensor | None = None
+    image_joints: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; from pinned memory without waiting."""
@@ -116,14 +119,16 @@ class Collator:
                 raise ValueError(f"sample {sample.id} has no image with a pose: stage 1 aligns the two")
             images.append(open_image(sample.image))
             kept.append(sample)
-        pixels = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        unknown = np.full((NUM_JOINTS, 2), np.nan, dtype=np.float32)
+        joints = [unknown if sample.image_joints is None else sample.image_joints for sample in samples]
         return Batch(
             inputs={},
             targets=targets_in_frame(kept, torch.zeros(len(kept))),
             estimated=torch.ones(len(kept), dtype=torch.bool),
             names=[sample.id for sample in samples],
             kinds=[sample.kind for sample in kept],
-            pixels=pixels[:, :1],
+            pixels=self.processor.whole_images(images).unsqueeze(1),
+            image_joints=torch.from_numpy(np.stack(joints)),
         )
 
 

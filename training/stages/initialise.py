@@ -41,6 +41,9 @@ SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAG
 EMBEDDING_RMS: Final = 1.0
 """Root mean square of the embeddings: large beside what the first layers add, so that the words are still there in the
 last hidden states."""
+PLACE_STD: Final = 0.3
+"""Spread of the embeddings of the patches' places: CLIP's 0.02 is hardly heard beside what the patches hold, and the
+tower takes a thousand steps to find out where things are."""
 _PIECE: Final = re.compile(r"(##)?([a-z]+|[0-9]{1,3})")
 _WORD: Final = re.compile(r"[a-z]+")
 _DATA_FOLDER: Final = Path(__file__).parents[1] / "data"
@@ -53,6 +56,7 @@ class FreshModel:
     vocabulary: int = 10_000
     text: dict[str, Any] = field(default_factory=dict)
     vision: dict[str, Any] = field(default_factory=dict)
+    vision_feature_layer: int = -2
     pose: dict[str, Any] = field(default_factory=dict)
     max_instruction_tokens: int = 160
     seed: int = 0
@@ -113,6 +117,7 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
     config = PoseLlavaConfig(
         text_config=text,
         vision_config=vision,
+        vision_feature_layer=fresh.vision_feature_layer,
         image_grid_pinpoints=[[vision.image_size, vision.image_size]],
         pose_token_index=ids[POSE_PLACEHOLDER],
         image_token_index=ids[IMAGE_PLACEHOLDER],
@@ -126,6 +131,7 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         table = model.get_input_embeddings().weight
         table.normal_(std=EMBEDDING_RMS)
         table[len(SPECIAL_TOKENS) :] = principal_components(words.embeddings, table.shape[1]) * EMBEDDING_RMS
+        model.model.vision_tower.embeddings.position_embedding.weight.normal_(std=PLACE_STD)
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": vision.image_size},
         crop_size={"height": vision.image_size, "width": vision.image_size},

@@ -8,6 +8,8 @@ Legend: Q poses, B samples, J = 24 joints, D width; ``matrix`` arguments (Q, J, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -78,6 +80,25 @@ def siglip(
     rows = torch.arange(len(one), device=one.device)
     sign[rows, rows + first_row] = 1.0
     return -functional.logsigmoid(sign * logits).sum() / len(one)
+
+
+def attention(weights: Tensor, image_joints: Tensor) -> Tensor:
+    """Cross-entropy of where each joint's token looks against where the image shows the joint.
+
+    A joint between the centres of four patches belongs to each by its nearness. Joints outside the image, or of which
+    nobody knows where they are, do not count.
+
+    Args:
+        weights: (B, J, N) rows that sum to 1 over the N = G x G patches, row by row.
+        image_joints: (B, J, 2) shares of the image's width and height; NaN where unknown.
+    """
+    side = math.isqrt(weights.shape[-1])
+    shown = ((image_joints >= 0) & (image_joints <= 1)).all(dim=-1)
+    at = (torch.where(shown.unsqueeze(-1), image_joints, 0.5) * side - 0.5).clamp(0, side - 1)
+    near = (1 - (at.unsqueeze(-1) - torch.arange(side, device=at.device)).abs()).clamp_min(0)  # (B, J, 2, G)
+    wanted = (near[..., 1, :, None] * near[..., 0, None, :]).flatten(-2)
+    entropies = -(wanted * (weights.float() + 1e-6).log()).sum(-1)
+    return (entropies * shown).sum() / shown.sum().clamp_min(1)
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
 ALIGNMENT_TERMS: Final = (
     "contrastive",
     "local",
+    "attention",
     "regression",
     "regression_joints",
     "image_regression",
@@ -142,7 +143,8 @@ def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
 def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression.
 
-    The paper decodes poses from the pose's own tokens; the terms ``image_…`` decode them from the image's as well.
+    The paper decodes poses from the pose's own tokens; the terms ``image_…`` decode them from the image's as well, and
+    ``attention`` tells the resampler where each joint is in the image.
     """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -156,6 +158,9 @@ def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str,
         )
     if "local" in weights:
         terms["local"] = losses.cosine(output.pose_local.float(), output.image_local.float())
+    if "attention" in weights:
+        assert batch.image_joints is not None
+        terms["attention"] = losses.attention(output.attention, batch.image_joints)
     if "regression" in weights:
         terms["regression"] = losses.rot6d_l2(output.reconstruction, batch.targets).mean()
     if "regression_joints" in weights:
