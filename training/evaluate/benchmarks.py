@@ -27,6 +27,7 @@ from training.data.images import PictureSampler
 from training.data.pool import PosePool
 from training.data.posepart import PairSampler, PairSettings
 from training.data.samples import Sample
+from training.data.shards import SampleSource
 from training.data.sources.project_npz import MissingSplitError
 from training.data.sources.reading import read_poses
 
@@ -88,6 +89,40 @@ def build_benchmark(suite: str, pool: PosePool, *, count: int = DEFAULT_COUNT, s
     samples = [
         replace(sample, id=f"{suite}-{seed}-{n}") for n, sample in enumerate(SUITES[suite](pool, rng, count))
     ]
+    return _described(suite, samples, pool, rng, seed)
+
+
+def read_benchmark(
+    suite: str, source: Path, pool: PosePool, *, count: int = DEFAULT_COUNT, seed: int = 0
+) -> Benchmark:
+    """Cases of a data set instead: those of the suite's task in a folder of shards or a file in the paper's JSON form.
+
+    Where there are more than ``count``, the seed draws which.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: fewer than two samples are of the suite's task and have a target pose.
+    """
+    read = SampleSource(source)
+    rng = np.random.default_rng(seed)
+    places = [(shard, row) for shard, size in enumerate(read.sizes) for row in range(size)]
+    chosen: dict[int, Sample] = {}
+    for place in rng.permutation(len(places)):
+        sample = read.read(*places[place])
+        if sample.task == TASKS[suite] and sample.target_aa is not None:
+            chosen[place] = sample
+            if len(chosen) == count:
+                break
+    if len(chosen) < 2:
+        raise ValueError(f"{source} has fewer than two samples of the task {TASKS[suite]} with a target pose")
+    # In the data set's order, so that a shard is read once.
+    return _described(suite, [chosen[place] for place in sorted(chosen)], pool, rng, seed)
+
+
+def _described(
+    suite: str, samples: list[Sample], pool: PosePool, rng: np.random.Generator, seed: int
+) -> Benchmark:
+    """The benchmark of these cases, each with a description of its target."""
     benchmark = Benchmark(suite, samples, [])
     if suite == "generation":
         return replace(benchmark, descriptions=[sample.instruction for sample in samples])
@@ -136,3 +171,6 @@ SUITES: Final[dict[str, Callable[[PosePool, np.random.Generator, int], list[Samp
     "generation": _generation,
     "estimation": _estimation,
 }
+
+TASKS: Final = {"posepart": "adjust", "posefix": "adjust", "generation": "generate", "estimation": "estimate"}
+"""The task of each suite's cases."""

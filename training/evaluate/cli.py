@@ -34,6 +34,13 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--poses", type=Path, metavar="FILE.npz", help="poses (their val split); else they are constructed"
     )
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DATA",
+        help="a data set whose samples are the cases instead, such as a released test: a folder of shards that "
+        "'posellava data build' made, or a file in the paper's JSON form",
+    )
     parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
     parser.add_argument(
         "--retrieval", type=Path, metavar="FOLDER", help="a model of train-retrieval, for recall by words"
@@ -124,8 +131,11 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
     from .instructions import read_jsonl
     from .robustness import Answering, measure_robustness, robustness_json, robustness_table
 
-    if arguments.sheet is not None or arguments.retrieval is not None:
-        raise ValueError("the suite robustness draws no sheet and knows no recall; leave the options out")
+    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
+        raise ValueError(
+            "the suite robustness draws no sheet, knows no recall and takes --cases, not --samples: leave the "
+            "options out"
+        )
     cases = build(arguments.poses) if arguments.cases is None else read_jsonl(arguments.cases)
     edits = [case for case in cases if "pose" in case][: arguments.count]
     engine = _load_engine(arguments)
@@ -153,10 +163,16 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
     retrieval = None if arguments.retrieval is None else RetrievalModel.load(arguments.retrieval)
     engine = _load_engine(arguments)
     evaluation = Evaluation(
-        arguments.suite, arguments.poses, arguments.count, arguments.seed, arguments.batch_size
+        arguments.suite,
+        arguments.poses,
+        arguments.count,
+        arguments.seed,
+        arguments.batch_size,
+        arguments.samples,
     )
     if arguments.poses is None:
-        print("no --poses: every pose is constructed", file=sys.stderr)
+        which = "every pose is" if arguments.samples is None else "the mean is of poses that are"
+        print(f"no --poses: {which} constructed", file=sys.stderr)
     outcome = evaluate(evaluation, engine, retrieval, _show_progress)
     print(as_table(outcome.report))
     if arguments.json is not None:

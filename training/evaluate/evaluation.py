@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backend.engine import Engine
 
-from .benchmarks import Benchmark, build_benchmark, pose_pool
+from .benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
 from .bootstrap import Bootstrap
 from .contestants import Answers, ask, copy_answers, mean_answers, mean_pose, model_answers
 from .embeddings import encoder_embeddings
@@ -26,9 +26,10 @@ class Evaluation:
     Attributes:
         suite: a name in ``benchmarks.SUITES``.
         poses: a pose file: cases come from its ``val`` split, the mean pose from ``train``; None for constructed poses.
-        count: cases.
+        count: cases; of a data set, at most.
         seed: of the cases, the pools of retrieval and the resamples.
         batch_size: queries that the model answers at once.
+        samples: a folder of shards or a file of a data set whose samples are the cases instead; None to build them.
     """
 
     suite: str
@@ -36,6 +37,7 @@ class Evaluation:
     count: int
     seed: int = 0
     batch_size: int = 64
+    samples: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ def evaluate(
         on_progress: called with the number of cases answered and of all.
 
     Raises:
-        FileNotFoundError: no such pose file.
-        ValueError: it is no pose file, or the model does not know the task.
+        FileNotFoundError: no such pose file or data set.
+        ValueError: it is no pose file, the data set has no cases for the suite, or the model does not know the task.
         DrawingUnavailableError: ``estimation`` on a machine without OpenGL.
     """
-    benchmark = build_benchmark(
-        evaluation.suite, pose_pool(evaluation.poses), count=evaluation.count, seed=evaluation.seed
-    )
+    pool, size = pose_pool(evaluation.poses), {"count": evaluation.count, "seed": evaluation.seed}
+    if evaluation.samples is None:
+        benchmark = build_benchmark(evaluation.suite, pool, **size)
+    else:
+        benchmark = read_benchmark(evaluation.suite, evaluation.samples, pool, **size)
     samples = benchmark.samples
     replies = []
     for batch in ask(engine, samples, batch_size=evaluation.batch_size):
@@ -99,7 +103,12 @@ def evaluate(
         "seed": evaluation.seed,
         "pool": min(POOL, len(samples)),
         "fingerprint": benchmark.fingerprint,
-        "poses": "constructed poses" if evaluation.poses is None else evaluation.poses.name,
+        "poses": _name_of_cases(evaluation),
         "model_name": engine.name,
     }
     return Outcome(Report(about, contestants, by_kind(benchmark, errors)), benchmark, answers, errors)
+
+
+def _name_of_cases(evaluation: Evaluation) -> str:
+    source = evaluation.samples or evaluation.poses
+    return "constructed poses" if source is None else source.name

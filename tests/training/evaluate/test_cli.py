@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data.build import write_index
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
 from training.evaluate.cli import evaluate, train_retrieval
 
 FIGURES = {"mpjpe", "pa_mpjpe", "mpjre", "no_pose", "mpjpe_to_copy", "r_at_1", "r_at_5", "r_at_10"}
@@ -43,6 +46,30 @@ def test_eval_with_a_retrieval_model_finds_poses_by_words(tmp_path: Path):
     assert record["model"]["t2p_r_at_5"] == 100
 
 
+def test_eval_takes_the_samples_of_a_data_set_as_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Of shards with edits and descriptions the suite takes its own task's; every joint moves, so nothing drifts."""
+    rng, poses = np.random.default_rng(0), []
+    for number in range(5):
+        start, target = rng.normal(0, 0.3, (2, 24, 3)).astype(np.float32)
+        poses.append(
+            Sample(f"edit-{number}", "adjust", "pair", "raise an arm", pose_aa=start, target_aa=target)
+        )
+        poses.append(Sample(f"words-{number}", "generate", "caption", "an arm is up", target_aa=target))
+    write_shard(tmp_path / shard_name(0), poses)
+    write_index(tmp_path, {}, [10])
+    report = tmp_path / "report.json"
+    arguments = ["--samples", str(tmp_path), "--threads", "1", "--json", str(report)]
+    assert evaluate(["--suite", "posefix", *arguments]) == 0
+    record = json.loads(report.read_text())
+    assert (record["cases"], record["poses"], set(record["kinds"])) == (5, tmp_path.name, {"pair"})
+    assert record["copy"]["mpjpe"] > 20
+    assert "the mean is of poses that are constructed" in capsys.readouterr().err
+    assert evaluate(["--suite", "generation", *arguments, "--count", "3"]) == 0
+    assert json.loads(report.read_text())["cases"] == 3
+    assert evaluate(["--suite", "estimation", *arguments]) == 1
+    assert "fewer than two samples of the task estimate" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -52,6 +79,8 @@ def test_eval_with_a_retrieval_model_finds_poses_by_words(tmp_path: Path):
         (["--suite", "posepart", "--json", "nowhere/report.json"], "there is no folder nowhere"),
         (["--suite", "posepart", "--device", "abacus"], "no device 'abacus'"),
         (["--suite", "robustness", "--sheet", "x.png"], "draws no sheet"),
+        (["--suite", "robustness", "--samples", "x"], "takes --cases, not --samples"),
+        (["--suite", "estimation", "--samples", "nowhere"], "no training data in nowhere"),
         (["--suite", "robustness", "--cases", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
