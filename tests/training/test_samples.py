@@ -93,6 +93,22 @@ def test_shards_hold_all_of_their_samples(tmp_path: Path) -> None:
         if sample.image is not None:
             assert isinstance(read.image, Image.Image)
             assert read.image.size == (32, 32)
+        if sample.image_joints is None:
+            assert read.image_joints is None
+        else:
+            assert np.array_equal(read.image_joints, sample.image_joints)
+
+
+def test_a_shard_of_an_earlier_version_is_read_without_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / shard_name(0)
+    write_shard(path, eight_pictures())
+    with np.load(path) as arrays:
+        before = {name: arrays[name] for name in arrays.files if name != "image_joints"}
+    np.savez_compressed(path, **before)
+    write_index(tmp_path, {}, [8])
+    read = SampleSource(tmp_path).read(0, 3)
+    assert read.image_joints is None
+    assert np.array_equal(read.target_aa, eight_pictures()[3].target_aa)
 
 
 def test_a_damaged_shard_is_told(tmp_path: Path) -> None:

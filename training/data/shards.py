@@ -88,7 +88,8 @@ class Shard:
         arrays = self._arrays
         ends = arrays["image_ends"]
         start, end = int(ends[row - 1]) if row else 0, int(ends[row])
-        joints = arrays["image_joints"][row]
+        # Shards that earlier versions built do not say where pictures show the joints.
+        joints = arrays["image_joints"][row] if "image_joints" in arrays else None
         return Sample(
             name,
             task,
@@ -98,7 +99,7 @@ class Shard:
             target_aa=arrays["target_aa"][row] if arrays["has_target"][row] else None,
             image=Image.open(io.BytesIO(arrays["images"][start:end].tobytes())) if end > start else None,
             reply=reply,
-            image_joints=None if np.isnan(joints).all() else joints,
+            image_joints=None if joints is None or np.isnan(joints).all() else joints,
         )
 
 
