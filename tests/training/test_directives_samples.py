@@ -55,6 +55,18 @@ class FirstDrawFlipped(np.random.Generator):
         return number  # type: ignore[no-any-return]
 
 
+def test_a_mix_draws_single_kinds_more_often() -> None:
+    rng = np.random.default_rng(5)
+    mix = Mix(clause_counts=(1.0, 0.0, 0.0), other_share=0.0, kinds={"hands_together": 1e6})
+    often = DirectiveSampler(StartPoses(None), mix)
+    assert {often.draw(rng).kind for _ in range(10)} == {"hands_together"}
+
+
+def test_a_mix_that_names_an_unknown_kind_is_told() -> None:
+    with pytest.raises(ValueError, match="hands_juggle"):
+        DirectiveSampler(StartPoses(None), Mix(kinds={"hands_juggle": 2.0}))
+
+
 def test_every_family_of_kinds_has_a_file_of_checks() -> None:
     assert {kind.family for kind in KINDS.values()} == ARM_FAMILIES | BODY_FAMILIES | OTHER_FAMILIES
 

@@ -42,6 +42,7 @@ class Mix:
         polite_share: share of all sentences that say please.
         slip_share: share with slips of typing.
         families: factors on the weights of families of kinds; 1 where a family is not named.
+        kinds: further factors on the weights of single kinds.
     """
 
     clause_counts: tuple[float, float, float] = (0.56, 0.30, 0.14)
@@ -51,9 +52,26 @@ class Mix:
     polite_share: float = 0.10
     slip_share: float = SLIP_SHARE
     families: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, float] = field(default_factory=dict)
 
 
-EVERYTHING: Final = Mix(families={"posture": 0.7, "mirror": 1.8, "wrist": 1.2, "hand": 1.15, "arm": 1.15})
+LEARNT_LAST: Final = {
+    "hands_meet": 3.0, "hands_on_leg": 3.0, "hand_on_leg": 2.5, "hand_on_other_arm": 2.0, "hands_direct": 2.5,
+    "hand_direct": 2.5, "hand_shift": 1.3, "hands_shift": 2.0, "hands_shift_sideways": 2.0, "hands_apart": 1.2,
+    "forearm_direct": 2.0, "forearms_direct": 2.0, "palm_turn": 1.3, "palms_turn": 1.3, "arm_level": 1.5,
+    "arms_level": 2.0, "arm_raise": 1.4, "arms_raise": 1.8, "arms_lower": 1.4, "arm_lift_forwards": 1.8,
+    "arms_lift_forwards": 1.8, "arm_lift_sideways": 1.5, "arm_inwards": 1.5, "arms_inwards": 1.8, "arm_match": 1.7,
+    "arms_swap": 1.5, "arm_angle": 1.5, "elbow_level": 1.7, "elbows_level": 1.7, "elbow_tuck": 1.6, "elbows_tuck": 1.6,
+    "elbows_raise": 1.8, "leg.down": 2.5, "leg.lower": 1.7, "foot.lower": 2.5, "foot.behind_other": 1.8,
+    "feet.width": 1.6, "feet.tiptoe": 2.0, "feet.flat": 1.7, "knees.straighten": 1.5, "legs.uncross": 2.0,
+    "step.any": 1.5, "head.other_way": 2.0, "mirror.whole": 1.5, "mirror.upper": 2.5, "mirror.legs": 1.5,
+}  # fmt: skip
+"""Kinds of which a model of 700,000 samples still answers fewer than about half rightly, and how much oftener than by
+their weights they are drawn: two hands that meet, hands on the legs, directions of hands and forearms, mirroring."""
+
+EVERYTHING: Final = Mix(
+    families={"posture": 0.7, "mirror": 1.8, "wrist": 1.2, "hand": 1.15, "arm": 1.15}, kinds=LEARNT_LAST
+)
 """Postures are many and learnt early; hands, wrists and mirroring are learnt last."""
 BASICS: Final = Mix(
     clause_counts=(0.82, 0.16, 0.02),
@@ -145,7 +163,15 @@ class DirectiveSampler:
         self.wording = default_wording() if wording is None else wording
         self.mix = mix
         self.kinds = [kind for kind in KINDS.values() if kind.family != "other"]
-        weights = np.array([kind.weight * mix.families.get(kind.family, 1.0) for kind in self.kinds])
+        unknown = sorted(set(mix.kinds) - set(KINDS))
+        if unknown:
+            raise ValueError(f"the mix names directive kinds that there are not: {', '.join(unknown)}")
+        weights = np.array(
+            [
+                kind.weight * mix.families.get(kind.family, 1.0) * mix.kinds.get(kind.name, 1.0)
+                for kind in self.kinds
+            ]
+        )
         self._cumulative = np.cumsum(weights / weights.sum())
         self.others = [kind for kind in KINDS.values() if kind.family == "other"]
         weights = np.array([kind.weight for kind in self.others])
