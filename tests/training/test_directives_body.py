@@ -551,6 +551,37 @@ def test_the_geometry_asked_for_holds_and_nothing_else_moves(
     assert len(words) >= min(4, made / 5)
 
 
+BENDS_AT_MOST = {
+    "ankle": 85.0,
+    "knee": 172.0,
+    "hip": 165.0,
+    "elbow": 172.0,
+    "wrist": 100.0,
+    "neck": 70.0,
+    "head": 85.0,
+}
+"""Degrees by which a joint turns out of the T-pose, generously."""
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in BODY_KINDS if kind.family == "posture"], ids=lambda kind: kind.name
+)
+def test_postures_bend_no_joint_further_than_a_body_can(kind: Kind, starts: Starts) -> None:
+    rng = np.random.default_rng(11)
+    for start, _ in starts[:20]:
+        edit = kind.apply(rng, start)
+        if edit is None:
+            continue
+        turned = np.degrees(Rotation.from_matrix(edit.target.local).magnitude())
+        changed = np.any(edit.target.local != start.local, axis=(1, 2))
+        for name, most in BENDS_AT_MOST.items():
+            for joint in (JOINT_INDEX.get(f"{side}{name}") for side in ("", "left_", "right_")):
+                if joint is not None and changed[joint]:
+                    assert turned[joint] <= most, (
+                        f"{kind.name} turns joint {joint} by {turned[joint]:.0f} degrees"
+                    )
+
+
 @pytest.mark.parametrize("kind", [kind for kind in BODY_KINDS if kind.mirrored], ids=lambda kind: kind.name)
 def test_mirrored_words_name_the_other_sides(kind: Kind, starts: Starts) -> None:
     swapped = {"left": "right", "right": "left", "L": "R", "R": "L", "clockwise": "counter-clockwise",

@@ -305,7 +305,7 @@ def flying(f: Figure) -> Figure:
 
 def bridge(f: Figure) -> Figure:
     f = rooted(f, turn(LEFT, -112.0))
-    f = _both(_leg(flexion=102.0, knee=102.0, level=True))(f)
+    f = _both(_leg(flexion=98.0, knee=98.0, level=True))(f)
     return head_set(arms(f, (0.3, -0.35, 1.0)), 0.0, 18.0)
 
 
