@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from training.claim import claimed
+
 from .samples import Sample
 from .shards import INDEX, shard_name, write_shard
 
@@ -267,11 +269,15 @@ def run(build: Build, *, workers: int = 1) -> Iterator[int]:
     """Makes the missing shards; yields the number of samples that are there after each.
 
     Raises:
-        ValueError: an unknown source, or the folder holds another build.
+        ValueError: an unknown source, or the folder holds another build, or another process builds there.
     """
     if build.source not in SOURCES:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
-    build.folder.mkdir(parents=True, exist_ok=True)
+    with claimed(build.folder):
+        yield from _run(build, workers)
+
+
+def _run(build: Build, workers: int) -> Iterator[int]:
     _check_same_build(build)
     identity = _identity(build)
     build = _prepared(build)

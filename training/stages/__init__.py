@@ -5,5 +5,5 @@
 samples into tensors; ``losses`` and ``objectives`` say what is minimised; ``loop`` runs it, with ``launch``
 (processes and DeepSpeed), ``checkpoints``, ``journal`` (logs, bar, curves); ``export`` writes the finished model.
 
-May import training.data, backend.model, backend.body and blender_addon.contract.
+May import training.data, training.claim, backend.model, backend.body and blender_addon.contract.
 """

@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.model import PoseLlavaProcessor
+from training.claim import claimed
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.data.stream import BatchStream, StreamState, WeightedSource
@@ -67,12 +69,15 @@ def train(settings: TrainSettings, *, resume: bool = False) -> None:
 
     Raises:
         FileNotFoundError: the start model or the data are missing.
-        ValueError: the configuration and the model or data do not fit, or the output folder holds a run already.
+        ValueError: the configuration and the model or data do not fit, or the output folder holds a run already, or
+            another process trains there.
         TrainingStopped: the loss is no number any more, or the disk is full.
     """
     check_terms(settings.stage, settings.losses)
     try:
-        Trainer(settings, join_processes(settings), resume=resume).run()
+        device = join_processes(settings)
+        with claimed(settings.output) if rank() == 0 else nullcontext():
+            Trainer(settings, device, resume=resume).run()
     except (OSError, RuntimeError) as error:
         if is_disk_full(error):
             raise TrainingStopped(
@@ -98,7 +103,6 @@ class Trainer:
         dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
         model, processor = start_model(settings.model, dtype=dtype, attention=run.attention)
         if rank() == 0:
-            settings.output.mkdir(parents=True, exist_ok=True)
             save_settings(settings, settings.output / SETTINGS_FILE)
         self.collator = Collator(processor)
         self.stream, total = open_stream(settings, processor, self.collator)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes do not write to one folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.claim import claimed
+from training.data.build import Build, run
+from training.stages.loop import train
+from training.stages.settings import load_settings
+
+from .conftest import write_yaml
+
+HOLDER = """
+import sys
+from pathlib import Path
+from training.claim import claimed
+with claimed(Path(sys.argv[1])):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that another process has claimed; it lets go when the test ends."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "claimed\n"
+        yield folder
+        holder.kill()
+
+
+def test_a_claimed_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
+    with (
+        claimed(tmp_path),
+        pytest.raises(ValueError, match="another process is writing to"),
+        claimed(tmp_path),
+    ):
+        pass
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_process_that_is_killed_leaves_no_claim(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "claimed\n"
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_run_does_not_train_where_another_process_trains(folder: Path, stage3: dict[str, Any]) -> None:
+    config = write_yaml(folder.parent / "config.yaml", stage3 | {"output": str(folder)})
+    with pytest.raises(ValueError, match="another process is writing to"):
+        train(load_settings(config))
+    assert not list(folder.iterdir())
+
+
+def test_a_build_does_not_write_where_another_process_builds(folder: Path) -> None:
+    with pytest.raises(ValueError, match="another process is writing to"):
+        list(run(Build("descriptions", folder, count=2)))
+    assert not list(folder.iterdir())
