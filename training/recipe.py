@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any, Final
 
 from backend.cli import INTERRUPTED
+from training.claim import claimed
 from training.data.build import Build, Split
 from training.data.build import run as build_shards
 from training.stages.settings import (
@@ -126,10 +127,16 @@ def run(recipe: Recipe, output: Path, *, poses: Path | None, workers: int) -> No
 
     Raises:
         RecipeStopped: training was asked to stop, or one of its processes failed.
-        FileNotFoundError, ValueError: from the steps; the sentence says what to do.
+        FileNotFoundError, ValueError: from the steps, or another process is at work in ``output``; the sentence says
+            what to do.
     """
     if poses is None:
         _say("no poses given (POSES=FILE): everything is trained and measured on constructed poses")
+    with claimed(output):
+        _run(recipe, output, poses, workers)
+
+
+def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None:
     for name, size in recipe.data.items():
         _build(name, size, output / "data" / name, poses, workers)
     for stage in STAGES:

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from training import recipe
 from training.claim import claimed
 from training.data.build import Build, run
 from training.stages.loop import train
@@ -30,16 +32,22 @@ with claimed(Path(sys.argv[1])):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that another process has claimed; it lets go when the test ends."""
-    folder = tmp_path / "run"
+@contextmanager
+def claimed_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The folder is claimed by a process of its own while the block lasts, or until that is killed."""
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "claimed\n"
-        yield folder
+        yield holder
         holder.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that another process has claimed."""
+    with claimed_elsewhere(tmp_path / "run"):
+        yield tmp_path / "run"
 
 
 def test_a_claimed_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
@@ -54,10 +62,7 @@ def test_a_claimed_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_killed_leaves_no_claim(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "claimed\n"
+    with claimed_elsewhere(tmp_path) as holder:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
     with claimed(tmp_path):
@@ -74,4 +79,10 @@ def test_a_run_does_not_train_where_another_process_trains(folder: Path, stage3:
 def test_a_build_does_not_write_where_another_process_builds(folder: Path) -> None:
     with pytest.raises(ValueError, match="another process is writing to"):
         list(run(Build("descriptions", folder, count=2)))
+    assert not list(folder.iterdir())
+
+
+def test_the_recipe_does_not_start_where_another_is_at_work(folder: Path) -> None:
+    with pytest.raises(ValueError, match="another process is writing to"):
+        recipe.run(recipe.load_recipe(quick=True), folder, poses=None, workers=1)
     assert not list(folder.iterdir())
