@@ -103,20 +103,14 @@ def read_benchmark(
         FileNotFoundError: nothing there.
         ValueError: fewer than two samples are of the suite's task and have a target pose.
     """
-    read = SampleSource(source)
-    rng = np.random.default_rng(seed)
-    places = [(shard, row) for shard, size in enumerate(read.sizes) for row in range(size)]
-    chosen: dict[int, Sample] = {}
-    for place in rng.permutation(len(places)):
-        sample = read.read(*places[place])
-        if sample.task == TASKS[suite] and sample.target_aa is not None:
-            chosen[place] = sample
-            if len(chosen) == count:
-                break
-    if len(chosen) < 2:
+    data = SampleSource(source)
+    rows = (data.read(shard, row) for shard, size in enumerate(data.sizes) for row in range(size))
+    samples = [row for row in rows if row.task == TASKS[suite] and row.target_aa is not None]
+    if len(samples) < 2:
         raise ValueError(f"{source} has fewer than two samples of the task {TASKS[suite]} with a target pose")
-    # In the data set's order, so that a shard is read once.
-    return _described(suite, [chosen[place] for place in sorted(chosen)], pool, rng, seed)
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(samples))[:count])
+    return _described(suite, [samples[row] for row in chosen], pool, rng, seed)
 
 
 def _described(
