@@ -23,7 +23,7 @@ def main() -> None:
     weights = dict.fromkeys((family for family in kinds if family != "other"), 0.0)
     for kind in KINDS.values():
         if kind.family in weights:
-            weights[kind.family] += kind.weight * EVERYTHING.families.get(kind.family, 1.0)
+            weights[kind.family] += EVERYTHING.weight(kind)
     print(f"{'family':<12}{'kinds':>6}{'weight':>9}")
     for family, number in kinds.items():
         share = f"{100 * weights[family] / sum(weights.values()):.1f} %" if family in weights else ""
