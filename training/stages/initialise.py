@@ -42,8 +42,7 @@ EMBEDDING_RMS: Final = 1.0
 """Root mean square of the embeddings: large beside what the first layers add, so that the words are still there in the
 last hidden states."""
 PLACE_STD: Final = 0.3
-"""Spread of the embeddings of the patches' places: CLIP's 0.02 is hardly heard beside what the patches hold, and the
-tower takes a thousand steps to find out where things are."""
+"""Spread of the embeddings of the patches' places: CLIP's 0.02 is hardly heard beside what the patches hold."""
 _PIECE: Final = re.compile(r"(##)?([a-z]+|[0-9]{1,3})")
 _WORD: Final = re.compile(r"[a-z]+")
 _DATA_FOLDER: Final = Path(__file__).parents[1] / "data"
