@@ -33,7 +33,7 @@ def connection(context: Any) -> Connection:
     global _connection
     address = _address(context)
     if _connection is None or _connection.address != address:
-        close()
+        disconnect()
         _connection = Connection(address)
     return _connection
 
@@ -51,12 +51,10 @@ def cancel(handle: Handle) -> None:
         _connection.cancel(handle)
 
 
-def close() -> None:
-    """Close the connection; a request that runs fails."""
-    global _connection
+def disconnect() -> None:
+    """Give the connection up without waiting for its thread to end; a request that runs fails."""
     if _connection is not None:
-        _connection.close()
-        _connection = None
+        _connection.disconnect()
 
 
 def _address(context: Any) -> Address:
@@ -85,12 +83,11 @@ def redraw() -> None:
 
 def _show() -> float | None:
     """Timer: redraw when the connection's state or a request's progress changed; ends with the connection."""
-    if _connection is None:
-        redraw()
-        return None
+    assert _connection is not None
+    ended = status().state is State.DISCONNECTED
     if _connection.poll():
         redraw()
-    return SHOW_SECONDS
+    return None if ended else SHOW_SECONDS
 
 
 def register() -> None:
@@ -100,7 +97,10 @@ def register() -> None:
 
 def unregister() -> None:
     """Leave no timer and no thread behind: Blender hangs or crashes at exit when one is left."""
+    global _connection
     atexit.unregister(unregister)
     if bpy.app.timers.is_registered(_show):
         bpy.app.timers.unregister(_show)
-    close()
+    if _connection is not None:
+        _connection.close()
+        _connection = None

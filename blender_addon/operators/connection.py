@@ -43,7 +43,7 @@ class POSELLAVA_OT_disconnect(bpy.types.Operator):
         return backend.status().state is not State.DISCONNECTED
 
     def execute(self, context: Any) -> set[str]:
-        """Close; a request that runs fails with a sentence that says so."""
-        backend.close()
+        """Give the connection up; a request that runs fails with a sentence that says so."""
+        backend.disconnect()
         backend.redraw()
         return {"FINISHED"}

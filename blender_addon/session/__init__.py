@@ -10,11 +10,10 @@ In a window::
     connection = Connection(Address.parse("ws://127.0.0.1:8765", token="…"))
     connection.connect()                       # retries by itself, with growing pauses, until disconnect()
     handle = connection.submit(Request(new_request_id(), "adjust", "raise the left arm", poses))
-    for event in connection.poll():            # in a timer, on the main thread
-        match event:
-            case StatusChanged(status): ...    # status.state, status.sentence, status.welcome
-            case Progressed(handle): ...       # handle.progress.done / .total / .ahead
-            case Finished(handle): ...         # handle.result, or handle.error.sentence for the user
+    if connection.poll():                      # in a timer, on the main thread: something is new
+        connection.status                      # its state, sentence and welcome
+        handle.progress                        # its done, total and ahead
+        handle.done                            # then handle.result, or handle.error.sentence for the user
     connection.cancel(handle)                  # handle.error.code becomes "cancelled" at once
     connection.close()                         # in unregister()
 
@@ -30,20 +29,16 @@ In background mode, blocking::
 
 from .address import Address
 from .connection import Connection
-from .events import Event, Finished, Handle, Progressed, State, Status, StatusChanged, new_request_id
+from .events import Handle, State, Status, new_request_id
 from .history import Edit, History
 
 __all__ = [
     "Address",
     "Connection",
     "Edit",
-    "Event",
-    "Finished",
     "Handle",
     "History",
-    "Progressed",
     "State",
     "Status",
-    "StatusChanged",
     "new_request_id",
 ]

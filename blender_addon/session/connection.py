@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-import queue
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Final
 
 from ..contract.messages import Limits, Progress, ProtocolError, Request, Result
 from .address import Address
-from .events import Event, Handle, State, Status
+from .events import Handle, State, Status
 from .link import Link
 
 _DISCONNECTED: Final = Status(State.DISCONNECTED, "Not connected.")
@@ -26,8 +26,9 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._changed = threading.Event()
         self._link: Link | None = None
+        self._stopped: Link | None = None
 
     @property
     def status(self) -> Status:
@@ -43,27 +44,27 @@ class Connection:
     def connect(self) -> None:
         """Start connecting and keep trying until disconnect(); while it waits to try again, try at once."""
         if self._link is None or self.status.state is State.FAILED:
-            self._link = Link(self.address, self._events.put)
+            self._link = Link(self.address, self._changed.set)
             self._link.start()
         else:
             self._link.hurry()
 
     def disconnect(self) -> None:
         """Give the connection up; unfinished requests fail with the code ``not_connected``."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.stop()
+        if self._link is not None:
+            self._link.stop()
+            self._stopped, self._link = self._link, None
 
     def close(self, timeout: float = 2.0) -> None:
-        """disconnect(), and wait up to ``timeout`` seconds for the background thread to end."""
-        link = self._link
+        """disconnect(), and wait up to ``timeout`` seconds for the background thread to end, which it may have been
+        told to by an earlier disconnect()."""
         self.disconnect()
-        if link is not None:
-            link.join(timeout)
+        if self._stopped is not None:
+            self._stopped.join(timeout)
 
     def submit(self, request: Request) -> Handle:
         """Send a request as soon as the connection is open. Do not change its arrays afterwards."""
-        handle = Handle(request, self._events.put)
+        handle = Handle(request, self._changed.set)
         if self._link is None:
             handle.finish(error=ProtocolError("not_connected", "Not connected to a backend; press Connect."))
         else:
@@ -76,14 +77,12 @@ class Connection:
         if self._link is not None:
             self._link.cancel(handle)
 
-    def poll(self) -> list[Event]:
-        """Everything that happened since the last poll, oldest first. Never waits."""
-        events: list[Event] = []
-        while True:
-            try:
-                events.append(self._events.get_nowait())
-            except queue.Empty:
-                return events
+    def poll(self) -> bool:
+        """Whether the status changed, or a request went on or ended, since the last poll. Never waits."""
+        changed = self._changed.is_set()
+        if changed:
+            self._changed.clear()
+        return changed
 
     def ask(
         self,

@@ -45,7 +45,7 @@ class Handle:
         error: why there is no result; ``error.sentence`` is for the user.
     """
 
-    def __init__(self, request: Request, report: Callable[[Event], None]) -> None:
+    def __init__(self, request: Request, report: Callable[[], None]) -> None:
         self.request = request
         self.progress: Progress | None = None
         self.result: Result | None = None
@@ -67,7 +67,7 @@ class Handle:
         """Called by the connection when the backend reports progress."""
         if not self.done:
             self.progress = progress
-            self._report(Progressed(self))
+            self._report()
 
     def finish(self, result: Result | None = None, error: ProtocolError | None = None) -> None:
         """Called by the connection with exactly one of the two; only the first call counts."""
@@ -76,28 +76,4 @@ class Handle:
                 return
             self.result, self.error = result, error
             self._finished.set()
-        self._report(Finished(self))
-
-
-@dataclass(frozen=True)
-class StatusChanged:
-    """The connection's status is now this one."""
-
-    status: Status
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """The handle's progress changed."""
-
-    handle: Handle
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The handle has a result or an error."""
-
-    handle: Handle
-
-
-Event = StatusChanged | Progressed | Finished
+        self._report()

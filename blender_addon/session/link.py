@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ..contract.messages import Cancel, ErrorMessage, Message, Progress, ProtocolError, Result
 from .address import Address
-from .events import Event, Handle, State, Status, StatusChanged
+from .events import Handle, State, Status
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Link:
         stopping: True after stop().
     """
 
-    def __init__(self, address: Address, report: Callable[[Event], None]) -> None:
+    def __init__(self, address: Address, report: Callable[[], None]) -> None:
         self.address = address
         self.status = Status(State.CONNECTING, f"Connecting to {address.url} …")
         self.stopping = False
@@ -49,7 +49,7 @@ class Link:
 
     def start(self) -> None:
         """Begin connecting."""
-        self._report(StatusChanged(self.status))
+        self._report()
         self._thread.start()
 
     def submit(self, handle: Handle) -> None:
@@ -135,7 +135,7 @@ class Link:
             if self._over:
                 return
             self.status = status
-        self._report(StatusChanged(status))
+        self._report()
 
     def fail_all(self, code: str, sentence: str) -> None:
         """Finish every request, sent or not, with this error."""
@@ -153,7 +153,7 @@ class Link:
                 return
             self._over = True
             self.status = status
-        self._report(StatusChanged(status))
+        self._report()
         self.fail_all("not_connected", sentence)
 
     def _finish(
