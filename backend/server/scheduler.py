@@ -185,11 +185,15 @@ class Scheduler:
                 try:
                     if not job.started:
                         job.start()
+                    done = len(job.answers)
+                    queries = queries_of(job.request, job.image, done, done + count)
                 except ProtocolError as error:
                     self._fail(job, error)
+                except Exception as error:  # without this thread every later request would wait for ever
+                    log.exception("request %s could not be begun", job.request.id)
+                    self._fail(job, _failure(job, "backend", error))
                 else:
-                    done = len(job.answers)
-                    batch.append((job, queries_of(job.request, job.image, done, done + count)))
+                    batch.append((job, queries))
             if batch:
                 self._answer(batch)
 
@@ -219,15 +223,7 @@ class Scheduler:
                     self._answer([single])
                 return
             job = batch[0][0]
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
-            self._fail(
-                job,
-                ProtocolError(
-                    "engine_failed",
-                    f"The model failed on this request ({reason}); the backend's log has the details.",
-                    job.request.id,
-                ),
-            )
+            self._fail(job, _failure(job, "model", error))
             return
         remaining = iter(answers)
         for job, part in batch:
@@ -244,6 +240,16 @@ class Scheduler:
             if not job.finished:
                 self._jobs.remove(job)
                 job.fail(error)
+
+
+def _failure(job: Job, what: str, error: Exception) -> ProtocolError:
+    """What the client is told when ``what``, the model or the backend, failed on its request."""
+    reason = f"{type(error).__name__}: {str(error)[:200]}"
+    return ProtocolError(
+        "engine_failed",
+        f"The {what} failed on this request ({reason}); the backend's log has the details.",
+        job.request.id,
+    )
 
 
 def _check_answers(answers: list[Answer], count: int) -> None:

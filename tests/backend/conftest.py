@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny PoseLLaVA with random weights, one for each form of the decoder."""
+"""A tiny PoseLLaVA with random weights, one for each form of the decoder, and a PNG that Pillow stumbles over."""
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import CLIPVisionConfig, LlavaNextImageProcessorPil, MistralConfig, PreTrainedTokenizerFast
 
@@ -28,6 +33,15 @@ WORDS = [
     ".",
 ]
 IMAGE_SIZE, PATCH_SIZE = 32, 16
+
+
+def png_with_empty_profile() -> bytes:
+    """A PNG with an empty colour profile behind its pixels: its checksums are right, and Pillow raises IndexError."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(buffer, "PNG")
+    whole = buffer.getvalue()
+    profile = struct.pack(">I4sI", 0, b"iCCP", zlib.crc32(b"iCCP"))
+    return whole[:-12] + profile + whole[-12:]  # IEND has 12 bytes
 
 
 def tiny_config(decoder: str = "residual", **changes: object) -> PoseLlavaConfig:

@@ -25,7 +25,7 @@ from backend.batch import answer_file
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from blender_addon.contract.messages import ProtocolError, Request
 from blender_addon.session import Address, Connection
-from tests.backend.conftest import tiny_config
+from tests.backend.conftest import png_with_empty_profile, tiny_config
 
 REPOSITORY = Path(__file__).parents[2]
 POSE = np.linspace(-1, 1, 72, dtype=np.float32).reshape(24, 3)
@@ -107,13 +107,15 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "a missing image": ({"id": "bad", "task": "estimate", "image": "nowhere.png"}, "bad", "cannot be read"),
     "a folder for an image": ({"id": "bad", "task": "estimate", "image": "."}, "bad", "cannot be read"),
     "an image that is none": ({"id": "bad", "task": "estimate", "image": "in.jsonl"}, "bad", "no PNG"),
+    "a damaged image": ({"id": "bad", "task": "estimate", "image": "damaged.png"}, "bad", "damaged"),
     "a failing model": ({**GOOD, "id": "bad", "instruction": "fail"}, "bad", "no such luck"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_line_gets_an_error_and_the_rest_goes_on(name: str, answers: Answers) -> None:
+def test_a_bad_line_gets_an_error_and_the_rest_goes_on(name: str, answers: Answers, tmp_path: Path) -> None:
+    (tmp_path / "damaged.png").write_bytes(png_with_empty_profile())
     line, identity, words = BAD[name]
     first, bad, last = answers(GOOD, line, {**GOOD, "id": "last"})
     assert set(bad) == {"id", "error"}

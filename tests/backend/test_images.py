@@ -12,6 +12,8 @@ import pytest
 from backend.images import check_png, decode_png
 from blender_addon.contract.messages import Limits, ProtocolError
 
+from .conftest import png_with_empty_profile
+
 GREY, RGB, GREY_ALPHA = 0, 2, 4
 CHANNELS = {GREY: 1, RGB: 3, GREY_ALPHA: 2}
 
@@ -57,3 +59,8 @@ def test_a_damaged_grey_image_of_sixteen_bits_is_refused() -> None:
     data = png_of([0, 40000] * 500, GREY, 16)
     with pytest.raises(ProtocolError, match="damaged"):
         decode_png(data[:-30])
+
+
+def test_a_chunk_that_pillow_stumbles_over_is_a_damaged_image() -> None:
+    with pytest.raises(ProtocolError, match="damaged"):
+        decode_png(png_with_empty_profile())

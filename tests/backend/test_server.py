@@ -20,7 +20,7 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from backend.server import AccessError, PoseServer, ServerOptions
+from backend.server import AccessError, PoseServer, ServerOptions, scheduler
 from blender_addon.contract.codec import decode, encode
 from blender_addon.contract.messages import (
     SUBPROTOCOL,
@@ -34,6 +34,8 @@ from blender_addon.contract.messages import (
     Result,
     Welcome,
 )
+
+from .conftest import png_with_empty_profile
 
 POSES = np.linspace(-1, 1, 3 * 72, dtype=np.float32).reshape(3, 24, 3)
 Start = Callable[..., Any]
@@ -171,6 +173,11 @@ BAD = {
     "an image of no pixels": ({**GOOD, **_with_image(png_header(0, 8))}, "bad_image", "damaged"),
     "an image without a body": ({**GOOD, **_with_image(png_header(8, 8))}, "bad_image", "damaged"),
     "an image cut short": ({**GOOD, **_with_image(png(64, 64)[:-40])}, "bad_image", "damaged"),
+    "an image with an empty colour profile": (
+        {**GOOD, **_with_image(png_with_empty_profile())},
+        "bad_image",
+        "damaged",
+    ),
     "an estimate without image": ({**GOOD, "task": "estimate"}, "bad_image", "image"),
     "an unknown task": ({**GOOD, "task": "dance"}, "unknown_task", "adjust"),
     "a task the model lacks": ({**GOOD, "task": "chat"}, "unknown_task", "adjust"),
@@ -403,6 +410,24 @@ def test_a_failing_request_takes_no_other_with_it(start_backend: Start, engine: 
         assert isinstance(error, ErrorMessage)
         assert error.code == "engine_failed"
         assert words in error.message
+
+
+def test_a_request_that_cannot_be_begun_fails_alone(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(data: bytes, request_id: str) -> Image.Image:
+        raise MemoryError("no room for the picture")
+
+    monkeypatch.setattr(scheduler, "decode_png", no_memory)
+    with client(start_backend().url) as websocket:
+        receive(websocket)
+        websocket.send(encode(Request("1", "estimate", image_png=png())))
+        error = outcome(websocket)
+        assert_still_answers(websocket)
+    assert isinstance(error, ErrorMessage)
+    assert (error.id, error.code) == ("1", "engine_failed")
+    assert "no room for the picture" in error.message
+    assert "Traceback" in caplog.text
 
 
 def test_cancel_ends_a_request_and_its_remaining_batches(start_backend: Start, engine: Any) -> None:
