@@ -92,6 +92,12 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "brackets without end": (b"[" * 200_000, None, "not valid JSON"),
     "a list": ([1], None, "not a JSON object"),
     "no id": ({"task": "adjust"}, None, "no id"),
+    "half a character for an id": ({**GOOD, "id": "\ud800"}, None, "Line 2: the id contains half"),
+    "half a character": (
+        {**GOOD, "id": "bad", "instruction": "raise \udc00"},
+        "bad",
+        "instruction contains half",
+    ),
     "no task": ({"id": "bad", "instruction": "x"}, "bad", "must be texts"),
     "an unknown task": ({**GOOD, "id": "bad", "task": "dance"}, "bad", "Unknown task"),
     "no pose": ({**GOOD, "id": "bad", "pose": None}, "bad", "start pose"),
