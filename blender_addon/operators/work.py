@@ -65,14 +65,15 @@ def course(order: Order, connection: Connection) -> Course:
         RigError: the armature cannot be used, or is gone.
         PictureError: the picture cannot be made.
     """
-    poses = no_poses()
     if order.task == "adjust":
         _check_number(order, connection.limits.max_poses)
-        poses = yield from _read(order)
     picture = None
     if order.take_picture is not None:
-        yield from _give_way()
         picture = order.take_picture()
+        yield from _give_way()
+    poses = no_poses()
+    if order.task == "adjust":
+        poses = yield from _read(order)
     request = Request(
         id=new_request_id(),
         task=order.task,
@@ -90,7 +91,7 @@ def course(order: Order, connection: Connection) -> Course:
         assert handle.error is not None
         raise handle.error
     answers = _poses_of(handle.result)
-    report = _write(order, answers)
+    report = _write(order, poses, answers)
     elapsed = 1000 * (time.perf_counter() - sent_at)
     words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
     return Outcome(order.task, order.instruction, words, report, elapsed)
@@ -138,22 +139,26 @@ def _poses_of(result: Result) -> PoseArray:
     return np.stack(poses)
 
 
-def _write(order: Order, answers: PoseArray) -> WriteReport:
+def _write(order: Order, sent: PoseArray, answers: PoseArray) -> WriteReport:
     rig = _rig(order)
-    if order.task != "adjust":
-        answers = _face_as_before(rig, answers, keep_turn=order.task == "generate")
     joints = frozenset(joint for part in order.parts for joint in BODY_PARTS[part])
+    if order.task == "adjust":
+        # What the model left as it was sent may have been posed anew by the user while it worked.
+        joints &= frozenset(np.flatnonzero((answers != sent).any(axis=(0, 2))).tolist())
+    else:
+        answers = _face_as_before(rig, order.frames, answers, keep_turn=order.task == "generate")
     return rig.write(order.frames, answers, joints=joints)
 
 
-def _face_as_before(rig: Rig, poses: PoseArray, *, keep_turn: bool) -> PoseArray:
-    """Poses made from nothing, turned to the heading that the body has now: the model does not know the scene.
+def _face_as_before(rig: Rig, frames: tuple[float, ...], poses: PoseArray, *, keep_turn: bool) -> PoseArray:
+    """Poses made from nothing, turned to the headings that the body has at these frames: the model does not know the
+    scene.
 
     ``keep_turn``: a heading in the poses is one that was asked for, relative to the body's; otherwise it is the
     heading relative to some camera, and is dropped.
     """
     root = axis_angle_to_matrix(poses[:, 0])
-    turn = heading(axis_angle_to_matrix(rig.read_current()[0])) - (0.0 if keep_turn else heading(root))
+    turn = heading(axis_angle_to_matrix(rig.read(frames)[:, 0])) - (0.0 if keep_turn else heading(root))
     turned = poses.copy()
     turned[:, 0] = matrix_to_axis_angle(yaw_matrix(turn) @ root)
     return turned

@@ -265,6 +265,93 @@ result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
     assert result == {"error": "Cancelled; nothing was changed.", "sent": False, "next": ""}
 
 
+COURSE = """
+from bl_ext.user_default.posellava.contract.skeleton import BODY_PARTS
+from bl_ext.user_default.posellava.operators import backend, work
+from bl_ext.user_default.posellava.rig.armature import Rig
+def start(task, frames):
+    global course
+    everything = frozenset(BODY_PARTS)
+    activity.begin()
+    backend.connect(bpy.context)
+    order = work.Order(task, "raise it", "SMPL Figure", frames, everything, 1.0)
+    course = work.course(order, backend.connection(bpy.context))
+    return next(course)
+def finish(wait):
+    wait(20)
+    try:
+        while True:
+            next(course)
+    except StopIteration as end:
+        activity.succeed(end.value)
+"""
+"""Carries an order out in two parts, between which the user does something."""
+
+
+def test_what_is_posed_while_the_model_works_stays(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + COURSE
+        + """
+wait = start("adjust", (1.0,))
+knee = bpy.context.object.pose.bones["L_Knee"]
+knee.rotation_quaternion = (0.9, 0.3, 0, 0)
+finish(wait)
+result["degrees"] = activity.outcome.report.degrees
+result["knee"] = list(knee.rotation_quaternion)
+result["keyed"] = sorted({path for path, _, _ in keys()})
+""",
+        URL=start_backend().url,
+    )
+    assert list(result["degrees"]) == ["left_shoulder"]
+    assert result["knee"] == pytest.approx([0.9, 0.3, 0, 0])
+    assert result["keyed"] == ['pose.bones["L_Shoulder"].rotation_quaternion']
+
+
+def test_a_generated_pose_faces_as_at_its_frame_wherever_the_timeline_is_moved_meanwhile(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + COURSE
+        + """
+import math
+pelvis = bpy.context.object.pose.bones["Pelvis"]
+pelvis.rotation_mode = "XYZ"
+for frame, degrees in ((1, 0), (10, 90)):
+    pelvis.rotation_euler = (0, math.radians(degrees), 0)
+    pelvis.keyframe_insert("rotation_euler", frame=frame)
+bpy.context.scene.frame_set(1)
+before = Rig.of(bpy.context.object).read([1.0])[0, 0].tolist()
+wait = start("generate", (1.0,))
+bpy.context.scene.frame_set(10)
+finish(wait)
+result["roots"] = [before, Rig.of(bpy.context.object).read([1.0])[0, 0].tolist()]
+""",
+        URL=start_backend().url,
+    )
+    assert result["roots"][1] == pytest.approx(result["roots"][0], abs=1e-5)
+
+
+def test_an_image_that_is_removed_before_it_is_sent_is_explained(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+from bl_ext.user_default.posellava.operators import picture
+image = bpy.data.images.new("Dancer", 8, 8)
+take = picture.of_image(image)
+bpy.data.images.remove(image)
+try:
+    take()
+except picture.PictureError as error:
+    result["error"] = str(error)
+"""
+    )
+    assert result["error"] == "The image Dancer was removed; choose another under Estimate From."
+
+
 def test_a_pasted_line_brings_its_token(in_blender: InBlender) -> None:
     result = in_blender(
         PREPARE
