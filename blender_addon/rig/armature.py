@@ -23,7 +23,7 @@ from ..contract.skeleton import JOINT_NAMES, NUM_JOINTS
 from .bone_map import RigError, map_bones
 from .channels import rotation_matrices, rotation_property
 from .convert import BoneTree, basis_from_local, local_from_turns, stage_of, transpose
-from .curves import Curves, channel_values, curves_of
+from .curves import Curves, curves_of
 from .ground import CARRYING_JOINTS, pelvis_lift
 from .keys import insert_keys, locked_channels, plan_rotation
 from .rest import body_frame
@@ -173,7 +173,7 @@ class Rig:
                 plans[joint] = (pbone, rotation_property(pbone.rotation_mode), values, locked)
         lift, location = np.zeros(len(frames)), None
         if 0 in joints and plans.keys() & CARRYING_JOINTS:
-            lift, location = self._plan_location(before, after, frames, curves, current)
+            lift, location = self._plan_location(before, after, curves)
 
         keys = 0
         for pbone, name, values, locked in plans.values():
@@ -205,9 +205,9 @@ class Rig:
             )
 
     def _sample(self, frames: Sequence[float]) -> _Sample:
-        turns, world = sample_bones(self.armature, self._names, self._tree, frames)
+        turns, world, location = sample_bones(self.armature, self._names, self._tree, frames, self.bones[0])
         stage = stage_of(world, self._tree.frame.axes)
-        return _Sample(turns, world, stage, local_from_turns(turns, stage, self._tree))
+        return _Sample(turns, world, location, stage, local_from_turns(turns, stage, self._tree))
 
     def _miss(self, joint: int, wanted: Array, reached: Array) -> Array:
         """What locked channels leave undone, (N, 3, 3) in the axes of the joint's local rotation."""
@@ -215,14 +215,14 @@ class Rig:
         return np.asarray(rest @ transpose(wanted) @ reached @ rest.T)
 
     def _plan_location(
-        self, before: _Sample, after: Array, frames: Sequence[float], curves: Curves, current: float
+        self, before: _Sample, after: Array, curves: Curves
     ) -> tuple[Array, tuple[Array, tuple[bool, ...]] | None]:
         """The pelvis's rise (N,) in metres, and its location channels (N, 3) with the ones to leave; or none."""
         pbone = self._pose_bone(0)
         lift = pelvis_lift(before.local, after, self._positions, self._tree.frame, before.stage, before.world)
         if not lift.any() or pbone.bone.use_connect:
-            return np.zeros(len(frames)), None
-        upward = np.zeros((len(frames), 3))
+            return np.zeros(len(lift)), None
+        upward = np.zeros((len(lift), 3))
         upward[:, 2] = lift
         in_armature = np.linalg.solve(before.world, upward[..., None])
         steps = np.linalg.solve(self._location_axes(pbone, before.turns), in_armature)[..., 0]
@@ -232,11 +232,8 @@ class Rig:
             for lock, still in zip(locked, np.abs(steps).max(0) < 1e-3 * np.abs(steps).max(), strict=True)
         )
         if all(left):
-            return np.zeros(len(frames)), None
-        return lift, (
-            channel_values(pbone, "location", frames, curves, current) + np.where(left, 0.0, steps),
-            left,
-        )
+            return np.zeros(len(lift)), None
+        return lift, (before.location + np.where(left, 0.0, steps), left)
 
     def _location_axes(self, pbone: Any, turns: Array) -> Array:
         """(N, 3, 3) whose columns are the steps in the armature's space for one unit of each location channel."""
@@ -258,11 +255,12 @@ class Rig:
 
 @dataclass(frozen=True)
 class _Sample:
-    """The armature at N frames: turns (N, B, 3, 3) of its bones, the object's world matrix and stage (N, 3, 3) and
-    SMPL's local rotations (N, 24, 3, 3)."""
+    """The armature at N frames: turns (N, B, 3, 3) of its bones, the object's world matrix (N, 3, 3), the pelvis's
+    location channels (N, 3), the stage (N, 3, 3) and SMPL's local rotations (N, 24, 3, 3)."""
 
     turns: Array
     world: Array
+    location: Array
     stage: Array
     local: Array
 

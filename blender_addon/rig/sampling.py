@@ -32,19 +32,21 @@ def current_frame(scene: Any) -> float:
 
 
 def sample_bones(
-    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float]
-) -> tuple[Array, Array]:
-    """Turns (N, B, 3, 3) of the named bones and the linear part (N, 3, 3) of the object's world matrix.
+    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float], pelvis: str
+) -> tuple[Array, Array, Array]:
+    """Turns (N, B, 3, 3) of the named bones, the linear part (N, 3, 3) of the object's world matrix and the location
+    channels (N, 3) of the pelvis.
 
     Args:
         armature: the armature object.
         names: (B,) bones, in the tree's order.
         tree: their rest.
         frames: (N,) frames; the scene's current one is read as posed, keyed or not.
+        pelvis: the pelvis's bone.
     """
     if _is_plain(armature):
-        return _from_curves(armature, names, tree, frames)
-    return _from_scene(armature, names, tree, frames)
+        return _from_curves(armature, names, tree, frames, pelvis)
+    return _from_scene(armature, names, tree, frames, pelvis)
 
 
 def take_in_keys(armature: Any) -> None:
@@ -114,8 +116,8 @@ def _world_matrix(owner: Any) -> Any:
 
 
 def _from_curves(
-    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float]
-) -> tuple[Array, Array]:
+    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float], pelvis: str
+) -> tuple[Array, Array, Array]:
     curves = curves_of(armature)
     current = current_frame(bpy.context.scene)
     pbones = [armature.pose.bones[name] for name in names]
@@ -127,18 +129,20 @@ def _from_curves(
         ]
         basis[:, alike] = rotation_matrices(mode, np.stack(values, axis=1))
     world = np.array(_world_matrix(armature).to_3x3(), dtype=np.float64)
-    return turns_from_basis(basis, tree), np.tile(world, (len(frames), 1, 1))
+    location = channel_values(armature.pose.bones[pelvis], "location", frames, curves, current)
+    return turns_from_basis(basis, tree), np.tile(world, (len(frames), 1, 1)), location
 
 
 def _from_scene(
-    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float]
-) -> tuple[Array, Array]:
+    armature: Any, names: Sequence[str], tree: BoneTree, frames: Sequence[float], pelvis: str
+) -> tuple[Array, Array, Array]:
     scene, layer = bpy.context.scene, bpy.context.view_layer
     layer.update()
     current = current_frame(scene)
     shown = _shown(armature)
     posed = np.empty((len(frames), len(names), 3, 3))
     world = np.empty((len(frames), 3, 3))
+    location = np.empty((len(frames), 3))
     # The current frame first: going to another one drops what is not keyed.
     moved = False
     for row in sorted(range(len(frames)), key=lambda row: frames[row] != current):
@@ -149,8 +153,9 @@ def _from_scene(
         world[row] = evaluated.matrix_world.to_3x3()
         for bone, name in enumerate(names):
             posed[row, bone] = evaluated.pose.bones[name].matrix.to_3x3()
+        location[row] = evaluated.pose.bones[pelvis].location
     if moved:
         scene.frame_set(math.floor(current), subframe=current % 1.0)
         layer.update()
         _show(armature, shown)
-    return nearest_rotation(posed) @ transpose(tree.rest), world
+    return nearest_rotation(posed) @ transpose(tree.rest), world, location

@@ -198,6 +198,25 @@ def test_feet_stay_on_the_floor_in_a_squat(extra: bool, local_location: bool, ma
     assert report.pelvis_shift[1] < -0.001
 
 
+def test_a_squat_over_a_walk_in_an_nla_strip_goes_on_walking(make_armature) -> None:
+    armature = make_armature(bone_axes="random")  # so that sinking needs every channel
+    pelvis = armature.pose.bones["Pelvis"]
+    for frame, place in ((1, 0.0), (11, 1.0)):
+        pelvis.location = (0, 0, place)
+        pelvis.keyframe_insert("location", frame=frame)
+    data = armature.animation_data
+    data.nla_tracks.new().strips.new("Walk", 1, data.action)
+    data.action = None
+    rig = Rig.of(armature)
+    before = world_matrices(rig, 11)[0, :, 3]
+    bpy.context.scene.frame_set(1)
+    rig.write([1, 11], np.stack([squat(), squat()]), joints=ALL)
+    after = world_matrices(rig, 11)[0, :, 3]
+    moved = np.abs(after - before)[:3]
+    assert np.sort(moved)[:2] == pytest.approx(0, abs=1e-5)  # it sinks, and that is all
+    assert moved.max() > 0.1
+
+
 def test_a_squat_sinks_by_what_the_legs_are_shorter(make_armature) -> None:
     rig = Rig.of(make_armature())
     report = rig.write([1], squat()[None], joints=ALL)
