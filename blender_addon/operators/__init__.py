@@ -4,8 +4,8 @@
 ``backend`` keeps the one connection, ``activity`` the request that runs and what came of the last one, ``work`` is
 the course of a request from reading poses to writing keys, ``picture`` the images that are sent.
 
-May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits: work is done in
-short steps on window timer events. In background the same operators run the same steps to their end.
+May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
+work is done in short steps on window timer events. In background the same operators run the same steps to their end.
 """
 
 import bpy

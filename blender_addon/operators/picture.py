@@ -46,16 +46,14 @@ def of_view(context: Any) -> Callable[[], bytes]:
     space = context.space_data
     if space is None or space.type != "VIEW_3D":
         raise PictureError("There is no 3D viewport to take a picture of; press the button in one.")
-    return functools.partial(
-        _snapshot, context.scene, context.view_layer, space, _window_region(context.area)
-    )
+    return functools.partial(_snapshot, context.area)
 
 
 def of_image(image: Any) -> Callable[[], bytes]:
     """An image of the file. Raises PictureError when None, or when it has no pixels."""
     if image is None:
         raise PictureError("No image is chosen; open one under Estimate From.")
-    return functools.partial(_shrink, image)
+    return functools.partial(_shrink_named, image.name)
 
 
 def of_file(path: str) -> Callable[[], bytes]:
@@ -85,8 +83,13 @@ def _window_region(area: Any) -> Any:
     return next(region for region in area.regions if region.type == "WINDOW")
 
 
-def _snapshot(scene: Any, view_layer: Any, space: Any, region: Any) -> bytes:
-    return encode_png(_draw(scene, view_layer, space, region))
+def _snapshot(area: Any) -> bytes:
+    """The viewport in ``area``, which the user may have closed since: Blender's own references would lead nowhere."""
+    for window in bpy.context.window_manager.windows:
+        if area in window.screen.areas[:] and area.type == "VIEW_3D":
+            space = area.spaces.active
+            return encode_png(_draw(window.scene, window.view_layer, space, _window_region(area)))
+    raise PictureError("The 3D viewport was closed before its picture was taken; press the button again.")
 
 
 def _draw(scene: Any, view_layer: Any, space: Any, region: Any) -> npt.NDArray[np.uint8]:
@@ -138,6 +141,13 @@ def _render(scene: Any) -> bytes:
             return path.read_bytes()
     finally:
         bpy.data.scenes.remove(copy)
+
+
+def _shrink_named(name: str) -> bytes:
+    image = bpy.data.images.get(name)
+    if image is None:
+        raise PictureError(f"The image {name} was removed; choose another under Estimate From.")
+    return _shrink(image)
 
 
 def _load(path: str) -> bytes:

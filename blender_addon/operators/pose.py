@@ -124,6 +124,9 @@ class _Ask:
             self._begin(context)
         except Failure as error:
             return self._fail(error)
+        except BaseException:
+            activity.fail("")
+            raise
         manager = context.window_manager
         self._timer = manager.event_timer_add(TICK_SECONDS, window=context.window)
         manager.modal_handler_add(self)
