@@ -64,11 +64,15 @@ def edit(
     Raises:
         CommandError: nothing was changed; the sentence says why and what to do.
     """
+    if not 0.0 <= strength <= 1.0:
+        raise CommandError(f"A strength of {strength:g} is none; give one from 0 to 1.")
     options: dict[str, Any] = {"parts": set(parts), "strength": strength, "send_view": send_view}
     if frames is None:
         options["frames"] = "CURRENT"
-    else:
+    elif frames.strip():
         options["frame_list"] = frames
+    else:
+        raise CommandError("The list of frames is empty; write one such as 12, 1:48 or 1,5,9.")
     return _ask("edit_pose", armature, url, token, instruction=instruction, **options)
 
 

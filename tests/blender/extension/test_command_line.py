@@ -64,6 +64,20 @@ result["frames"] = frames()
     assert result["frames"] == []
 
 
+def test_an_empty_list_of_frames_and_a_strength_that_is_none_are_refused(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+run("edit", "--instruction", "raise it", "--frames", "")
+result["empty"] = result["err"]
+run("edit", "--instruction", "raise it", "--strength", "5")
+"""
+    )
+    assert result["empty"] == "posellava: The list of frames is empty; write one such as 12, 1:48 or 1,5,9.\n"
+    assert result["err"] == "posellava: A strength of 5 is none; give one from 0 to 1.\n"
+    assert result["status"] == 1
+
+
 def test_a_file_that_cannot_be_written_is_named(
     in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
