@@ -101,7 +101,8 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     )
     send_view: BoolProperty(
         name="Send Viewport",
-        description="Send a small picture of the viewport along with the pose",
+        description="Send a small picture of the viewport along with the pose, for models whose edits look at one; "
+        "the model that ships goes by the pose and the words alone",
     )
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
     image: PointerProperty(
