@@ -57,7 +57,7 @@ class Engine:
 
         Raises:
             FileNotFoundError: no model in that folder, or the base of an adapter is missing.
-            ValueError: the file lacks weights of the model, or torch has no such device.
+            ValueError: weights of the model are missing or damaged, or torch has no such device.
         """
         _require_device(device)
         folder = SHIPPED_MODEL if path is None else Path(path)

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from safetensors.torch import load_file
 
-from .llava import load_base
+from .llava import load_base, readable_weights
 from .modeling import PoseLlavaForConditionalGeneration
 from .processing import PoseLlavaProcessor
 
@@ -36,7 +36,7 @@ def load_adapter(
 
     Raises:
         FileNotFoundError: the base is not where ``base.json`` says.
-        ValueError: the adapter was trained on another base.
+        ValueError: the adapter was trained on another base, or a file of weights is damaged.
     """
     from peft import PeftModel
 
@@ -49,8 +49,9 @@ def load_adapter(
         )
     torch.manual_seed(told["seed"])
     model, _ = load_base(base, told["changes"], dtype=dtype)
-    wrapped = PeftModel.from_pretrained(model, adapter)
-    _, unexpected = wrapped.load_state_dict(load_file(adapter / TRAINED_FILE), strict=False)
+    with readable_weights(adapter):
+        wrapped = PeftModel.from_pretrained(model, adapter)
+        _, unexpected = wrapped.load_state_dict(load_file(adapter / TRAINED_FILE), strict=False)
     if unexpected:
         raise ValueError(
             f"{adapter} was trained on another base than {base}: it has weights for {', '.join(unexpected[:3])}"

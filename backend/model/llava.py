@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlavaNextConfig, LlavaNextProcessor
 
 from .configuration import POSE_OUTPUT, POSE_PLACEHOLDER, PoseLlavaConfig
@@ -24,13 +26,24 @@ def require_whole(missing: Sequence[str], *, allowed: tuple[str, ...], folder: P
         raise ValueError(f"{folder} lacks weights ({', '.join(lost[:5])}): they would have been left random")
 
 
+@contextmanager
+def readable_weights(folder: Path) -> Iterator[None]:
+    """Raises ValueError, which names the folder, where a file of weights that the block reads is damaged."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(
+            f"a file of weights in {folder} is damaged or cut off ({error}): copy or download the model again"
+        ) from None
+
+
 def load_base(
     folder: Path, changes: dict[str, Any], *, dtype: torch.dtype, attention: str = "sdpa"
 ) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
     """The model and processor in a folder; ``changes`` are fields of PoseLlavaConfig for a LLaVA-NeXT checkpoint.
 
     Raises:
-        ValueError: the checkpoint lacks weights that it should have.
+        ValueError: the checkpoint lacks weights that it should have, or they are damaged.
     """
     if LlavaNextConfig.get_config_dict(folder)[0]["model_type"] == "llava_next":
         return from_llava(folder, changes, dtype=dtype, attention=attention)
@@ -40,10 +53,11 @@ def load_base(
 def load_whole(
     folder: Path, *, dtype: torch.dtype, attention: str = "sdpa"
 ) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """PoseLLaVA's own model and processor in a folder. Raises ValueError where the checkpoint lacks weights."""
-    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
-    )
+    """PoseLLaVA's own model and processor in a folder. Raises ValueError where weights are missing or damaged."""
+    with readable_weights(folder):
+        model, info = PoseLlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
+        )
     require_whole(info["missing_keys"], allowed=(), folder=folder)
     return model, PoseLlavaProcessor.from_pretrained(folder)
 
@@ -63,7 +77,7 @@ def from_llava(
     The new tokens' embeddings start at the mean of all others, so that they disturb nothing.
 
     Raises:
-        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint.
+        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint or damaged.
     """
     base = LlavaNextConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -75,9 +89,10 @@ def from_llava(
         "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
     }
     config = config_on(base, changes | tokens)
-    model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
-    )
+    with readable_weights(folder):
+        model, info = PoseLlavaForConditionalGeneration.from_pretrained(
+            folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
+        )
     fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.")
     require_whole(info["missing_keys"], allowed=fresh, folder=folder)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:

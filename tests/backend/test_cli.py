@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -229,6 +230,20 @@ def test_info_names_model_sizes_tasks_and_versions(
     printed = capsys.readouterr().out
     assert "posellava-tiny" in printed
     assert f"{record['parameters']:,}" in printed
+
+
+def test_a_model_that_was_cut_off_is_named(
+    saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(saved_model, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    capsys.readouterr()
+    assert cli.main(["info", "--model", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert f"a file of weights in {folder} is damaged or cut off" in said
+    assert "download the model again" in said
+    assert "Traceback" not in said
 
 
 def test_batch_answers_with_a_saved_model(saved_model: Path, tmp_path: Path) -> None:

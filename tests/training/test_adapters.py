@@ -127,6 +127,16 @@ def test_a_weight_that_the_checkpoint_lacks_is_an_error(llava: Path) -> None:
         from_llava(llava, POSE_SIZES, dtype=torch.float32, attention="sdpa")
 
 
+def test_a_checkpoint_that_was_cut_off_is_named(llava: Path) -> None:
+    cut_off(llava / "model.safetensors")
+    with pytest.raises(ValueError, match=f"weights in {llava} is damaged or cut off"):
+        from_llava(llava, POSE_SIZES, dtype=torch.float32, attention="sdpa")
+
+
+def cut_off(weights: Path) -> None:
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
 def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     tmp_path: Path, lora: dict[str, Any]
 ) -> None:
@@ -147,6 +157,9 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     assert not torch.equal(base.state_dict()[layer], merged.model.state_dict()[layer])
     frozen = "model.vision_tower.embeddings.patch_embedding.weight"
     assert torch.equal(base.state_dict()[frozen], merged.model.state_dict()[frozen])
+    cut_off(tmp_path / "adapter" / "trained_parts.safetensors")
+    with pytest.raises(ValueError, match=f"weights in {tmp_path / 'adapter'} is damaged"):
+        Engine.load(tmp_path / "adapter")
     (tmp_path / "llava").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"base\.json"):
         Engine.load(tmp_path / "adapter")
