@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -71,9 +73,12 @@ class PoseServer:
 
     @property
     def url(self) -> str:
-        """ws://host:port as clients address it; only while listening."""
+        """ws://host:port as clients address it, this machine by name if all its addresses are listened on; only while
+        listening."""
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
+        if ipaddress.ip_address(host).is_unspecified:
+            host = socket.gethostname()
         return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
     async def __aenter__(self) -> PoseServer:

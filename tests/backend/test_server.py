@@ -325,6 +325,19 @@ def test_without_a_token_only_loopback_is_offered(engine: Any) -> None:
     PoseServer(engine, ServerOptions(host="0.0.0.0", token="long and random"))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_backend_on_every_address_is_announced_by_the_machines_name(
+    host: str, start_backend: Start
+) -> None:
+    if host == "::" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    backend = start_backend(host=host, token="sesame")
+    assert backend.url == f"ws://{socket.gethostname()}:{backend.port}"
+    loopback = "[::1]" if host == "::" else "127.0.0.1"
+    with client(f"ws://{loopback}:{backend.port}", "sesame") as websocket:
+        assert isinstance(receive(websocket), Welcome)
+
+
 def test_a_full_queue_answers_busy_and_finishes_what_it_took(start_backend: Start, engine: Any) -> None:
     engine.gate.clear()
     with client(start_backend(max_waiting=3).url) as websocket:
