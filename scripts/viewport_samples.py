@@ -6,7 +6,7 @@
 
 The figure takes on poses of the val split, turned as the training's pictures turn them; a camera in front of it, at the
 height, distance and lens of the training's viewport pictures, takes a picture with the extension's own code. Light,
-material and background are Blender's.
+material and background are Blender's. The extension is installed in a folder of its own, not in the user's Blender.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-import bpy
 import numpy as np
 import torch
-from mathutils import Vector
 
 import build_addon
 from backend.body.draw import Camera
@@ -46,6 +45,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="posellava-viewport-") as folder:
+        os.environ["BLENDER_USER_RESOURCES"] = folder  # before bpy is imported, which reads it then
+        take_pictures(arguments)
+
+
+def take_pictures(arguments: argparse.Namespace) -> None:
+    """Writes the files, as ``arguments`` say, in the Blender that is imported here."""
+    import bpy
 
     rng = np.random.default_rng(arguments.seed)
     poses = pose_pool(arguments.poses).draw(rng, arguments.count)
@@ -75,6 +82,8 @@ def main() -> None:
 
 def install_extension() -> None:
     """An empty scene, and the extension as a user installs it."""
+    import bpy
+
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
         built = build_addon.build(Path(folder))
@@ -85,6 +94,8 @@ def install_extension() -> None:
 
 def look_through(camera: Any, view: Camera) -> None:
     """Puts Blender's camera where ``view`` is. SMPL's y up becomes Blender's Z, its z forward becomes -Y."""
+    from mathutils import Vector
+
     to_camera = view.view()
     place = -to_camera[:3, :3].T @ to_camera[:3, 3]
     at, target = (Vector((x, -z, y)) for x, y, z in (place.tolist(), view.target))
