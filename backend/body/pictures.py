@@ -57,11 +57,6 @@ def draw_poses(
     return [Image.fromarray(renderer.draw(body, framed)) for body in vertices]
 
 
-def draw_pose(pose_aa: npt.ArrayLike, size: int = 192, camera: Camera = THREE_QUARTERS) -> Image.Image:
-    """A square picture of one pose (24, 3) on the floor."""
-    return draw_poses(np.asarray(pose_aa)[None], size, camera)[0]
-
-
 def sheet(rows: Sequence[Row], columns: int = 3, font_size: int = 13) -> Image.Image:
     """A contact sheet: the rows laid out in columns, each one's pictures side by side above its caption."""
     font = ImageFont.load_default(font_size)

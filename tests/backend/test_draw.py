@@ -15,7 +15,7 @@ from PIL import Image
 from backend.body.draw import Camera, Look, Renderer
 from backend.body.kinematics import forward_kinematics
 from backend.body.neutral import load_neutral_body
-from backend.body.pictures import Row, draw_pose, draw_poses, sheet
+from backend.body.pictures import Row, draw_poses, sheet
 from backend.body.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX
 
@@ -131,7 +131,7 @@ def test_poses_of_one_picture_row_share_a_camera_and_stand_on_the_floor() -> Non
 
 
 def test_sheet_wraps_captions_below_their_pictures() -> None:
-    picture = draw_pose(np.zeros((24, 3)), size=64)
+    (picture,) = draw_poses(np.zeros((1, 24, 3)), size=64)
     paper = sheet(
         [Row([picture, picture], "raise the left arm and then lower it again, slowly")] * 3, columns=2
     )
