@@ -22,13 +22,8 @@ _HEADER: Final = struct.Struct(
 
 
 def check_png(data: bytes, limits: Limits, request_id: str | None = None) -> None:
-    """Raise ProtocolError unless ``data`` begins as a PNG whose sides and size are within ``limits``."""
-    if len(data) > limits.max_image_bytes:
-        raise ProtocolError(
-            "bad_image",
-            f"The image has {len(data)} bytes; at most {limits.max_image_bytes} are taken.",
-            request_id,
-        )
+    """Raise ProtocolError unless ``data``, whose bytes check_request has counted, begins as a PNG with sides within
+    ``limits``."""
     if len(data) < len(_SIGNATURE) + _HEADER.size or not data.startswith(_SIGNATURE):
         raise ProtocolError("bad_image", "The image is no PNG; save it as PNG and send it again.", request_id)
     length, name, width, height = _HEADER.unpack_from(data, len(_SIGNATURE))
