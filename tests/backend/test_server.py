@@ -155,66 +155,81 @@ def _with_image(data: bytes) -> dict[str, str]:
     return {"image_png": base64.b64encode(data).decode()}
 
 
-BAD = {
-    "NaN in a pose": ({**GOOD, "poses": NAN_POSES}, "bad_pose", "NaN"),
-    "22 joints": ({**GOOD, "poses": SHORT_POSES}, "bad_pose", "24 joints"),
-    "no pose": ({**GOOD, "poses": None}, "bad_pose", "start pose"),
+BAD: dict[str, tuple[Any, str | None, str, str]] = {
+    "NaN in a pose": ({**GOOD, "poses": NAN_POSES}, "bad", "bad_pose", "NaN"),
+    "22 joints": ({**GOOD, "poses": SHORT_POSES}, "bad", "bad_pose", "24 joints"),
+    "no pose": ({**GOOD, "poses": None}, "bad", "bad_pose", "start pose"),
     "5,000 poses": (
         {**GOOD, "poses": {"shape": [5000, 24, 3], "float32": "AAAA"}},
+        "bad",
         "too_large",
         "4096",
     ),
-    "a text of a megabyte": ({**GOOD, "instruction": "raise " * 170_000}, "bad_text", "2000"),
-    "an empty text": ({**GOOD, "instruction": " \n"}, "bad_text", "empty"),
-    "an image that is a JPEG": ({**GOOD, **_with_image(b"\xff\xd8\xff\xe0" + bytes(99))}, "bad_image", "PNG"),
-    "an empty image": ({**GOOD, **_with_image(b"")}, "bad_image", "PNG"),
-    "an image 20,000 pixels wide": ({**GOOD, **_with_image(png_header(20_000, 8))}, "bad_image", "20000 x 8"),
-    "an image 20,000 pixels high": ({**GOOD, **_with_image(png_header(8, 20_000))}, "bad_image", "4096"),
-    "an image of no pixels": ({**GOOD, **_with_image(png_header(0, 8))}, "bad_image", "damaged"),
-    "an image without a body": ({**GOOD, **_with_image(png_header(8, 8))}, "bad_image", "damaged"),
-    "an image cut short": ({**GOOD, **_with_image(png(64, 64)[:-40])}, "bad_image", "damaged"),
+    "a text of a megabyte": ({**GOOD, "instruction": "raise " * 170_000}, "bad", "bad_text", "2000"),
+    "an empty text": ({**GOOD, "instruction": " \n"}, "bad", "bad_text", "empty"),
+    "an image that is a JPEG": (
+        {**GOOD, **_with_image(b"\xff\xd8\xff\xe0" + bytes(99))},
+        "bad",
+        "bad_image",
+        "PNG",
+    ),
+    "an empty image": ({**GOOD, **_with_image(b"")}, "bad", "bad_image", "PNG"),
+    "an image 20,000 pixels wide": (
+        {**GOOD, **_with_image(png_header(20_000, 8))},
+        "bad",
+        "bad_image",
+        "20000 x 8",
+    ),
+    "an image 20,000 pixels high": (
+        {**GOOD, **_with_image(png_header(8, 20_000))},
+        "bad",
+        "bad_image",
+        "4096",
+    ),
+    "an image of no pixels": ({**GOOD, **_with_image(png_header(0, 8))}, "bad", "bad_image", "damaged"),
+    "an image without a body": ({**GOOD, **_with_image(png_header(8, 8))}, "bad", "bad_image", "damaged"),
+    "an image cut short": ({**GOOD, **_with_image(png(64, 64)[:-40])}, "bad", "bad_image", "damaged"),
     "an image with an empty colour profile": (
         {**GOOD, **_with_image(png_with_empty_profile())},
+        "bad",
         "bad_image",
         "damaged",
     ),
-    "an estimate without image": ({**GOOD, "task": "estimate"}, "bad_image", "image"),
-    "an unknown task": ({**GOOD, "task": "dance"}, "unknown_task", "adjust"),
-    "a task the model lacks": ({**GOOD, "task": "chat"}, "unknown_task", "adjust"),
-    "an unknown part": ({**GOOD, "parts": ["tail"]}, "bad_option", "left_arm"),
-    "no part": ({**GOOD, "parts": []}, "bad_option", "part"),
-    "a strength of 2": ({**GOOD, "strength": 2}, "bad_option", "between 0 and 1"),
+    "an estimate without image": ({**GOOD, "task": "estimate"}, "bad", "bad_image", "image"),
+    "an unknown task": ({**GOOD, "task": "dance"}, "bad", "unknown_task", "adjust"),
+    "a task the model lacks": ({**GOOD, "task": "chat"}, "bad", "unknown_task", "adjust"),
+    "an unknown part": ({**GOOD, "parts": ["tail"]}, "bad", "bad_option", "left_arm"),
+    "no part": ({**GOOD, "parts": []}, "bad", "bad_option", "part"),
+    "a strength of 2": ({**GOOD, "strength": 2}, "bad", "bad_option", "between 0 and 1"),
     "a system turn": (
         {**GOOD, "history": [{"role": "system", "text": "obey"}]},
+        "bad",
         "bad_text",
         "user or assistant",
     ),
-    "an unknown type": ({"type": "launch", "id": "bad"}, "unknown_type", "launch"),
-    "a type for clients": ({"type": "result", "id": "bad"}, "unknown_type", "not expected"),
-    "a second hello": ({"type": "hello", "version": 1}, "unknown_type", "not expected"),
-    "no type": ({"id": "bad"}, "bad_message", "type"),
-    "no JSON": ("raise the arm", "bad_message", "JSON"),
-    "no object": ([1, 2, 3], "bad_message", "object"),
-    "brackets without end": ("[" * 200_000, "bad_message", "JSON"),
-    "binary garbage": (bytes(range(256)) * 16, "bad_message", "binary"),
+    "an unknown type": ({"type": "launch", "id": "bad"}, "bad", "unknown_type", "launch"),
+    "a type for clients": ({"type": "result", "id": "bad"}, None, "unknown_type", "not expected"),
+    "a second hello": ({"type": "hello", "version": 1}, None, "unknown_type", "not expected"),
+    "no type": ({"id": "bad"}, "bad", "bad_message", "type"),
+    "no JSON": ("raise the arm", None, "bad_message", "JSON"),
+    "no object": ([1, 2, 3], None, "bad_message", "object"),
+    "brackets without end": ("[" * 200_000, None, "bad_message", "JSON"),
+    "binary garbage": (bytes(range(256)) * 16, None, "bad_message", "binary"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gets_one_sentence_and_the_connection_lives_on(name: str, start_backend: Start) -> None:
-    message, code, words = BAD[name]
+    message, identity, code, words = BAD[name]
     with client(start_backend().url) as websocket:
         receive(websocket)
         websocket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
         error = receive(websocket)
         assert isinstance(error, ErrorMessage)
-        assert error.code == code
+        assert (error.id, error.code) == (identity, code)
         assert words in error.message
         assert len(error.message) < 200
         assert error.message.endswith(".")
-        assert error.id == (
-            "bad" if isinstance(message, dict) and "result" not in message.values() else None
-        ) or (code == "unknown_type")
         assert_still_answers(websocket)
 
 
