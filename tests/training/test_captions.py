@@ -322,6 +322,14 @@ class TestCorrections:
         texts = Corrector().instruct(first, after, np.random.default_rng(0))
         assert np.mean([bool(re.search(r"arms|hands|elbows", text or "")) for text in texts]) > 0.85
 
+    def test_a_leg_that_changes_is_told_besides_arms_that_are_told_at_once(self):
+        first = np.zeros((200, 24, 3))
+        after = first.copy()
+        after[:, 16], after[:, 17] = (0, 0, 1.4), (0, 0, -1.4)
+        after[:, 1] = (-1.2, 0, 0)
+        texts = Corrector().instruct(first, after, np.random.default_rng(0))
+        assert all(re.search(r"leg|knee|foot|thigh|ankle|hip", text or "") for text in texts)
+
 
 def test_every_sentence_can_be_said_of_either_side_and_both():
     rules = load_rules()

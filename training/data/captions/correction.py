@@ -35,6 +35,8 @@ CHANGED_RADIANS: Final = 0.02
 Option = tuple[str, ...]
 """What can be told: how it is said, and the words' names. Equal options of two sides can be told as one."""
 
+TOLD_ALREADY: Final = [0, 0, 1]
+"""How many things a text tells of each of two limbs of which both have been told as one."""
 LIMBS: Final = (("arm", "left_arm", "right_arm"), ("leg", "left_leg", "right_leg"))
 _CARRIED: Final = [joint for part in ("root", "trunk") for joint in BODY_PARTS[part]]
 
@@ -311,6 +313,7 @@ class Corrector:
                 self._limb_options(row, limb, side, random) if parts[name] else []
                 for side, name in enumerate((left, right))
             ]
+            each = counts
             gap = row.number(f"{limb}_gap") if both else 0.0
             if abs(gap) >= self.rules["gap_least"] and random() < self.rules["gap_share"]:
                 option = self._by(f"{'apart' if gap > 0 else 'together'}_{limb}", gap, random, "metres")
@@ -323,9 +326,9 @@ class Corrector:
                     found.append([Clause(option, BOTH, limb) for option in told])
                     drop = {_topic(option) for option in told}
                     options = [[pair for pair in one if _topic(pair[1]) not in drop] for one in options]
-                    counts = [0, 0, 1]
+                    each = TOLD_ALREADY
             for side in (LEFT, RIGHT):
-                told = _draw_options(options[side], counts, random)
+                told = _draw_options(options[side], each, random)
                 found.append([Clause(option, side, limb) for option in told])
         if parts["head"]:
             found.append(_largest(self._head_clauses(row, random), counts, random))
