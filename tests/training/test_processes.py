@@ -15,11 +15,15 @@ import numpy as np
 import pytest
 
 from backend.engine import Engine
+from backend.model.processing import CONVERSATION_TASK
 from backend.query import Query
+from training.data.build import write_index
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
 from training.stages.export import export
 from training.stages.journal import read_metrics
 
-from .conftest import write_yaml
+from .conftest import eight_edits, write_yaml
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -93,6 +97,27 @@ def test_two_processes_share_stage_1s_pairs(tmp_path: Path, stage1: dict[str, An
     one = launch(tmp_path, stage1, "one", 1, "run.steps=4", "run.log_steps=1", "run.micro_batch=4")
     two = launch(tmp_path, stage1, "two", 2, "run.steps=4", "run.log_steps=1", "run.micro_batch=2")
     assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_validation_is_the_same_where_only_one_process_has_poses(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    edit = eight_edits()[0]
+    talk = Sample("talk", CONVERSATION_TASK, "talk", "what is it", reply="a pose")
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_shard(folder / shard_name(0), [edit, talk])
+    write_index(folder, {}, [2])
+    values = {**stage3, "data": {**stage3["data"], "validation": str(folder)}}
+    measured = []
+    for processes in (1, 2):
+        launch(
+            tmp_path, values, str(processes), processes, f"run.micro_batch={2 // processes}", "run.steps=1"
+        )
+        lines = read_metrics(tmp_path / str(processes) / "metrics.jsonl")
+        measured.append([line for line in lines if line["split"] == "validation"][-1])
+    assert measured[1] == pytest.approx(measured[0], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -69,6 +70,15 @@ def summed(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values)
     return values
+
+
+def union(names: Iterable[str]) -> list[str]:
+    """Every process's names, in the order of the first process that has them."""
+    own = list(names)
+    everyone = [own] * world()
+    if world() > 1:
+        dist.all_gather_object(everyone, own)
+    return list(dict.fromkeys(name for one in everyone for name in one))
 
 
 def wait_for_all() -> None:

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.model import PoseLlavaProcessor
 from training.claim import claimed
 from training.data.samples import Sample
 from training.data.shards import SampleSource
@@ -34,7 +33,7 @@ from .checkpoints import Checkpoints, Progress, TrainingStopped, is_disk_full
 from .feature_cache import LAST, CachedTower
 from .initialise import start_model
 from .journal import Journal
-from .launch import join_processes, rank, start_engine, summed, world
+from .launch import join_processes, rank, start_engine, summed, union, world
 from .objectives import (
     align,
     alignment_measures,
@@ -105,7 +104,7 @@ class Trainer:
         if rank() == 0:
             save_settings(settings, settings.output / SETTINGS_FILE)
         self.collator = Collator(processor)
-        self.stream, total = open_stream(settings, processor, self.collator)
+        self.stream, total = open_stream(settings, self.collator)
         self.validation = open_validation(settings.data, self.collator)
         steps = run.steps or max(
             1, round(run.epochs * total / (run.micro_batch * world() * run.accumulation))
@@ -166,9 +165,9 @@ class Trainer:
                     terms[name] = terms.get(name, 0.0) + value / run.accumulation
             step = self.progress.step + 1
             terms, elapsed, stopping = self._agree(terms, self.progress.elapsed + time.monotonic() - clock)
+            clock = time.monotonic()
             self._require_finite(terms, step, batch.names)
             self.engine.step()
-            clock = time.monotonic()
             count = run.micro_batch * world() * run.accumulation
             meter.add(terms, count)
             self.progress = replace(
@@ -245,9 +244,8 @@ class Trainer:
         if not self.validation:
             return {}
         self.engine.eval()
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, Tensor] = {}
-        one = torch.ones(1, dtype=torch.float64, device=self.device)
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
         for samples in self._validation_batches():
             batch = self.task.collate(samples).to(self.device)
             with torch.no_grad():
@@ -255,14 +253,20 @@ class Trainer:
                 terms = self.task.terms(output, batch, self.settings.losses)
                 terms["loss"] = weighted_sum(terms, self.settings.losses)
                 measures = self.task.measures(output, batch)
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term.double().reshape(1) * len(samples)
-                counts[name] = counts.get(name, 0) + one * len(samples)
+            for name in ("loss", *self.settings.losses):
+                sums[name] = sums.get(name, 0.0) + float(terms.get(name, 0.0)) * len(samples)
+                counts[name] = counts.get(name, 0) + len(samples)
             for name, values in measures.items():
-                sums[name] = sums.get(name, 0) + values.double().sum().reshape(1)
-                counts[name] = counts.get(name, 0) + one * len(values)
+                sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+                counts[name] = counts.get(name, 0) + len(values)
         self.engine.train()
-        return {name: float(summed(sums[name]) / summed(counts[name]).clamp_min(1)) for name in sums}
+        # A process whose rows have no pose measures less: all reduce the same names, in the same order.
+        names = union(sums)
+        mine = [[sums.get(name, 0.0), counts.get(name, 0)] for name in names]
+        values = summed(torch.tensor(mine, dtype=torch.float64, device=self.device))
+        return {
+            name: float(total / max(count, 1)) for name, (total, count) in zip(names, values, strict=True)
+        }
 
     def _validation_batches(self) -> Iterator[list[Sample]]:
         size = self.settings.run.micro_batch * world()
@@ -333,9 +337,7 @@ def stage_task(settings: TrainSettings, collator: Collator) -> StageTask:
     return StageTask(collator.instructions, instruct, instruction_terms, instruction_measures)
 
 
-def open_stream(
-    settings: TrainSettings, processor: PoseLlavaProcessor, collator: Collator
-) -> tuple[BatchStream, int]:
+def open_stream(settings: TrainSettings, collator: Collator) -> tuple[BatchStream, int]:
     """The run's stream of samples, and how many samples its sources have."""
     sources = [
         WeightedSource(name, SampleSource(source.path), source.weight)

@@ -82,6 +82,11 @@ def siglip(
     return -functional.logsigmoid(sign * logits).sum() / len(one)
 
 
+def shown(image_joints: Tensor) -> Tensor:
+    """(B, J) whether the image shows the joint, from its place (B, J, 2) as shares of width and height."""
+    return ((image_joints >= 0) & (image_joints <= 1)).all(dim=-1)
+
+
 def attention(weights: Tensor, image_joints: Tensor) -> Tensor:
     """Cross-entropy of where each joint's token looks against where the image shows the joint.
 
@@ -93,12 +98,12 @@ def attention(weights: Tensor, image_joints: Tensor) -> Tensor:
         image_joints: (B, J, 2) shares of the image's width and height; NaN where unknown.
     """
     side = math.isqrt(weights.shape[-1])
-    shown = ((image_joints >= 0) & (image_joints <= 1)).all(dim=-1)
-    at = (torch.where(shown.unsqueeze(-1), image_joints, 0.5) * side - 0.5).clamp(0, side - 1)
+    counts = shown(image_joints)
+    at = (torch.where(counts.unsqueeze(-1), image_joints, 0.5) * side - 0.5).clamp(0, side - 1)
     near = (1 - (at.unsqueeze(-1) - torch.arange(side, device=at.device)).abs()).clamp_min(0)  # (B, J, 2, G)
     wanted = (near[..., 1, :, None] * near[..., 0, None, :]).flatten(-2)
     entropies = -(wanted * (weights.float() + 1e-6).log()).sum(-1)
-    return (entropies * shown).sum() / shown.sum().clamp_min(1)
+    return (entropies * counts).sum() / counts.sum().clamp_min(1)
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:

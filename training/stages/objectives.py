@@ -106,7 +106,7 @@ def instruction_terms(
     Each process holds its own share: the mean of the returned values over the processes is the batch's mean, however
     the batch was cut.
     """
-    text_share, pose_share = _shares(batch)
+    text_share, pose_share = _shares(batch.text_labels, len(batch.targets), device=batch.targets.device)
     terms: dict[str, Tensor] = {}
     if "text" in weights:
         assert output.text_loss is not None
@@ -119,17 +119,15 @@ def instruction_terms(
     return terms
 
 
-def _shares(batch: Batch) -> tuple[float, float]:
-    """This process's labels, and poses, over the mean of all processes'."""
+def _shares(*counts: int, device: torch.device) -> list[float]:
+    """Each of this process's counts over the mean of all processes'."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return 1.0, 1.0
-    counts = torch.tensor(
-        [batch.text_labels, len(batch.targets)], dtype=torch.float64, device=batch.targets.device
-    )
-    mean = counts.clone()
+        return [1.0] * len(counts)
+    own = torch.tensor(counts, dtype=torch.float64, device=device)
+    mean = own.clone()
     dist.all_reduce(mean)
-    shares = counts / (mean / dist.get_world_size()).clamp_min(1e-9)
-    return float(shares[0]), float(shares[1])
+    shares: list[float] = (own / (mean / dist.get_world_size()).clamp_min(1e-9)).tolist()
+    return shares
 
 
 def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
@@ -160,7 +158,9 @@ def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str,
         terms["local"] = losses.cosine(output.pose_local.float(), output.image_local.float())
     if "attention" in weights:
         assert batch.image_joints is not None
-        terms["attention"] = losses.attention(output.attention, batch.image_joints)
+        shown = int(losses.shown(batch.image_joints).sum())
+        (share,) = _shares(shown, device=batch.targets.device)
+        terms["attention"] = losses.attention(output.attention, batch.image_joints) * share
     if "regression" in weights:
         terms["regression"] = losses.rot6d_l2(output.reconstruction, batch.targets).mean()
     if "regression_joints" in weights:
