@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .arguments import positive
+
 
 def data(argv: Sequence[str]) -> int:
     """``posellava data``: build, show and count training data."""
@@ -41,7 +43,7 @@ def train(argv: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--estimate-memory",
-        type=int,
+        type=positive,
         metavar="GPUS",
         help="print what each of so many GPUs would need with ZeRO 1 to 3, and train nothing",
     )
@@ -64,7 +66,7 @@ def train(argv: Sequence[str]) -> int:
             print(table(settings, arguments.estimate_memory))
             return 0
         run_stage(settings, resume=arguments.resume)
-    except (ValueError, FileNotFoundError, TrainingStopped) as error:
+    except (ValueError, OSError, TrainingStopped) as error:
         return _failed("train", error)
     finally:
         leave_processes()
@@ -92,7 +94,7 @@ def export(argv: Sequence[str]) -> int:
             name = export_model(
                 arguments.run, arguments.output, checkpoint=arguments.checkpoint, dtype=arguments.dtype
             )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         return _failed("export", error)
     print(f"{arguments.output}: {name} of {arguments.run}")
     return 0
@@ -112,7 +114,7 @@ def convert(argv: Sequence[str]) -> int:
 
     try:
         convert_release(arguments.release, arguments.output, dtype=arguments.dtype)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         return _failed("convert", error)
     print(f"{arguments.output}: the release in {arguments.release}")
     return 0

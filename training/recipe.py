@@ -25,7 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
+from training.arguments import above_zero, positive
 from training.claim import claimed
 from training.data.build import Build, Split
 from training.data.build import run as build_shards
@@ -349,10 +351,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--poses", type=Path, help="a file or folder of poses; without one they are constructed"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/train-mini"), help="(default: %(default)s)")
-    parser.add_argument("--minutes", type=float, help="of training altogether (default: the recipe's)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the training samples (default: all)")
+    parser.add_argument("--minutes", type=above_zero, help="of training altogether (default: the recipe's)")
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that build data (default: %(default)s)"
+        "--share", type=above_zero, default=1.0, help="of the training samples (default: all)"
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=2, help="processes that build data (default: %(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="a few samples and steps: does it run?")
     arguments = parser.parse_args(argv)
@@ -361,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise FileNotFoundError(f"no poses in {arguments.poses}")
         recipe = load_recipe(minutes=arguments.minutes, share=arguments.share, quick=arguments.quick)
         run(recipe, arguments.output, poses=arguments.poses, workers=arguments.workers)
-    except (RecipeStopped, TrainingStopped, ValueError, OSError) as error:
+    except (RecipeStopped, TrainingStopped, DrawingUnavailableError, ValueError, OSError) as error:
         print(f"train-mini: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

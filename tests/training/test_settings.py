@@ -54,6 +54,10 @@ def test_extending_replaces_losses_and_sources_as_wholes(tmp_path: Path, stage3:
         ("run.precision=fp8", "must be one of fp32, bf16"),
         ("run", "section.key=value"),
         ("seed.x=1", "not a section"),
+        ("run.steps=[1", "--set run.steps=.1 is not YAML"),
+        ("run.log_steps=0", "log_steps must be 1 or more, not 0"),
+        ("run.max_minutes=-1", "max_minutes must be 0 or more"),
+        ("run.zero=4", "must be one of 0, 1, 2, 3"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, stage3: dict[str, Any], change: str, words: str) -> None:

@@ -17,7 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
+from training.arguments import positive
 
 from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 
@@ -31,7 +33,7 @@ def data(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DrawingUnavailableError) as error:
         print(f"posellava data: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     poses.add_argument("--images", type=Path, help="the folder of their pictures")
     poses.add_argument(
+        "--body",
+        type=Path,
+        metavar="FILE",
+        help="a licensed body to draw pictures with, such as SMPL_NEUTRAL.npz or .pkl; without it our neutral body",
+    )
+    poses.add_argument(
         "--noise",
         type=float,
         default=0.0,
@@ -75,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument("source", help="what to draw, such as directives")
     build.add_argument("--output", required=True, help="folder of the shards")
-    build.add_argument("--count", type=_positive, help="samples (default, of released data: all)")
-    build.add_argument("--workers", type=_positive, default=1, help="processes")
-    build.add_argument("--shard-size", type=_positive, default=4096, help="samples in a shard")
+    build.add_argument("--count", type=positive, help="samples (default, of released data: all)")
+    build.add_argument("--workers", type=positive, default=1, help="processes")
+    build.add_argument("--shard-size", type=positive, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
 
     rewrite = actions.add_parser(
@@ -90,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     rewrite.add_argument("--model", required=True, help=f"its name there; a key is taken from {CHAT_KEY}")
     rewrite.add_argument(
-        "--parallel", type=_positive, default=8, help="questions at a time (default: %(default)s)"
+        "--parallel", type=positive, default=8, help="questions at a time (default: %(default)s)"
     )
     rewrite.set_defaults(run=_rewrite)
 
@@ -98,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "what", help="a data source such as directives, a folder of shards, or a .json or .jsonl file"
     )
-    show.add_argument("--count", type=_positive, default=60, help="samples (default: %(default)s)")
+    show.add_argument("--count", type=positive, default=60, help="samples (default: %(default)s)")
     show.add_argument("--kind", default="*", help="only samples of this kind, such as root.turn or 'arm*'")
     show.add_argument("--output", type=Path, help="image file (default: data.png, unless --json is given)")
-    show.add_argument("--columns", type=_positive, default=5)
+    show.add_argument("--columns", type=positive, default=5)
     show.add_argument(
-        "--size", type=_positive, default=150, help="pixels of a picture's side (default: %(default)s)"
+        "--size", type=positive, default=150, help="pixels of a picture's side (default: %(default)s)"
     )
     show.add_argument(
         "--json",
@@ -118,17 +126,10 @@ def _parser() -> argparse.ArgumentParser:
         "stats", parents=[poses], help="sentences, words, kinds and the copy baseline of each kind"
     )
     stats.add_argument("what", nargs="*", default=list(TEXT_SOURCES), help="data sources, folders or files")
-    stats.add_argument("--count", type=_positive, default=4096, help="samples of each (default: %(default)s)")
+    stats.add_argument("--count", type=positive, default=4096, help="samples of each (default: %(default)s)")
     stats.add_argument("--json", action="store_true", help="as one JSON object")
     stats.set_defaults(run=_stats)
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "") -> Build:
@@ -142,6 +143,7 @@ def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "
         annotations=arguments.annotations,
         images=arguments.images,
         noise_degrees=arguments.noise,
+        body=arguments.body,
     )
 
 

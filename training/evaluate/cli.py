@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from training.arguments import at_least_two, positive
+
 if TYPE_CHECKING:
     from backend.engine import Engine
 
@@ -52,19 +54,15 @@ def evaluate(argv: Sequence[str]) -> int:
         help="edits for the suite robustness, as training.evaluate.instructions scores them (default: the "
         "handwritten ones)",
     )
-    parser.add_argument("--count", type=_at_least_two, default=1000, help="cases (default: %(default)s)")
+    parser.add_argument("--count", type=at_least_two, default=1000, help="cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the cases (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw the best, median and worst answers here"
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)"
-    )
-    parser.add_argument(
-        "--batch-size", type=_positive, default=64, metavar="N", help="(default: %(default)s)"
-    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="(default: %(default)s)")
     return _run("eval", partial(_evaluate, parser.parse_args(argv)))
 
 
@@ -78,11 +76,9 @@ def train_retrieval(argv: Sequence[str]) -> int:
         "--poses", type=Path, metavar="FILE.npz", help="poses (their train split); else they are constructed"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
-    parser.add_argument("--steps", type=_positive, default=2000, help="batches of 128 (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=2000, help="batches of 128 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)"
-    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
     return _run("train-retrieval", partial(_train_retrieval, parser.parse_args(argv)))
 
 
@@ -95,18 +91,6 @@ def _run(command: str, work: Callable[[], None]) -> int:
         print(f"posellava {command}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _at_least_two(text: str) -> int:
-    if int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text} cases are too few; give 2 or more")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return int(text)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -6,8 +6,10 @@ Every batch is drawn anew: no pose is described twice alike, and nothing is kept
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -32,7 +34,7 @@ WARM_UP: Final = 0.05
 class RetrievalSettings:
     """How long and how fast."""
 
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 128
     learning_rate: float = 1e-3
     seed: int = 0
@@ -59,9 +61,7 @@ def train_retrieval(
     """Trains the model in place; yields after every chunk of batches."""
     rng = np.random.default_rng((settings.seed, 1))
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_share_of_rate, steps=settings.steps))
     model.train()
     step = 0
     while step < settings.steps:
@@ -102,3 +102,8 @@ def _targets(samples: list[Sample]) -> torch.Tensor:
     return torch.from_numpy(
         np.stack([sample.target_aa for sample in samples if sample.target_aa is not None])
     )
+
+
+def _share_of_rate(step: int, *, steps: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    return min((step + 1) / max(1.0, WARM_UP * steps), 0.5 + 0.5 * math.cos(math.pi * step / steps))

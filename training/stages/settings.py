@@ -135,10 +135,18 @@ class RunSettings:
     keep: int = 2
     log_steps: int = 20
     precision: Literal["fp32", "bf16"] = "fp32"
-    zero: int = 0
+    zero: Literal[0, 1, 2, 3] = 0
     threads: int = 0
     gradient_checkpointing: bool = False
     attention: str = "sdpa"
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch", "accumulation", "checkpoint_steps", "keep", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"run: {name} must be 1 or more, not {getattr(self, name)}")
+        for name in ("steps", "epochs", "max_minutes", "checkpoint_minutes", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"run: {name} must be 0 or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def load_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise ValueError(f"--set {change}: {parent} is not a section")
-        node[last] = yaml.safe_load(text)
+        node[last] = _safe_load(text, f"--set {change}")
     settings: TrainSettings = parse(TrainSettings, values, str(path))
     return settings
 
@@ -202,13 +210,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file with what it ``extends`` underneath. Raises FileNotFoundError and ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"no configuration {path}; the project's own are in training/configs")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = _safe_load(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path} is not a YAML mapping")
     if "extends" in values:
         values = _overlay(read_yaml(path.parent / values.pop("extends")), values)
     table: dict[str, Any] = values
     return table
+
+
+def _safe_load(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
