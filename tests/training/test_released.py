@@ -229,6 +229,20 @@ def test_a_release_that_lacks_a_weight_or_holds_an_unknown_one_is_refused(
         convert(source, tmp_path / "model")
 
 
+def test_a_release_without_its_embeddings_or_sizes_is_refused(release: Release, tmp_path: Path) -> None:
+    source = release.save(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    del config["hidden_size"]
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json is not the release's: it lacks hidden_size"):
+        convert(source, tmp_path / "model")
+    for file in source.glob("*.safetensors"):
+        weights = load_file(file)
+        save_file({name: weights[name] for name in weights if "lm_head" not in name}, file)
+    with pytest.raises(ValueError, match=r"it lacks lm_head\.weight"):
+        convert(source, tmp_path / "model")
+
+
 def test_a_folder_without_the_releases_pose_tower_is_refused(release: Release, tmp_path: Path) -> None:
     source = release.save(tmp_path / "source")
     for file in source.glob("*.safetensors"):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,29 @@ def test_a_record_with_a_broken_pose_is_named(pose: list[float]) -> None:
         from_record(record)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"conversations": [{"from": "human"}, {"from": "gpt", "value": "<POSE>"}]}, "no text under value"),
+        ({"conversations": ["raise it", "<POSE>"]}, "no text under value"),
+        ({"conversations": [{"value": "raise it"}, {"value": "I cannot."}]}, "must hold <POSE> once"),
+        ({"input_pose": ["left"] * 72}, "input_pose must be 72 finite numbers"),
+    ],
+)
+def test_a_record_that_cannot_be_learnt_is_named(change: dict[str, Any], words: str) -> None:
+    record = to_record(Sample("broken-9", "adjust", "k", "x", POSE, TARGET)) | change
+    with pytest.raises(ValueError, match=f"broken-9: .*{words}"):
+        from_record(record)
+
+
+@pytest.mark.parametrize("text", ['{"id": 1}', "[1]", "[{"])
+def test_a_file_that_is_no_list_of_records_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "edits.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"edits\.json"):
+        SampleSource(path)
+
+
 def test_shards_hold_all_of_their_samples(tmp_path: Path) -> None:
     samples = [*eight_edits(), CHAT, *eight_pictures()]
     write_shard(tmp_path / shard_name(0), samples)
@@ -96,7 +120,7 @@ def test_shards_hold_all_of_their_samples(tmp_path: Path) -> None:
         if sample.image_joints is None:
             assert read.image_joints is None
         else:
-            assert np.array_equal(read.image_joints, sample.image_joints)
+            assert np.array_equal(read.image_joints, sample.image_joints, equal_nan=True)
 
 
 def test_a_shard_of_an_earlier_version_is_read_without_what_it_lacks(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from backend.images import to_rgb
+from backend.model.configuration import POSE_OUTPUT
 from backend.model.processing import PAPER_TEMPLATES
 from blender_addon.contract.skeleton import NUM_JOINTS
 
@@ -112,7 +113,8 @@ def from_record(record: Mapping[str, Any], *, folder: Path = Path()) -> Sample:
         folder: what a relative image path is relative to.
 
     Raises:
-        ValueError: a missing key, or a pose that is not 72 finite numbers.
+        ValueError: a missing key, a pose that is not 72 finite numbers, or a target whose answer has no one place for
+            the pose.
     """
     name = str(record.get("id", "?"))
     turns = record.get("conversations")
@@ -120,30 +122,40 @@ def from_record(record: Mapping[str, Any], *, folder: Path = Path()) -> Sample:
         raise ValueError(f"sample {name}: conversations must hold a question and an answer")
     pose = _pose(record, "input_pose", name)
     target = _pose(record, "target_pose", name)
-    image = folder / record["image"] if "image" in record else None
+    image = folder / str(record["image"]) if "image" in record else None
     if target is None:
         task = "chat"
     elif pose is not None:
         task = "adjust"
     else:
         task = "generate" if image is None else "estimate"
-    instruction = _instruction(task, str(turns[0]["value"]))
-    answer = str(turns[1]["value"])
+    instruction = _instruction(task, _text(turns[0], name))
+    answer = _text(turns[1], name)
+    if target is not None and answer.count(POSE_OUTPUT) != 1:
+        raise ValueError(
+            f"sample {name}: the answer to a target_pose must hold {POSE_OUTPUT} once, as its place"
+        )
     known = {template["answer"] for template in PAPER_TEMPLATES.get(task, ())}
     reply = None if answer in known else answer
     return Sample(name, task, str(record.get("kind", task)), instruction, pose, target, image, reply)
 
 
 def read_records(path: Path) -> Iterator[Sample]:
-    """Samples of a ``.json`` file (a list) or ``.jsonl`` file; images are found relative to the file's folder."""
+    """Samples of a ``.json`` file (a list) or ``.jsonl`` file; images are found relative to the file's folder.
+
+    Raises:
+        ValueError: it is no JSON, or no list of samples, or a sample is not as ``from_record`` wants it.
+    """
     with path.open(encoding="utf-8") as file:
-        records = (
-            (json.loads(line) for line in file if line.strip())
-            if path.suffix == ".jsonl"
-            else json.load(file)
-        )
-        for record in records:
-            yield from_record(record, folder=path.parent)
+        try:
+            lines = (line for line in file if line.strip())
+            records = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is no readable JSON ({error})") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"{path} holds no list of samples")
+    for record in records:
+        yield from_record(record, folder=path.parent)
 
 
 def _instruction(task: str, question: str) -> str:
@@ -154,10 +166,21 @@ def _instruction(task: str, question: str) -> str:
     return _PLACEHOLDERS.sub("", question).strip()
 
 
+def _text(turn: Any, name: str) -> str:
+    """What is said in one turn of the conversation of sample ``name``."""
+    text = turn.get("value") if isinstance(turn, Mapping) else None
+    if not isinstance(text, str):
+        raise ValueError(f"sample {name}: a turn of its conversations has no text under value")
+    return text
+
+
 def _pose(record: Mapping[str, Any], key: str, name: str) -> Pose | None:
     if key not in record:
         return None
-    pose = np.asarray(record[key], dtype=np.float32)
+    try:
+        pose = np.asarray(record[key], dtype=np.float32)
+    except (TypeError, ValueError):
+        pose = np.empty(0, dtype=np.float32)
     if pose.size != 3 * NUM_JOINTS or not np.isfinite(pose).all():
         raise ValueError(f"sample {name}: {key} must be 72 finite numbers")
     return pose.reshape(NUM_JOINTS, 3)

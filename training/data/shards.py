@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,9 +77,9 @@ class Shard:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 self._arrays: dict[str, npt.NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            self._texts = self._arrays["texts"].tobytes().decode().split("\n")
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is damaged: delete it and build the data again") from error
-        self._texts = self._arrays["texts"].tobytes().decode().split("\n")
 
     def __len__(self) -> int:
         return len(self._texts)

@@ -57,6 +57,11 @@ _RENAMED: Final = (
     (re.compile(r"pose_decoder\.([02])\."), r"pose_decoder.layers.\1."),
     (re.compile(r"model\.(?=(embed_tokens|layers|norm)\.)"), "model.language_model."),
 )
+_VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
+_TEXT_SIZES: Final = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "max_position_embeddings", "rms_norm_eps",
+)  # fmt: skip
 _BUFFERS: Final = ("rotary_emb.inv_freq", "position_ids")
 
 
@@ -120,14 +125,14 @@ def renamed(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The release's weights under this project's names and in its orders.
 
     Raises:
-        ValueError: the pose tower or the pose head is missing.
+        ValueError: the pose tower, the pose head or the language model's embeddings are missing.
     """
     needed = [
         *(_TOWER + name for name in ("cls_token", "cls_pos", "pos_embed.pe")),
         *(_TOWER + f"skelEmbedding.{name}" for name in ("weight", "bias")),
         *(f"pose_decoder.2.{name}" for name in ("weight", "bias")),
     ]
-    lost = [name for name in needed if name not in released]
+    lost = [name for name in (*needed, *_VOCABULARY) if name not in released]
     if lost:
         raise ValueError(f"this is no checkpoint of the paper's release: it lacks {', '.join(lost[:3])}")
     special = set(needed)
@@ -223,6 +228,9 @@ def _layers(weights: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _config(released: dict[str, Any], weights: Mapping[str, Tensor], tokenizer: Any) -> PoseLlavaConfig:
+    lost = [name for name in _TEXT_SIZES if name not in released]
+    if lost:
+        raise ValueError(f"config.json is not the release's: it lacks {', '.join(lost)}")
     tower = "model.pose_encoder.layers.layers."
     text = MistralConfig(
         vocab_size=max(len(tokenizer), len(weights["lm_head.weight"])),
@@ -231,14 +239,8 @@ def _config(released: dict[str, Any], weights: Mapping[str, Tensor], tokenizer: 
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         rope_parameters={"rope_type": "default", "rope_theta": released.get("rope_theta", 10_000.0)},
-        **{
-            name: released[name]
-            for name in (
-                "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                "num_key_value_heads", "max_position_embeddings", "rms_norm_eps",
-            )
-        },
-    )  # fmt: skip
+        **{name: released[name] for name in _TEXT_SIZES},
+    )
     vision = vision_config(weights)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (POSE_PLACEHOLDER, POSE_OUTPUT)}
     return PoseLlavaConfig(

@@ -48,12 +48,7 @@ def conversations(path: Path, images: Path | None) -> ListedSamples[Mapping[str,
             )
 
     def read(record: Mapping[str, Any]) -> Sample:
-        try:
-            sample = from_record(record, folder=Path() if images is None else images)
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"sample {record.get('id', '?')} is no conversation of a question and an answer"
-            ) from error
+        sample = from_record(record, folder=Path() if images is None else images)
         if sample.target_aa is not None:
             raise ValueError(f"sample {sample.id} has a pose: train on its file as it is")
         if isinstance(sample.image, Path) and not sample.image.is_file():
