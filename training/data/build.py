@@ -22,7 +22,7 @@ import numpy as np
 from training.claim import claimed
 
 from .samples import Sample
-from .shards import INDEX, shard_name, write_shard
+from .shards import INDEX, Shard, shard_name, write_shard
 
 if TYPE_CHECKING:
     from .pool import PosePool
@@ -52,6 +52,7 @@ class Build:
         annotations: for sources that are listed: the released file or folder.
         images: for those that have pictures: the folder of them.
         noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
+        body: a licensed SMPL, SMPL-H or SMPL-X file to draw pictures with; None for the neutral body.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Build:
     annotations: Path | None = None
     images: Path | None = None
     noise_degrees: float = 0.0
+    body: Path | None = None
 
 
 def directives(build: Build) -> DrawSamples:
@@ -84,7 +86,7 @@ def pictures(build: Build) -> DrawSamples:
     """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
 
-    return _one_by_one(PictureSampler(_start_poses(build)).draw)
+    return _one_by_one(PictureSampler(_start_poses(build), build.body).draw)
 
 
 def descriptions(build: Build) -> DrawSamples:
@@ -269,10 +271,13 @@ def run(build: Build, *, workers: int = 1) -> Iterator[int]:
     """Makes the missing shards; yields the number of samples that are there after each.
 
     Raises:
-        ValueError: an unknown source, or the folder holds another build, or another process builds there.
+        ValueError: an unknown source, or the folder holds another build, or another process builds there, or a body
+            is given for what draws none.
     """
     if build.source not in SOURCES:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
+    if build.body is not None and build.source != "pictures":
+        raise ValueError(f"no body is drawn for {build.source}: leave --body out")
     with claimed(build.folder):
         yield from _run(build, workers)
 
@@ -286,7 +291,8 @@ def _run(build: Build, workers: int) -> Iterator[int]:
     known = _counts(build.folder)
     for number in range(len(counts)):
         if (build.folder / shard_name(number)).is_file():
-            counts[number] = known.get(shard_name(number), build.shard_size)
+            # A build that was killed between the two has written a shard that its index does not know.
+            counts[number] = known.get(shard_name(number)) or len(Shard(build.folder / shard_name(number)))
     missing = [number for number, count in enumerate(counts) if count == 0]
     write_index(build.folder, identity, counts)
     yield sum(counts)
@@ -398,7 +404,7 @@ def _identity(build: Build) -> dict[str, Any]:
     """What two builds must share for their shards to belong together."""
     values = asdict(build)
     keys = ["source", "seed", "poses", "split", "shard_size"]
-    keys += [key for key in ("annotations", "images", "noise_degrees") if values[key]]
+    keys += [key for key in ("annotations", "images", "noise_degrees", "body") if values[key]]
     if build.source in LISTED_SOURCES:
         keys.append("count")  # which of the samples are chosen depends on it
     return {key: str(values[key]) for key in keys}

@@ -209,6 +209,16 @@ def test_a_part_is_the_same_whatever_was_built_before(tmp_path: Path, amass: dic
     assert len(first) in (3, 4)  # one of the five has no pose
 
 
+def test_a_shard_that_the_index_of_a_killed_build_does_not_know_counts_with_what_it_holds(
+    tmp_path: Path, amass: dict[str, np.ndarray]
+) -> None:
+    given = {"poses": tmp_path / "amass", "annotations": posefix(tmp_path / "release"), "count": 4, "seed": 3}
+    first = build(tmp_path / "a", "posefix_release", **given)
+    index = tmp_path / "a" / "index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "shards": []}))
+    assert list(build(tmp_path / "a", "posefix_release", **given)) == list(first)
+
+
 def conversation(name: str, *turns: str, **more: Any) -> dict[str, Any]:
     said = [{"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(turns)]
     return {"id": name, "conversations": said, **more}
