@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -257,15 +258,20 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def main() -> None:
+def main() -> int:
+    """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Score edited poses by what the instructions say.")
     parser.add_argument("cases", type=Path, help="JSONL: id, task, kind, instruction, pose, checks, keep")
     parser.add_argument("results", type=Path, help="JSONL: id, pose; a missing id counts as a failure")
     parser.add_argument("--json", type=Path, help="write rates and outcomes here")
     parser.add_argument("--failures", action="store_true", help="print each failed case")
     args = parser.parse_args()
-    answers = {line["id"]: line.get("pose") for line in read_jsonl(args.results)}
-    outcomes = [judge(case, answers.get(case["id"])) for case in read_jsonl(args.cases)]
+    try:
+        answers = {line["id"]: line.get("pose") for line in read_jsonl(args.results)}
+        outcomes = [judge(case, answers.get(case["id"])) for case in read_jsonl(args.cases)]
+    except (KeyError, ValueError, OSError) as error:
+        print(f"training.evaluate.instructions: no cases and results ({error!r})", file=sys.stderr)
+        return 1
     if args.failures:
         for o in outcomes:
             if not o.success:
@@ -278,7 +284,8 @@ def main() -> None:
             "outcomes": [{**asdict(o), "success": o.success} for o in outcomes],
         }
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -10,9 +10,12 @@ part of the project, so without ``--poses`` those cases are left out.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import sys
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,15 +23,29 @@ from blender_addon.contract.rotations import Array, matrix_to_axis_angle, quater
 
 from .starts import start_pose
 
+VAL_SHA256: Final = "f800a118a41b2e3b2927cf8c64815d3e0699703e515cb65c75d4589392ec8fc4"
+"""Of the bytes of ``quat_wxyz``'s ``val`` rows: the cases' checks are right for these poses alone."""
 HANDWRITTEN = Path(__file__).with_name("handwritten.jsonl")
 
 
 def read_val_poses(path: Path) -> Array:
-    """(N, 24, 3) axis-angle, radians: the ``val`` split of a pose file with ``quat_wxyz`` and ``split``."""
-    with np.load(path) as arrays:
-        if not {"quat_wxyz", "split"} <= set(arrays.files):
-            raise ValueError(f"{path} is not the project's pose file, which the cases' numbers speak of")
-        return matrix_to_axis_angle(quaternion_to_matrix(arrays["quat_wxyz"][arrays["split"] == "val"]))
+    """(N, 24, 3) axis-angle, radians: the ``val`` split of the pose file that the cases were written on.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    other = ValueError(
+        f"{path} is not the pose file that the handwritten cases were written on: leave --poses out to take those "
+        "that start from constructed poses"
+    )
+    try:
+        with np.load(path) as arrays:
+            quaternions = np.ascontiguousarray(arrays["quat_wxyz"][arrays["split"] == "val"])
+    except (KeyError, ValueError, zipfile.BadZipFile):
+        raise other from None
+    if hashlib.sha256(quaternions.tobytes()).hexdigest() != VAL_SHA256:
+        raise other
+    return matrix_to_axis_angle(quaternion_to_matrix(quaternions))
 
 
 def expand(case: dict[str, Any], val_poses: Array | None) -> dict[str, Any] | None:
@@ -55,19 +72,25 @@ def build(poses: Path | None = None) -> list[dict[str, Any]]:
     return [line for case in written if (line := expand(case, val_poses)) is not None]
 
 
-def main() -> None:
+def main() -> int:
+    """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Expand the handwritten cases into poses and checks.")
     parser.add_argument("out", type=Path, help="JSONL to write")
     parser.add_argument(
         "--poses", type=Path, help="poses.npz; without it, cases on recorded poses are left out"
     )
     args = parser.parse_args()
-    cases = build(args.poses)
-    args.out.write_text(
-        "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8"
-    )
+    try:
+        cases = build(args.poses)
+        args.out.write_text(
+            "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8"
+        )
+    except (ValueError, OSError) as error:
+        print(f"training.evaluate.cases.build: {error}", file=sys.stderr)
+        return 1
     print(f"{len(cases)} cases in {args.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
