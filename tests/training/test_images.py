@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backend.body.draw import Camera
+from backend.body.neutral import load_neutral_body
+from backend.body.smplx_adapter import BodyFileError
 from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
-from blender_addon.contract.skeleton import JOINT_INDEX
-from training.data import images
+from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS
+from training.data import cli, images
 from training.data.build import Build, run
 from training.data.samples import open_image
 from training.data.shards import SampleSource
@@ -114,3 +117,63 @@ def test_pictures_build_into_shards_and_come_back(tmp_path: Path) -> None:
         assert np.asarray(open_image(sample.image)).std() > 3
         assert sample.image_joints is not None
         assert sample.image_joints.shape == (24, 2)
+
+
+def body_file(path: Path, *, width: float = 1.0) -> Path:
+    """The neutral body in SMPL's format, as many times as wide and as deep as it is."""
+    body = load_neutral_body("coarse")
+    stretched = body.vertices.numpy().astype(np.float64) * [width, 1, width]
+    np.savez(
+        path,
+        v_template=stretched,
+        shapedirs=np.zeros((*stretched.shape, 10)),
+        posedirs=np.zeros((*stretched.shape, 9 * (NUM_JOINTS - 1))),
+        J_regressor=body.joints.numpy()
+        @ np.linalg.pinv(stretched),  # times the vertices, it gives the joints
+        weights=body.weights.numpy(),
+        kintree_table=np.array([PARENTS, range(NUM_JOINTS)]),
+        f=body.faces.numpy(),
+    )
+    return path
+
+
+def test_a_licensed_body_is_drawn_in_the_place_of_the_neutral_one(tmp_path: Path) -> None:
+    same, wide = body_file(tmp_path / "same.npz"), body_file(tmp_path / "wide.npz", width=1.4)
+    ours, theirs, wider = (
+        images.PictureSampler(lambda _: arm_out(), file).draw(np.random.default_rng(0))
+        for file in (None, same, wide)
+    )
+    pictures = [np.asarray(open_image(sample.image), dtype=int) for sample in (ours, theirs, wider)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(theirs.image_joints, ours.image_joints, atol=1e-4)  # type: ignore[arg-type]
+    assert np.abs(pictures[1] - pictures[0]).mean() < 0.5
+    assert np.abs(pictures[2] - pictures[0]).mean() > 2
+
+
+def test_every_worker_draws_the_licensed_body_and_the_index_names_it(tmp_path: Path) -> None:
+    file = body_file(tmp_path / "SMPL_NEUTRAL.npz", width=1.4)
+
+    def build(folder: str, *more: str) -> list[np.ndarray]:
+        arguments = ["pictures", "--count", "2", "--shard-size", "1", "--output", str(tmp_path / folder)]
+        assert cli.data(["build", *arguments, *more]) == 0
+        source = SampleSource(tmp_path / folder)
+        return [np.asarray(open_image(source.read(shard, 0).image)) for shard in range(2)]  # type: ignore[arg-type]
+
+    one = build("one", "--body", str(file))
+    two = build("two", "--body", str(file), "--workers", "2")
+    neutral = build("neutral")
+    for drawn, again, ours in zip(one, two, neutral, strict=True):
+        np.testing.assert_array_equal(drawn, again)
+        assert (drawn != ours).any()
+    index = json.loads((tmp_path / "two" / "index.json").read_text())
+    assert index["build"]["body"] == str(file)
+    assert "body" not in json.loads((tmp_path / "neutral" / "index.json").read_text())["build"]
+    with pytest.raises(ValueError, match="holds another build"):
+        list(run(Build("pictures", tmp_path / "two", count=4, shard_size=1)))
+
+
+def test_a_body_that_cannot_be_drawn_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "none.npz").write_bytes(b"nothing")
+    with pytest.raises(BodyFileError, match="download it again"):
+        list(run(Build("pictures", tmp_path / "out", count=1, body=tmp_path / "none.npz"), workers=2))
+    with pytest.raises(ValueError, match="leave --body out"):
+        list(run(Build("directives", tmp_path / "out", count=1, body=body_file(tmp_path / "body.npz"))))

@@ -18,7 +18,7 @@ from training.data.cli import data
 from training.data.pool import PosePool, with_heading
 from training.data.posepart import POSEPART_PARTS, PairSampler, PairSettings
 from training.data.shards import SampleSource
-from training.data.sources.constructed import constructed_poses, constructed_set
+from training.data.sources.constructed import constructed_poses
 from training.data.sources.pose_set import PoseSet
 
 
@@ -128,7 +128,7 @@ def test_a_heading_can_be_given():
 
 
 def test_constructed_poses_are_within_the_limits_of_joints():
-    poses = constructed_set(np.random.default_rng(0), 2000).pose_aa
+    poses = constructed_poses(np.random.default_rng(0), 2000)
     assert poses.shape == (2000, 24, 3)
     angle = np.degrees(np.linalg.norm(poses, axis=2))
     for joint, limit in {

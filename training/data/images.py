@@ -14,6 +14,7 @@ import colorsys
 import io
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,10 +22,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
 
-from backend.body.draw import Camera, Look, Renderer
-from backend.body.kinematics import forward_kinematics
+from backend.body.draw import Body, Camera, Look, Renderer
 from backend.body.neutral import load_neutral_body
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle, split_heading
+from backend.body.smplx_adapter import load_licensed_body
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
 
 from .samples import Pose, Sample
@@ -67,10 +68,19 @@ class PictureSampler:
 
     Args:
         draw_pose: where poses come from.
+        body_file: a licensed body in SMPL's, SMPL-H's or SMPL-X's format; None for the neutral one.
+
+    Raises:
+        BodyFileError: the file cannot be used.
+        FileNotFoundError: no such file.
     """
 
-    def __init__(self, draw_pose: Callable[[np.random.Generator], Pose]) -> None:
+    def __init__(
+        self, draw_pose: Callable[[np.random.Generator], Pose], body_file: Path | None = None
+    ) -> None:
         self.draw_pose = draw_pose
+        self.body_file = body_file
+        _body(body_file)
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """One sample with its picture; its kind is ``viewport`` or ``photograph``.
@@ -80,7 +90,7 @@ class PictureSampler:
         """
         pose_aa = turn_to(self.draw_pose(rng), draw_heading(rng))
         viewport = rng.random() < VIEWPORT_SHARE
-        picture, joints = draw_picture(rng, pose_aa, viewport=viewport)
+        picture, joints = draw_picture(rng, pose_aa, viewport=viewport, body_file=self.body_file)
         return Sample(
             id="",
             task="estimate",
@@ -110,14 +120,12 @@ def turn_to(pose_aa: Pose, heading: float) -> Pose:
 
 
 def draw_picture(
-    rng: np.random.Generator, pose_aa: Pose, *, viewport: bool
+    rng: np.random.Generator, pose_aa: Pose, *, viewport: bool, body_file: Path | None = None
 ) -> tuple[npt.NDArray[np.uint8], Array]:
     """A picture (H, W, 3) of the pose (J, 3), in one of SIZES, and where it shows the joints (J, 2), as shares of its
     width and height."""
-    renderer = _renderer(SIZES[rng.integers(len(SIZES))])
-    body, pose = renderer.body, torch.from_numpy(pose_aa)[None]
-    vertices = body.pose_vertices(pose)[0].numpy()
-    joints = (forward_kinematics(axis_angle_to_matrix(pose))[1][0] + body.joints[0]).numpy()
+    renderer = _renderer(SIZES[rng.integers(len(SIZES))], body_file)
+    vertices, joints = (places[0].numpy() for places in renderer.body.pose(torch.from_numpy(pose_aa)[None]))
     camera = draw_camera(rng, vertices, viewport=viewport)
     shown = camera.project(joints, renderer.size) / np.array(renderer.size, dtype=np.float32)
     if viewport:
@@ -126,8 +134,13 @@ def draw_picture(
 
 
 @cache
-def _renderer(size: tuple[int, int]) -> Renderer:
-    return Renderer(size, load_neutral_body("coarse"))
+def _renderer(size: tuple[int, int], body_file: Path | None) -> Renderer:
+    return Renderer(size, _body(body_file))
+
+
+@cache
+def _body(file: Path | None) -> Body:
+    return load_neutral_body("coarse") if file is None else load_licensed_body(file)
 
 
 def draw_camera(rng: np.random.Generator, vertices: Array, *, viewport: bool) -> Camera:

@@ -107,7 +107,7 @@ def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, si
             pictures.append(open_image(sample.image).resize((size, size)))
         poses = [pose for pose in (sample.pose_aa, sample.target_aa) if pose is not None]
         if poses:
-            pictures += draw_poses(_facing(poses), size)
+            pictures += draw_poses(facing(np.stack(poses)), size)
         if not pictures:  # words alone need a width
             pictures.append(Image.new("RGB", (2 * size, 1), "white"))
         answer = "" if sample.reply is None else f"\n- {sample.reply}"
@@ -115,11 +115,10 @@ def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, si
     sheet(rows, columns).save(path)
 
 
-def _facing(poses: Sequence[Poses]) -> Poses:
-    """The poses, turned together so that the first has no heading."""
-    stacked = np.stack(poses)
-    yaw = heading(axis_angle_to_matrix(stacked[:, 0]))
-    return with_heading(stacked, yaw - yaw[0])
+def facing(poses: Poses) -> Poses:
+    """Poses (N, 24, 3), turned together so that the first has no heading."""
+    yaw = heading(axis_angle_to_matrix(poses[:, 0]))
+    return with_heading(poses, yaw - yaw[0])
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from PIL import ImageOps
 
 from backend.body.draw import Camera
 from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, sheet
-from blender_addon.contract.kinematics import heading
-from blender_addon.contract.rotations import Array, axis_angle_to_matrix
-from training.data.pool import with_heading
+from blender_addon.contract.rotations import Array
 from training.data.samples import Sample, open_image
+from training.data.show import facing
 
 from .benchmarks import Benchmark
 
@@ -62,7 +61,7 @@ def extremes_sheet(
         shown = [sample.pose_aa, sample.target_aa, None if failed[case] else answers_aa[case]]
         poses = np.stack([pose for pose in shown if pose is not None])
         if sample.image is None:
-            pictures = draw_poses(_facing(poses), SIZE, THREE_QUARTERS)
+            pictures = draw_poses(facing(poses), SIZE, THREE_QUARTERS)
         else:
             pictures = [
                 ImageOps.pad(open_image(sample.image), (SIZE, SIZE)),
@@ -77,9 +76,3 @@ def _caption(sample: Sample, sort: str, failed: bool, error: float, copy_error: 
     first = "wanted" if order == "start" and sample.pose_aa is None else f"{order}, wanted"
     answer = "no answer" if failed else "answer"
     return f"{sort}: {first}, {answer}; {error:.0f} mm (copy {copy_error:.0f})\n{sample.instruction}"
-
-
-def _facing(poses: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The poses turned together so that the first has no heading."""
-    yaw = heading(axis_angle_to_matrix(poses[:, 0]))
-    return with_heading(poses, yaw - yaw[0])

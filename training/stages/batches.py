@@ -32,24 +32,20 @@ class Batch:
     Attributes:
         inputs: what the model's ``forward`` takes, with ``labels``; empty for stage 1.
         targets: (Q, J, 3, 3) the poses to answer with, in the order of the batch.
-        estimated: (Q,) true where the pose is estimated from an image, so that its heading counts.
         pixels: (B, 1, 3, height, width) for stage 1, the image as a whole.
         image_joints: (B, J, 2) for stage 1, where the images show the joints, as shares of width and height; NaN where
             unknown.
         names: (B,) ids of the samples.
-        kinds: (Q,) kind of each sample with a target.
     """
 
     inputs: dict[str, Any]
     targets: Tensor
-    estimated: Tensor
     names: list[str]
-    kinds: list[str]
     pixels: Tensor | None = None
     image_joints: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; from pinned memory without waiting."""
+        """The batch on a device."""
         moved = {item.name: _moved(getattr(self, item.name), device) for item in fields(self)}
         return Batch(**moved)
 
@@ -61,7 +57,7 @@ class Batch:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return value.to(device)
     if isinstance(value, dict):
         return {key: _moved(item, device) for key, item in value.items()}
     return value
@@ -102,9 +98,7 @@ class Collator:
         return Batch(
             inputs=inputs,
             targets=targets_in_frame(asked, headings[rows]),
-            estimated=torch.tensor([sample.task == "estimate" for sample in asked], dtype=torch.bool),
             names=[sample.id for sample in samples],
-            kinds=[sample.kind for sample in asked],
         )
 
     def alignment(self, samples: Sequence[Sample]) -> Batch:
@@ -124,9 +118,7 @@ class Collator:
         return Batch(
             inputs={},
             targets=targets_in_frame(kept, torch.zeros(len(kept))),
-            estimated=torch.ones(len(kept), dtype=torch.bool),
             names=[sample.id for sample in samples],
-            kinds=[sample.kind for sample in kept],
             pixels=self.processor.whole_images(images).unsqueeze(1),
             image_joints=torch.from_numpy(np.stack(joints)),
         )

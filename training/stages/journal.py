@@ -104,7 +104,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = read_metrics(metrics)
-    hidden = {"step", "split", "epoch"}
+    hidden = {"step", "split"}
     names = list(dict.fromkeys(name for line in lines for name in line if name not in hidden))
     columns = min(4, max(1, len(names)))
     rows = -(-len(names) // columns)

@@ -63,15 +63,6 @@ class Words:
     predicate: Texts
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A fact of one pose: the code, the number of its category, and of whom."""
-
-    code: str
-    category: int
-    who: int
-
-
 class Captioner:
     """Describes poses.
 
@@ -216,7 +207,7 @@ class Captioner:
         if len(groups) > 1 and random() < 0.3:
             turn = 1 + int(random() * (len(groups) - 1))
             groups = groups[turn:] + groups[:turn]
-        clauses = [self._clause(members, random, verb=style == "does") for _, members in groups]
+        clauses = [self._clause(members, random) for _, members in groups]
         text = _joined(posture, person, clauses, style, random)
         return _finished(text.replace("{your}", possessive), random)
 
@@ -238,9 +229,7 @@ class Captioner:
             if fact[0] != "elbow" or (fact[1], fact[2]) not in alike
         ]
 
-    def _clause(
-        self, facts: Sequence[tuple[str, str, int, bool]], random: Draw, *, verb: bool
-    ) -> tuple[str, str]:
+    def _clause(self, facts: Sequence[tuple[str, str, int, bool]], random: Draw) -> tuple[str, str]:
         """A limb's facts in one clause: with its verb, and as a phrase for after "with"."""
         code, category, who, straight = facts[0]
         words = fact_words(code, category, who, straight)

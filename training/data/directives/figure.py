@@ -275,13 +275,6 @@ class Figure:
 
     # -- legs --------------------------------------------------------------------------------------------
 
-    def thigh_aimed(self, side: Side, direction: npt.ArrayLike) -> Figure:
-        """The thigh pointed along ``direction`` (3,), with the knee facing as in the shortest turn from the T-pose
-        relative to the pelvis; the knee's bend is kept."""
-        pelvis = self.rot_of("pelvis")
-        swing = shortest_turn(-UP, pelvis.T @ unit(direction), fallback_axis=LEFT)
-        return self.with_global(f"{side}_hip", pelvis @ swing)
-
     def knee_bent_to(self, side: Side, degrees: float) -> Figure:
         """The knee bent to ``degrees`` as a hinge about the shank's own left-right axis."""
         return self.with_local({f"{side}_knee": turn(LEFT, degrees)})
@@ -303,13 +296,3 @@ class Figure:
         ey = -upper
         rotation = np.stack([np.cross(ey, ez), ey, ez], axis=-1)
         return self.with_global(f"{side}_hip", rotation).with_local({f"{side}_knee": turn(LEFT, flexion)})
-
-    def foot_levelled(self, side: Side) -> Figure:
-        """The foot turned at the ankle so that its sole is level and it points where the knee points."""
-        forward = self.rot_of(f"{side}_knee") @ FRONT
-        flat = np.array([forward[0], 0.0, forward[2]])
-        if np.linalg.norm(flat) < 0.2:
-            flat = self.rot_of("pelvis") @ FRONT * [1.0, 0.0, 1.0]
-        ez = unit(flat)
-        rotation = np.stack([np.cross(UP, ez), UP, ez], axis=-1)
-        return self.with_global(f"{side}_ankle", rotation)

@@ -26,7 +26,7 @@ Frame = Literal["y_up", "z_up", "camera"]
 RATE: Final = 8.0
 """Frames a second that are kept: neighbours at a recording's own rate are nearly the same pose."""
 
-_TO_Y_UP: Final[dict[Frame, Array]] = {
+TO_Y_UP: Final[dict[Frame, Array]] = {
     "y_up": np.eye(3),
     "z_up": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
     # Heading 0 then faces the camera.
@@ -137,7 +137,7 @@ def upright(pose_aa: npt.NDArray[np.float32], frame: Frame | None) -> npt.NDArra
     if known == "y_up":
         return pose_aa
     turned = pose_aa.copy()
-    turned[:, 0] = matrix_to_axis_angle(_TO_Y_UP[known] @ root)
+    turned[:, 0] = matrix_to_axis_angle(TO_Y_UP[known] @ root)
     return turned
 
 

@@ -16,8 +16,6 @@ from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS
 
-from .pose_set import PoseSet
-
 HIPS, KNEES, ANKLES, SHOULDERS, ELBOWS, WRISTS = (
     [JOINT_INDEX[f"left_{joint}"], JOINT_INDEX[f"right_{joint}"]]
     for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
@@ -39,11 +37,6 @@ def constructed_poses(rng: np.random.Generator, count: int) -> npt.NDArray[np.fl
     _arms(rng, local)
     local[:, 0] = yaw_matrix(rng.uniform(-np.pi, np.pi, count)) @ local[:, 0]
     return matrix_to_axis_angle(local).astype(np.float32)
-
-
-def constructed_set(rng: np.random.Generator, count: int) -> PoseSet:
-    """The same as a set, labelled "constructed"."""
-    return PoseSet(constructed_poses(rng, count), np.full(count, "constructed"))
 
 
 def _axis_turn(axis: int, degrees: Array) -> Array:

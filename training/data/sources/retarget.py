@@ -22,6 +22,7 @@ from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
 
 from .bones import Bones
+from .clip import TO_Y_UP
 
 LIMBS: Final = tuple(
     (f"{side}_{upper}", f"{side}_{lower}")
@@ -32,8 +33,6 @@ LIMBS: Final = tuple(
 
 _STANDS: Final = 0.6
 """A zero pose counts as standing if legs are down and trunk is up by this cosine."""
-
-_Z_TO_Y: Final = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def retarget(bones: Bones, rotations: Array, offsets: Array, parents: npt.NDArray[np.int64]) -> Array:
@@ -49,8 +48,9 @@ def retarget(bones: Bones, rotations: Array, offsets: Array, parents: npt.NDArra
     rising = (positions[:, bones.head[-1]] - positions[:, bones.trunk[0]]).mean(axis=0)
     zero = np.broadcast_to(np.eye(3), (1, len(parents), 3, 3))
     if rising[2] > abs(rising[1]):
-        rotations, positions = _Z_TO_Y @ rotations, positions @ _Z_TO_Y.T
-        zero = _Z_TO_Y @ zero
+        z_to_y = TO_Y_UP["z_up"]
+        rotations, positions = z_to_y @ rotations, positions @ z_to_y.T
+        zero = z_to_y @ zero
     at_rest = _positions(zero, offsets, parents)
     rest = zero[0]
     if _stance(bones, at_rest)[0] < _STANDS:
