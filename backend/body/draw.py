@@ -12,13 +12,14 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import moderngl
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from .neutral import NeutralBody, load_neutral_body
+from .neutral import load_neutral_body
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -37,6 +38,24 @@ FLOOR_REACH: Final = 40.0
 
 class DrawingUnavailableError(RuntimeError):
     """No OpenGL context can be made on this machine; the message says what to install."""
+
+
+class Body(Protocol):
+    """A skinned mesh, such as the neutral body or a licensed one."""
+
+    @property
+    def faces(self) -> Tensor:
+        """(F, 3) int64."""
+        ...
+
+    @property
+    def weights(self) -> Tensor:
+        """(V, J) float32, rows sum to 1."""
+        ...
+
+    def pose(self, pose_aa: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices (B, V, 3) and joints (B, J, 3), metres, of poses (B, J, 3), axis-angle in radians."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -290,7 +309,7 @@ class Renderer:
         DrawingUnavailableError: the machine has no OpenGL.
     """
 
-    def __init__(self, size: tuple[int, int] = (256, 256), body: NeutralBody | None = None) -> None:
+    def __init__(self, size: tuple[int, int] = (256, 256), body: Body | None = None) -> None:
         body = body or load_neutral_body()
         self.size = size
         self.body = body
@@ -299,7 +318,8 @@ class Renderer:
         # Corners sorted by vertex, to sum the normals of the faces around each vertex.
         corners = np.argsort(self._faces.ravel(), kind="stable")
         self._around = corners // 3
-        self._starts = np.searchsorted(self._faces.ravel()[corners], np.arange(len(self._weights)))
+        starts = np.searchsorted(self._faces.ravel()[corners], np.arange(len(self._weights)))
+        self._starts = np.minimum(starts, len(corners) - 1)  # the last vertices may be in no face
 
         context = self._context = _context()
         self._background_program = context.program(_BACKGROUND_VERTEX, _BACKGROUND_FRAGMENT)

@@ -34,19 +34,23 @@ class NeutralBody:
     weights: Tensor  # (V, J) float32, rows sum to 1
     joints: Tensor  # (J, 3) float32
 
-    def pose_vertices(self, pose_aa: Tensor) -> Tensor:
-        """Vertices (B, V, 3) of poses (B, J, 3), axis-angle in radians, by linear blend skinning.
+    def pose(self, pose_aa: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices (B, V, 3) and joints (B, J, 3) of poses (B, J, 3), axis-angle in radians, by linear blend skinning.
 
         The pelvis stays where it is at rest.
         """
         rotations, joints = forward_kinematics(axis_angle_to_matrix(pose_aa))
-        offsets = joints + self.joints[0] - (rotations @ self.joints.unsqueeze(-1)).squeeze(-1)
+        joints = joints + self.joints[0]
+        offsets = joints - (rotations @ self.joints.unsqueeze(-1)).squeeze(-1)
         transforms = torch.cat([rotations, offsets.unsqueeze(-1)], dim=-1)  # (B, J, 3, 4)
         blended = self.weights @ transforms.flatten(-2)
         blended = blended.reshape(*blended.shape[:-1], 3, 4)  # (B, V, 3, 4)
         turned = (blended[..., :3] @ self.vertices.unsqueeze(-1)).squeeze(-1)
-        posed: Tensor = turned + blended[..., 3]
-        return posed
+        return turned + blended[..., 3], joints
+
+    def pose_vertices(self, pose_aa: Tensor) -> Tensor:
+        """Vertices (B, V, 3) of poses (B, J, 3)."""
+        return self.pose(pose_aa)[0]
 
 
 @cache

@@ -51,7 +51,7 @@ def draw_poses(
         DrawingUnavailableError: the machine has no OpenGL.
     """
     renderer = _renderer(size)
-    vertices = renderer.body.pose_vertices(torch.from_numpy(np.asarray(poses_aa, dtype=np.float32))).numpy()
+    vertices = renderer.body.pose(torch.from_numpy(np.asarray(poses_aa, dtype=np.float32)))[0].numpy()
     vertices[..., 1] -= vertices[..., 1].min(axis=1, keepdims=True)
     framed = camera.framing(vertices.reshape(-1, 3))
     return [Image.fromarray(renderer.draw(body, framed)) for body in vertices]

@@ -86,10 +86,6 @@ class LicensedBody:
         hands = joints[:, list(_HANDS[count])]
         return vertices, torch.cat([joints[:, :NUM_BODY_JOINTS], hands], dim=1)
 
-    def pose_vertices(self, pose_aa: Tensor) -> Tensor:
-        """Vertices (B, V, 3) of poses (B, J, 3) at the mean shape."""
-        return self.pose(pose_aa)[0]
-
 
 def load_licensed_body(path: Path) -> LicensedBody:
     """Open a SMPL, SMPL-H or SMPL-X file, ``.pkl`` or ``.npz``; which of them it is, its joints tell.
@@ -116,13 +112,16 @@ def _body(arrays: Mapping[str, npt.NDArray[Any]]) -> LicensedBody:
     vertex_count, count = weights.shape
     if count not in _NAMES:
         raise ValueError(f"it has {count} joints, not 24, 52 or 55")
+    faces = arrays["f"].astype(np.int64)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertex_count:
+        raise ValueError(f"its triangles are not those of {vertex_count} vertices")
     parents = torch.from_numpy(arrays["kintree_table"][0].astype(np.int64))
     parents[0] = -1  # files say 2**32 - 1
     posedirs = arrays["posedirs"].astype(np.float32).reshape(vertex_count * 3, 9 * (count - 1))
     return LicensedBody(
         name=_NAMES[count],
         vertices=torch.from_numpy(arrays["v_template"].astype(np.float32).reshape(vertex_count, 3)),
-        faces=torch.from_numpy(arrays["f"].astype(np.int64)),
+        faces=torch.from_numpy(faces),
         weights=_fold(weights, parents, _HANDS[count]),
         shape_directions=torch.from_numpy(arrays["shapedirs"].astype(np.float32)[..., :MAX_BETAS]),
         pose_directions=torch.from_numpy(np.ascontiguousarray(posedirs.T)),

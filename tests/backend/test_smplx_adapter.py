@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy.sparse import csc_matrix
 
+from backend.body.draw import Camera, Look, Renderer
 from backend.body.smplx_adapter import BodyFileError, load_licensed_body
 from blender_addon.contract import kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
@@ -153,6 +154,14 @@ def test_chumpy_objects_are_named_with_the_way_out(tmp_path: Path) -> None:
         load_licensed_body(path)
 
 
+def test_a_body_is_drawn_though_its_last_vertices_are_in_no_triangle(tmp_path: Path) -> None:
+    body = load_licensed_body(save(tmp_path / "body.pkl", body_data()))
+    vertices = body.pose(torch.zeros(1, 24, 3))[0][0].numpy()
+    bare = Look(background=np.zeros((1, 1, 3), dtype=np.float32), grid=0.0, shadow=0.0)
+    camera = Camera().framing(vertices[:5])
+    assert Renderer((64, 64), body).draw(vertices, camera, bare).max() > 50
+
+
 def test_other_files_get_one_clear_sentence(tmp_path: Path) -> None:
     broken = tmp_path / "broken.pkl"
     broken.write_bytes(b"no pickle at all")
@@ -168,5 +177,8 @@ def test_other_files_get_one_clear_sentence(tmp_path: Path) -> None:
         load_licensed_body(save(tmp_path / "twenty.pkl", {**body_data(), "weights": np.ones((40, 20))}))
     with pytest.raises(BodyFileError, match="numbers were expected"):
         load_licensed_body(save(tmp_path / "text.pkl", {**body_data(), "f": np.array(["a"])}))
+    for faces in (np.array([[0, 1, 48]]), np.array([[0, 1, -1]]), np.array([[0, 1]])):
+        with pytest.raises(BodyFileError, match="its triangles are not those of 48 vertices"):
+            load_licensed_body(save(tmp_path / "faces.pkl", {**body_data(), "f": faces}))
     with pytest.raises(FileNotFoundError):
         load_licensed_body(tmp_path / "none.pkl")
