@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX
+from training.evaluate.cases import build as build_cases
 from training.evaluate.cases.build import HANDWRITTEN, build, expand, read_val_poses
 from training.evaluate.cases.starts import STARTS, start_pose
 from training.evaluate.instructions import KEEP_DEGREES, PosedBody, excess, holds, judge, stayed, summarise
@@ -157,12 +159,19 @@ def test_without_recorded_poses_their_cases_are_left_out() -> None:
     assert len({written["id"] for written in WRITTEN}) == len(WRITTEN)
 
 
-def test_recorded_poses_are_taken_from_the_val_split(tmp_path: Path) -> None:
+def test_recorded_poses_are_taken_from_the_val_split_of_the_cases_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quat = np.zeros((5, 24, 4), dtype=np.float16)
     quat[..., 0] = 1.0
     quat[4, 18] = (np.cos(np.pi / 6), 0.0, -np.sin(np.pi / 6), 0.0)
     path = tmp_path / "poses.npz"
     np.savez(path, quat_wxyz=quat, split=np.array(["train", "train", "train", "val", "val"]))
+    with pytest.raises(
+        ValueError, match=r"poses\.npz is not the pose file that the handwritten cases were written on"
+    ):
+        read_val_poses(path)
+    monkeypatch.setattr(build_cases, "VAL_SHA256", hashlib.sha256(quat[3:].tobytes()).hexdigest())
     poses = read_val_poses(path)
     assert poses.shape == (2, 24, 3)
     assert PosedBody(poses[1]).flex("L_elbow") == pytest.approx(60.0, abs=0.2)
