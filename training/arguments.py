@@ -28,3 +28,11 @@ def above_zero(text: str) -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1. Raises as positive() does."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return number

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import positive
+from .arguments import positive, share
 
 
 def data(argv: Sequence[str]) -> int:
@@ -83,6 +83,19 @@ def export(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--adapter", action="store_true", help="only what was trained, to be loaded on its base"
     )
+    parser.add_argument(
+        "--share",
+        type=share,
+        default=1.0,
+        help="how far to go from the weights the run started with to the checkpoint's (default: all the way)",
+    )
+    parser.add_argument(
+        "--as-trained",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="with --share: weights whose names begin so are the checkpoint's all the same",
+    )
     arguments = parser.parse_args(argv)
     from training.stages.export import export as export_model
     from training.stages.export import export_adapter
@@ -92,7 +105,12 @@ def export(argv: Sequence[str]) -> int:
             name = export_adapter(arguments.run, arguments.output, checkpoint=arguments.checkpoint)
         else:
             name = export_model(
-                arguments.run, arguments.output, checkpoint=arguments.checkpoint, dtype=arguments.dtype
+                arguments.run,
+                arguments.output,
+                checkpoint=arguments.checkpoint,
+                dtype=arguments.dtype,
+                share=arguments.share,
+                as_trained=arguments.as_trained,
             )
     except (ValueError, OSError) as error:
         return _failed("export", error)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from backend.engine import Engine
 from backend.query import Query
@@ -53,6 +54,28 @@ def test_stage_3_learns_eight_edits_to_under_5_mm(tmp_path: Path, stage3: dict[s
 
     found, wanted = joints([answer.pose_aa for answer in answers]), joints([edit.target_aa for edit in edits])
     assert 1000 * np.linalg.norm(found - wanted, axis=-1).mean() < 5.0
+
+
+def test_an_export_may_stop_between_the_weights_that_a_run_started_and_ended_with(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    run(tmp_path, stage3)
+    for name, options in {
+        "end": {}, "half": {"share": 0.5}, "head": {"share": 0.5, "as_trained": ["pose_decoder."]}
+    }.items():  # fmt: skip
+        export(tmp_path / "run", tmp_path / name, dtype="float32", **options)
+    start, end, half, head = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("initial", "end", "half", "head")
+    )
+    assert any(not torch.equal(start[name], end[name]) for name in end if "pose_decoder" in name)
+    for name in end:
+        middle = (start[name].float() + end[name]) / 2
+        assert torch.allclose(half[name], middle, atol=1e-6), name
+        assert torch.allclose(
+            head[name], end[name] if name.startswith("pose_decoder.") else middle, atol=1e-6
+        ), name
+    with pytest.raises(ValueError, match="no weight's name begins with pose_head"):
+        export(tmp_path / "run", tmp_path / "bad", share=0.5, as_trained=["pose_head"])
 
 
 def test_a_resumed_run_repeats_an_unbroken_one_exactly(tmp_path: Path, stage3: dict[str, Any]) -> None:

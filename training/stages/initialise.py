@@ -190,7 +190,10 @@ def word_piece_tokenizer(pieces: Sequence[str]) -> PreTrainedTokenizerFast:
     """A lower-casing word-piece tokenizer; the special tokens come first."""
     vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *pieces])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>", max_input_chars_per_word=40))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    # However loudly it is said, it is the same pose.
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.BertNormalizer(lowercase=True), normalizers.Replace("!", ".")]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
