@@ -41,10 +41,7 @@ def matrices(*turned: tuple[str, ...]) -> torch.Tensor:
 
 def batch_of(targets: torch.Tensor) -> Batch:
     count = len(targets)
-    return Batch(
-        {}, targets, torch.zeros(count, dtype=torch.bool), ["sample"] * count, ["kind"] * count,
-        image_joints=torch.full((count, 24, 2), 0.25),
-    )  # fmt: skip
+    return Batch({}, targets, ["sample"] * count, image_joints=torch.full((count, 24, 2), 0.25))
 
 
 @pytest.fixture

@@ -116,7 +116,10 @@ def test_validation_is_the_same_where_only_one_process_has_poses(
             tmp_path, values, str(processes), processes, f"run.micro_batch={2 // processes}", "run.steps=1"
         )
         lines = read_metrics(tmp_path / str(processes) / "metrics.jsonl")
-        measured.append([line for line in lines if line["split"] == "validation"][-1])
+        line = [line for line in lines if line["split"] == "validation"][-1]
+        assert line.pop("split") == "validation"
+        measured.append(line)
+    assert {"text", "joints", "moving_degrees"} <= measured[0].keys()
     assert measured[1] == pytest.approx(measured[0], rel=1e-4)
 
 

@@ -85,7 +85,7 @@ def test_a_kind_that_no_sample_has_is_one_sentence(
 def test_less_than_one_sample_is_refused(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         data(["show", "directives", "--count", count])
-    assert f"{count} is less than 1" in capsys.readouterr().err
+    assert f"{count} is not 1 or more" in capsys.readouterr().err
 
 
 def test_a_name_that_is_neither_source_nor_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
