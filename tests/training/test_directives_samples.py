@@ -67,6 +67,22 @@ def test_a_mix_that_names_an_unknown_kind_is_told() -> None:
         DirectiveSampler(StartPoses(None), Mix(kinds={"hands_juggle": 2.0}))
 
 
+def test_what_a_seed_draws_does_not_depend_on_which_kinds_were_registered_first() -> None:
+    def sentences() -> list[str]:
+        sampler = DirectiveSampler(StartPoses(None))
+        return [sampler.draw(np.random.default_rng(seed)).instruction for seed in range(20)]
+
+    before = sentences()
+    registered = list(KINDS.items())
+    try:
+        KINDS.clear()
+        KINDS.update(reversed(registered))
+        assert sentences() == before
+    finally:
+        KINDS.clear()
+        KINDS.update(registered)
+
+
 def test_every_family_of_kinds_has_a_file_of_checks() -> None:
     assert {kind.family for kind in KINDS.values()} == ARM_FAMILIES | BODY_FAMILIES | OTHER_FAMILIES
 

@@ -154,13 +154,15 @@ def test_every_worker_draws_the_licensed_body_and_the_index_names_it(tmp_path: P
 
     def build(folder: str, *more: str) -> list[np.ndarray]:
         arguments = ["pictures", "--count", "2", "--shard-size", "1", "--output", str(tmp_path / folder)]
-        assert cli.data(["build", *arguments, "--workers", "2", *more]) == 0
+        assert cli.data(["build", *arguments, *more]) == 0
         source = SampleSource(tmp_path / folder)
         return [np.asarray(open_image(source.read(shard, 0).image)) for shard in range(2)]  # type: ignore[arg-type]
 
-    two = build("two", "--body", str(file))
+    one = build("one", "--body", str(file))
+    two = build("two", "--body", str(file), "--workers", "2")
     neutral = build("neutral")
-    for drawn, ours in zip(two, neutral, strict=True):
+    for drawn, again, ours in zip(one, two, neutral, strict=True):
+        np.testing.assert_array_equal(drawn, again)
         assert (drawn != ours).any()
     index = json.loads((tmp_path / "two" / "index.json").read_text())
     assert index["build"]["body"] == str(file)

@@ -17,7 +17,7 @@ from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axi
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS
 from training.data.directives import sampler  # noqa: F401  registers the kinds
 from training.data.directives.figure import FRONT, LEFT, UP, Figure, turn
-from training.data.directives.kinds import KINDS
+from training.data.directives.kinds import KINDS, kinds_by_name
 
 Pose = npt.NDArray[np.float32]
 
@@ -87,7 +87,7 @@ def one_limb_posed(rng: np.random.Generator, pose: Pose) -> Pose:
 
 def edited(rng: np.random.Generator, pose: Pose) -> Pose:
     """The pose after none to three random directives, as an animator leaves it."""
-    kinds = [kind for kind in KINDS.values() if kind.family not in ("nothing", "other")]
+    kinds = [kind for kind in kinds_by_name() if kind.family not in ("nothing", "other")]
     figure = Figure.from_pose(pose)
     for _ in range(int(np.searchsorted(np.cumsum(EDITS_BEFORE), rng.random()))):
         edit = kinds[rng.integers(len(kinds))].apply(rng, figure)

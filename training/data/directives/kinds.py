@@ -68,3 +68,8 @@ def kind(
         return function
 
     return register
+
+
+def kinds_by_name() -> list[Kind]:
+    """All kinds: in an order that what a seed draws can depend on, whichever module was imported first."""
+    return [KINDS[name] for name in sorted(KINDS)]

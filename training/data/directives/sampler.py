@@ -19,7 +19,7 @@ from training.data.samples import Sample
 
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
 from .figure import Figure
-from .kinds import KINDS, Edit, Kind
+from .kinds import KINDS, Edit, Kind, kinds_by_name
 from .others import one_limb_is_posed
 from .slips import SLIP_SHARE, type_in
 from .wording import Wording, default_wording
@@ -166,13 +166,13 @@ class DirectiveSampler:
         self.draw_start = draw_start
         self.wording = default_wording() if wording is None else wording
         self.mix = mix
-        self.kinds = [kind for kind in KINDS.values() if kind.family != "other"]
+        self.kinds = [kind for kind in kinds_by_name() if kind.family != "other"]
         unknown = sorted(set(mix.kinds) - set(KINDS))
         if unknown:
             raise ValueError(f"the mix names directive kinds that there are not: {', '.join(unknown)}")
         weights = np.array([mix.weight(kind) for kind in self.kinds])
         self._cumulative = np.cumsum(weights / weights.sum())
-        self.others = [kind for kind in KINDS.values() if kind.family == "other"]
+        self.others = [kind for kind in kinds_by_name() if kind.family == "other"]
         weights = np.array([kind.weight for kind in self.others])
         self._cumulative_others = np.cumsum(weights / weights.sum())
 
