@@ -20,6 +20,7 @@ import numpy as np
 
 from backend.images import check_png, decode_png
 from backend.query import Answer, Answerer, Query, queries_of
+from blender_addon.contract.codec import check_encodable
 from blender_addon.contract.messages import (
     Limits,
     PoseArray,
@@ -101,9 +102,11 @@ def _read_line(engine: Answerer, number: int, line: str, folder: Path) -> tuple[
     try:
         if not isinstance(identity, (str, int)):
             raise ProtocolError("bad_message", f"Line {number} has no id; give it a text or a number.")
-        if not _writable(str(identity)):
+        try:
+            check_encodable(str(identity), f"Line {number}: the id")
+        except ProtocolError:
             identity = None  # it could not stand in the answer either
-            raise ProtocolError("bad_text", f"Line {number}: the id contains half a Unicode character.")
+            raise
         request = _read_request(record, folder)
         check_request(request, Limits(), tuple(engine.tasks))
         image = None
@@ -119,8 +122,7 @@ def _read_request(record: dict[str, Any], folder: Path) -> Request:
     task, instruction = record.get("task"), record.get("instruction", "")
     if not isinstance(task, str) or not isinstance(instruction, str):
         raise ProtocolError("bad_message", "task and instruction must be texts.")
-    if not _writable(instruction):
-        raise ProtocolError("bad_text", "instruction contains half a Unicode character.")
+    check_encodable(instruction, "instruction")
     pose, image = record.get("pose"), record.get("image")
     return Request(
         id=str(record["id"]),
@@ -129,15 +131,6 @@ def _read_request(record: dict[str, Any], folder: Path) -> Request:
         poses=no_poses() if pose is None else _read_pose(pose),
         image_png=None if image is None else _read_image(image, folder),
     )
-
-
-def _writable(text: str) -> bool:
-    """Whether a file can hold the text: JSON's escapes can spell half of a character, which UTF-8 has no bytes for."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read_pose(value: Any) -> PoseArray:

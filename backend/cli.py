@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 from blender_addon.contract.messages import DEFAULT_PORT
 
+from .arguments import positive
+
 if TYPE_CHECKING:
     from backend.engine import Engine
 
@@ -71,12 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument(
         "--device", default="cpu", help="torch device, such as cpu or cuda (default: %(default)s)"
     )
-    engine.add_argument(
-        "--threads", type=_positive, metavar="N", help="CPU threads (default: torch's choice)"
-    )
+    engine.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
     engine.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         default=32,
         metavar="N",
         help="poses per model call (default: %(default)s)",
@@ -106,13 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
-    return value
 
 
 def _port(text: str) -> int:

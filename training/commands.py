@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .arguments import positive, share
+from backend.arguments import positive, share
 
 
 def data(argv: Sequence[str]) -> int:

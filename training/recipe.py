@@ -25,9 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from backend.arguments import above_zero, positive
 from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
-from training.arguments import above_zero, positive
 from training.claim import claimed
 from training.data.build import Build, Split
 from training.data.build import run as build_shards

@@ -152,11 +152,16 @@ def _text(record: Json, name: str, longest: int, default: str | None = None) -> 
 def _bounded(value: str, name: str, longest: int) -> str:
     if len(value) > longest:
         raise ProtocolError("bad_text", f"{name} has {len(value)} characters; shorten it to {longest}.")
+    check_encodable(value, name)
+    return value
+
+
+def check_encodable(text: str, name: str) -> None:
+    """Raises ProtocolError for half of a character: JSON's escapes can spell it, and UTF-8 has no bytes for it."""
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise ProtocolError("bad_text", f"{name} contains half a Unicode character.") from None
-    return value
 
 
 def _identifier(record: Json) -> str:

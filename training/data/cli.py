@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from backend.arguments import positive
 from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
-from training.arguments import positive
 
 from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 

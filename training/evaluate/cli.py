@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from training.arguments import at_least_two, positive
+from backend.arguments import at_least_two, positive
 
 if TYPE_CHECKING:
     from backend.engine import Engine

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of command-line arguments. Imports the standard library only."""
+"""Types of command-line arguments, of this folder's commands and training's. Imports the standard library only."""
 
 from __future__ import annotations
 
