@@ -124,7 +124,7 @@ def stage1(tmp_path: Path, stage3: dict[str, Any]) -> dict[str, Any]:
         "optimiser": {"learning_rate": 3e-3},
         "losses": {
             "contrastive": 1.0, "local": 1.0, "attention": 0.1, "regression": 10.0, "regression_joints": 4.0,
-            "image_regression": 10.0, "image_regression_joints": 4.0,
+            "image_regression": 10.0, "image_regression_joints": 4.0, "image_positions": 1.0,
         },
         "run": {**stage3["run"], "steps": 550, "micro_batch": 8, "checkpoint_steps": 550, "log_steps": 30},
     }  # fmt: skip

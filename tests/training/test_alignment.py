@@ -29,6 +29,7 @@ def test_stage_1_learns_eight_samples_to_near_zero(tmp_path: Path, stage1: dict[
     assert final["local"] < 0.05
     assert final["regression"] < 0.002
     assert final["image_regression"] < 0.002
+    assert final["image_positions"] < 0.02
     assert final["mpjpe_mm"] < 5
     assert final["image_mpjpe_mm"] < 5
 

@@ -10,7 +10,7 @@ import torch
 
 from backend.body.rotations import axis_angle_to_matrix
 from backend.model import AlignmentOutput, PoseLlavaOutput
-from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
+from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
 from training.stages.batches import Batch
 from training.stages.objectives import (
     ALIGNMENT_TERMS,
@@ -21,11 +21,17 @@ from training.stages.objectives import (
     instruction_terms,
     weighted_sum,
 )
+from training.stages.parts import PlacedAlignmentOutput
 
 QUARTER = (0.0, 0.0, math.pi / 2)
 """A quarter turn about z: four entries of a matrix, all of them in its first two columns, change by one."""
 CHORDS = math.sqrt(2) * (0.248 + 0.333)
 """By how much, in metres, wrist and hand together move when an elbow of the T-pose is bent at a right angle."""
+REST_POSITIONS = [[0.0, 0.0, 0.0]]
+"""(24, 3) joints of the T-pose, metres from the pelvis."""
+for joint in range(1, 24):
+    parent = REST_POSITIONS[PARENTS[joint]]
+    REST_POSITIONS.append([a + b for a, b in zip(parent, REST_OFFSETS[joint], strict=True)])
 NEAR = 1e-4
 """What is added to distances in metres, so that they have a gradient at zero."""
 
@@ -48,7 +54,7 @@ def batch_of(targets: torch.Tensor) -> Batch:
 def aligned() -> AlignmentOutput:
     """Of two T-poses: tokens that agree in global, are opposite in local; one image is read with a bent elbow."""
     local = torch.ones(2, 24, 4)
-    return AlignmentOutput(
+    return PlacedAlignmentOutput(
         pose_global=torch.eye(2) * 3,
         image_global=torch.eye(2) / 2,
         pose_local=local,
@@ -58,6 +64,7 @@ def aligned() -> AlignmentOutput:
         image_reconstruction=matrices((), ("left_elbow",)),
         logit_scale=torch.tensor([math.log(10.0)]),
         logit_bias=torch.tensor([-10.0]),
+        image_positions=torch.tensor(REST_POSITIONS).expand(2, -1, -1) + torch.tensor([0.0, 0.3, 0.4]),
     )
 
 
@@ -71,6 +78,7 @@ def test_stage_1s_terms(aligned: AlignmentOutput) -> None:
     assert terms["regression_joints"].item() == pytest.approx(NEAR, rel=1e-3)
     assert terms["image_regression"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)
     assert terms["image_regression_joints"].item() == pytest.approx(CHORDS / 24 / 2 + NEAR, abs=2e-4)
+    assert terms["image_positions"].item() == pytest.approx(0.5, abs=1e-4)
 
 
 def test_stage_1_works_out_what_is_configured_and_nothing_else(aligned: AlignmentOutput) -> None:

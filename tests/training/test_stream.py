@@ -4,15 +4,18 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training.data.build import write_index
-from training.data.samples import Sample
+from training.data.samples import Sample, open_image
 from training.data.shards import SampleSource, shard_name, write_shard
 from training.data.stream import BatchStream, ShuffledSource, WeightedSource
+
+from .conftest import eight_pictures
 
 
 def source(folder: Path, name: str, sizes: list[int]) -> SampleSource:
@@ -52,6 +55,18 @@ def folder(tmp_path: Path) -> Path:
 
 def names(batches: list[list[Sample]]) -> list[list[str]]:
     return [[sample.id for sample in batch] for batch in batches]
+
+
+def test_a_varied_source_gives_each_picture_otherwise_in_each_epoch_and_the_same_again(
+    tmp_path: Path,
+) -> None:
+    rows = [replace(picture, id=f"p-{number}") for number, picture in enumerate(eight_pictures())]
+    write_shard(tmp_path / shard_name(0), rows)
+    write_index(tmp_path, {}, [8])
+    once, again = (ShuffledSource(SampleSource(tmp_path), 1, is_varied=True) for _ in range(2))
+    images = [np.asarray(open_image(once.sample(number).image)) for number in range(16)]  # type: ignore[arg-type]
+    assert len({image.tobytes() for image in images}) == 16
+    np.testing.assert_array_equal(images[12], open_image(again.sample(12).image))  # type: ignore[arg-type]
 
 
 def test_every_epoch_gives_each_sample_once_in_another_order(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from backend.model.processing import PAPER_TEMPLATES
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 Pose = npt.NDArray[np.float32]
-SampleImage = Image.Image | npt.NDArray[np.uint8] | Path
+SampleImage = Image.Image | npt.NDArray[np.uint8] | Path | Callable[[], Image.Image]
 _PLACEHOLDERS: Final = re.compile(r"<(?:pose|image)>\s*")
 
 
@@ -39,7 +39,7 @@ class Sample:
         instruction: what the user says, without the template's wording.
         pose_aa: the initial pose, where the task has one.
         target_aa: the pose to answer with; None where the answer is words alone.
-        image: a picture, an array (height, width, 3), or the path of a file.
+        image: a picture, an array (height, width, 3), the path of a file, or a function that makes it when needed.
         reply: the words to answer with; None for the template's own.
         image_joints: (J, 2) where the image shows the joints, as shares of its width and height from its upper left
             corner; None where nobody knows.
@@ -64,6 +64,8 @@ def open_image(image: SampleImage) -> Image.Image:
         image = Image.open(image)
     elif isinstance(image, np.ndarray):
         image = Image.fromarray(image)
+    elif callable(image):
+        image = image()
     return to_rgb(image)
 
 

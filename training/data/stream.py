@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .samples import Sample
 from .shards import SampleSource
+from .variation import varied
 
 SHUFFLED_SHARDS: Final = 16
 """Samples are shuffled within groups of this many shards: the memory that a stream needs."""
@@ -37,19 +38,24 @@ class StreamState(TypedDict):
 
 @dataclass(frozen=True)
 class WeightedSource:
-    """A source, the name it keeps across resumes, and its share of the samples."""
+    """A source, the name it keeps across resumes, its share of the samples, and whether its pictures vary."""
 
     name: str
     source: SampleSource
     weight: float
+    varied: bool = False
 
 
 class ShuffledSource:
-    """Sample number ``n`` of an endless, shuffled reading of a source; every epoch has another order."""
+    """Sample number ``n`` of an endless, shuffled reading of a source; every epoch has another order.
 
-    def __init__(self, source: SampleSource, seed: int) -> None:
+    With ``varied``, pictures are mirrored, moved, scaled and tinted anew in every epoch.
+    """
+
+    def __init__(self, source: SampleSource, seed: int, *, is_varied: bool = False) -> None:
         self._source = source
         self._seed = seed
+        self._is_varied = is_varied
         self._epoch = -1
         self._group_ends: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._shard_order: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -66,7 +72,10 @@ class ShuffledSource:
             self._start_group(group)
         start = int(self._group_ends[group - 1]) if group else 0
         shard, row = self._rows[position - start]
-        return self._source.read(int(shard), int(row))
+        sample = self._source.read(int(shard), int(row))
+        if not self._is_varied:
+            return sample
+        return varied(sample, np.random.default_rng((self._seed, epoch, int(shard), int(row))))
 
     def _start_epoch(self, epoch: int) -> None:
         sizes = np.array(self._source.sizes)
@@ -123,7 +132,8 @@ class BatchStream:
             raise ValueError("data sources need weights of at least 0, and one above 0")
         self._shares = weights / weights.sum()
         self._shuffled = [
-            ShuffledSource(source.source, seed + number) for number, source in enumerate(sources)
+            ShuffledSource(source.source, seed + number, is_varied=source.varied)
+            for number, source in enumerate(sources)
         ]
         self._batch_size = batch_size
         self._seed = seed

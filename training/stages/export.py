@@ -152,7 +152,7 @@ def _trained(
     model, processor = start_model(settings.model, dtype=torch.float32, attention=settings.run.attention)
     wrapped: Any = prepare_parts(model, settings.trainable)
     if settings.stage == "stage1":
-        wrapped = AlignmentTask(model)
+        wrapped = AlignmentTask(model, reads_positions="image_positions" in settings.losses)
     load_trained(wrapped, read_weights(run / "checkpoints", name))
     return model, processor, wrapped
 

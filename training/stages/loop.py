@@ -118,7 +118,7 @@ class Trainer:
             tower = CachedTower(model.model.vision_tower, settings.data.feature_cache, layer)
             model.model.vision_tower = tower
         if settings.stage == "stage1":
-            wrapped = AlignmentTask(model)
+            wrapped = AlignmentTask(model, reads_positions="image_positions" in settings.losses)
         self.task = stage_task(settings, self.collator)
         self.engine = start_engine(wrapped.to(device), settings)
         self.progress = Progress(0, 0.0, 0, self.stream.state())
@@ -340,7 +340,7 @@ def stage_task(settings: TrainSettings, collator: Collator) -> StageTask:
 def open_stream(settings: TrainSettings, collator: Collator) -> tuple[BatchStream, int]:
     """The run's stream of samples, and how many samples its sources have."""
     sources = [
-        WeightedSource(name, SampleSource(source.path), source.weight)
+        WeightedSource(name, SampleSource(source.path), source.weight, varied=source.varied)
         for name, source in settings.data.sources.items()
     ]
     stream = BatchStream(

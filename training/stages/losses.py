@@ -41,9 +41,14 @@ def geodesic(predicted: Tensor, target: Tensor) -> Tensor:
 def joint_positions(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of the joints of the neutral skeleton, relative to the pelvis, metres."""
     _, at = forward_kinematics(predicted)
+    return distance(at, target)
+
+
+def distance(positions: Tensor, target: Tensor) -> Tensor:
+    """Mean distance of positions (Q, J, 3) from those of the target's joints, relative to the pelvis, metres."""
     _, wanted = forward_kinematics(target)
     # The root of a sum of squares has no gradient at zero: a tenth of a millimetre is added.
-    return ((at - wanted).square().sum(-1) + 1e-8).sqrt().mean(dim=-1)
+    return ((positions - wanted).square().sum(-1) + 1e-8).sqrt().mean(dim=-1)
 
 
 def gate(gate_logits: Tensor, moves: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from backend.model import AlignmentOutput, PoseLlavaOutput
 
 from . import losses
 from .batches import Batch
+from .parts import PlacedAlignmentOutput
 
 MOVES_RADIANS: Final = 0.01
 """A joint moves when its target is more than this from its initial rotation."""
@@ -69,6 +70,7 @@ ALIGNMENT_TERMS: Final = (
     "regression_joints",
     "image_regression",
     "image_regression_joints",
+    "image_positions",
 )
 """Names for ``losses`` in a configuration of stage 1."""
 
@@ -141,8 +143,9 @@ def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
 def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression.
 
-    The paper decodes poses from the pose's own tokens; the terms ``image_…`` decode them from the image's as well, and
-    ``attention`` tells the resampler where each joint is in the image.
+    The paper decodes poses from the pose's own tokens; ``image_regression`` and ``image_regression_joints`` decode
+    them from the image's as well. ``attention`` tells the resampler where each joint is in the image, and
+    ``image_positions`` its tokens where it is in space.
     """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -171,6 +174,9 @@ def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str,
         terms["image_regression_joints"] = losses.joint_positions(
             output.image_reconstruction, batch.targets
         ).mean()
+    if "image_positions" in weights:
+        assert isinstance(output, PlacedAlignmentOutput)
+        terms["image_positions"] = losses.distance(output.image_positions.float(), batch.targets).mean()
     return terms
 
 

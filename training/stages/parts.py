@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parts of the model learn, at what rate, and with which adapters."""
+"""Which parts of the model learn, at what rate, with which adapters and which aids."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from backend.model import PoseLlavaForConditionalGeneration
+from backend.model import AlignmentOutput, PoseLlavaForConditionalGeneration
 
 from .settings import LoraSettings, OptimiserSettings, TrainableSettings
 
@@ -17,16 +18,36 @@ LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_pro
 _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
 
 
-class AlignmentTask(nn.Module):
-    """Stage 1's forward pass as a module, because DeepSpeed drives ``forward`` only."""
+@dataclass
+class PlacedAlignmentOutput(AlignmentOutput):
+    """Stage 1's tokens and ``image_positions`` (B, J, 3): where each joint is, read off its token from the image.
 
-    def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
+    Metres from the pelvis, in the frame of the pose.
+    """
+
+    image_positions: Tensor = None  # type: ignore[assignment]
+
+
+class AlignmentTask(nn.Module):
+    """Stage 1's forward pass as a module, because DeepSpeed drives ``forward`` only.
+
+    Args:
+        model: what learns.
+        reads_positions: whether joint positions are read off the image's tokens too, by a linear layer that exists in
+            training only: a direct lesson in depth, which the rotations teach by way of the whole limb.
+    """
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration, *, reads_positions: bool) -> None:
         super().__init__()
         self.model = model
+        self.positions = nn.Linear(model.config.pose_hidden_size, 3) if reads_positions else None
 
-    def forward(self, pixel_values: Tensor, poses: Tensor) -> Any:
+    def forward(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
         """See ``PoseLlavaForConditionalGeneration.align``."""
-        return self.model.align(pixel_values=pixel_values, poses=poses)
+        output = self.model.align(pixel_values=pixel_values, poses=poses)
+        if self.positions is None:
+            return output
+        return PlacedAlignmentOutput(**output, image_positions=self.positions(output.image_local))
 
 
 def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:

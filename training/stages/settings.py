@@ -61,10 +61,14 @@ class TrainableSettings:
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """A folder of shards or a JSON file of the paper's form, and its share of the samples."""
+    """A folder of shards or a JSON file of the paper's form, and its share of the samples.
+
+    ``varied``, of pictures: mirrored, moved, scaled and tinted anew in every epoch.
+    """
 
     path: Path
     weight: float = 1.0
+    varied: bool = False
 
 
 @dataclass(frozen=True)
