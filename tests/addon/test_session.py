@@ -26,7 +26,7 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from blender_addon.contract import codec
-from blender_addon.contract.messages import SUBPROTOCOL, Limits, ProtocolError, Request, Welcome
+from blender_addon.contract.messages import SUBPROTOCOL, Limits, Progress, ProtocolError, Request, Welcome
 from blender_addon.session import (
     Address,
     Connection,
@@ -123,6 +123,19 @@ def test_a_request_is_answered_and_whatever_is_new_is_told_once(
     assert not connection.poll()
     connection.disconnect()
     assert connection.poll()
+
+
+def test_the_first_end_of_a_request_counts_and_is_told_once() -> None:
+    told: list[bool] = []
+    handle = Handle(request(), lambda: told.append(handle.done))
+    handle.advance(Progress(handle.request.id, 1, 3))
+    handle.finish(error=ProtocolError("cancelled", "Cancelled; nothing was changed."))
+    handle.finish(error=ProtocolError("connection_lost", "The connection broke."))
+    handle.advance(Progress(handle.request.id, 2, 3))
+    assert error_of(handle).code == "cancelled"
+    assert handle.progress is not None
+    assert handle.progress.done == 1
+    assert told == [False, True]
 
 
 def test_a_background_script_asks_and_waits(start_backend: Start, engine: Any) -> None:
@@ -376,11 +389,13 @@ def test_the_backends_limits_count_once_it_has_told_them(start_backend: Start, c
 def test_a_bad_request_fails_alone(name: str, start_backend: Start, connect: Connect) -> None:
     bad, code = BAD[name]
     connection = connect(start_backend(limits=Limits(max_poses=50, max_message_bytes=200_000)).url)
+    wait_for_state(connection, State.CONNECTED)
+    welcome = connection.status.welcome
     error = error_of(connection.submit(bad))
     assert error.code == code
     assert len(error.sentence) < 200
     assert connection.ask(request(), timeout=20).texts[0] == "did raise it"
-    assert connection.status.state is State.CONNECTED
+    assert connection.status.welcome is welcome  # the very connection that it was
 
 
 def test_cancel_is_immediate_and_the_late_answer_is_dropped(
