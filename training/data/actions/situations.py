@@ -20,9 +20,9 @@ from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axi
 from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.directives.descriptions import ARM_STATES, BOTH_STATES, base_figure
 from training.data.directives.figure import Figure, Side
-from training.data.directives.hands import PLACES, place_of
+from training.data.directives.hands import PLACES, hand_at
 from training.data.directives.postures import standing, trunk_set, whole_posture
-from training.data.directives.reach import SIDES, hand_to, sided
+from training.data.directives.reach import SIDES
 from training.data.directives.slips import type_in
 from training.data.directives.spine import head_set
 from training.data.directives.wording import expand
@@ -78,10 +78,7 @@ def build_posture(spec: Mapping[str, Any]) -> Figure:
 def _arm(figure: Figure, side: Side, name: str, *, both: bool) -> Figure:
     if name not in PLACES:
         return ARM_STATES[name][1](figure, side)
-    place = PLACES[name]
-    point = place.both if both and place.both is not None else place.point
-    target = place_of(figure, side, place.joint, point)
-    return hand_to(figure, side, target, figure.rot_of("spine3") @ sided(side, place.elbow))
+    return hand_at(figure, side, PLACES[name], of_two=both)
 
 
 def situation_text(rng: np.random.Generator, situation: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from training.data.samples import Sample
 
 from .figure import Figure, Side
-from .hands import PLACES, crossing, place_of
+from .hands import PLACES, crossing, hand_at
 from .postures import (
     LEG_POSTURES,
     SIDED_POSTURES,
@@ -30,7 +30,7 @@ from .postures import (
     trunk_set,
     whole_posture,
 )
-from .reach import SIDES, arm_set, forearm_set, hand_to, sided
+from .reach import SIDES, arm_set, forearm_set, sided
 from .sampler import DirectiveSampler
 from .slips import type_in
 from .spine import head_set
@@ -57,12 +57,7 @@ def _forearm(upper: tuple[float, float, float], fore: tuple[float, float, float]
 
 
 def _hand(place: str) -> ArmBuilder:
-    def build(figure: Figure, side: Side) -> Figure:
-        goal = PLACES[place]
-        target = place_of(figure, side, goal.joint, goal.point)
-        return hand_to(figure, side, target, figure.rot_of("spine3") @ sided(side, goal.elbow))
-
-    return build
+    return partial(hand_at, place=PLACES[place])
 
 
 def _hanging(figure: Figure, side: Side) -> Figure:
@@ -300,13 +295,7 @@ def _both_hands(name: str) -> ArmBuilder:
     place = PLACES.get(name)
     if place is None or place.both is None:
         return ARM_STATES[name][1]
-    point = place.both
-
-    def build(figure: Figure, side: Side) -> Figure:
-        target = place_of(figure, side, place.joint, point)
-        return hand_to(figure, side, target, figure.rot_of("spine3") @ sided(side, place.elbow))
-
-    return build
+    return partial(hand_at, place=place, of_two=True)
 
 
 def _sentence(

@@ -161,11 +161,21 @@ def place_of(start: Figure, side: Side, joint: str, point: tuple[float, float, f
     return start.at(joint) + start.rot_of(joint) @ sided(side, point)
 
 
-def _placed(start: Figure, side: Side, place: Place, point: tuple[float, float, float]) -> Figure | None:
-    target = place_of(start, side, place.joint, point)
-    if not hand_reaches(start, side, target, 0.03):
+def hand_at(start: Figure, side: Side, place: Place, *, of_two: bool = False) -> Figure:
+    """The hand brought to a place, or towards one beyond its reach; ``of_two``: the other hand goes there too."""
+    elbow = start.rot_of("spine3") @ sided(side, place.elbow)
+    return hand_to(start, side, _goal(start, side, place, of_two=of_two), elbow)
+
+
+def _goal(start: Figure, side: Side, place: Place, *, of_two: bool) -> Array:
+    point = place.both if of_two and place.both is not None else place.point
+    return place_of(start, side, place.joint, point)
+
+
+def _placed(start: Figure, side: Side, place: Place, *, of_two: bool) -> Figure | None:
+    if not hand_reaches(start, side, _goal(start, side, place, of_two=of_two), 0.03):
         return None
-    return hand_to(start, side, target, start.rot_of("spine3") @ sided(side, place.elbow))
+    return hand_at(start, side, place, of_two=of_two)
 
 
 def _draw_name(rng: np.random.Generator, names: list[str], weights: list[float]) -> str:
@@ -181,13 +191,9 @@ _BOTH_WEIGHTS: Final = [PLACES[name].both_weight for name in _BOTH_NAMES]
 
 @one_and_both("hand_place", "hands_place", family="hand", weight=16.0, both_share=0.42)
 def _place(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
-    if len(sides) == 1:
-        name = _draw_name(rng, _ONE_NAMES, _ONE_WEIGHTS)
-        point = PLACES[name].point
-    else:
-        name = _draw_name(rng, _BOTH_NAMES, _BOTH_WEIGHTS)
-        point = PLACES[name].both or PLACES[name].point
-    target = on(start, sides, lambda side: _placed(start, side, PLACES[name], point))
+    names, weights = (_ONE_NAMES, _ONE_WEIGHTS) if len(sides) == 1 else (_BOTH_NAMES, _BOTH_WEIGHTS)
+    name = _draw_name(rng, names, weights)
+    target = on(start, sides, lambda side: _placed(start, side, PLACES[name], of_two=len(sides) == 2))
     if name in _GESTURES or (name in _IDIOMS[len(sides)] and rng.random() < _IDIOM_SHARE):
         return finish(rng, start, target, variant=name, absolute=True)
     number = "one" if len(sides) == 1 else "two"
@@ -199,7 +205,7 @@ def _place(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 def _together(rng: np.random.Generator, start: Figure) -> Edit | None:
     name = _draw_name(rng, list(_TWO_HANDS), [weight for _, weight in _TWO_HANDS.values()])
     place = _TWO_HANDS[name][0]
-    target = both_arms(start, lambda side: _placed(start, side, place, place.point))
+    target = both_arms(start, lambda side: _placed(start, side, place, of_two=False))
     return finish(rng, start, target, variant=name, absolute=True)
 
 
