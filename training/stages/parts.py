@@ -40,7 +40,12 @@ class AlignmentTask(nn.Module):
     def __init__(self, model: PoseLlavaForConditionalGeneration, *, reads_positions: bool) -> None:
         super().__init__()
         self.model = model
-        self.positions = nn.Linear(model.config.pose_hidden_size, 3) if reads_positions else None
+        self.positions: nn.Linear | None = None
+        if reads_positions:
+            # From zero, so that it does not depend on what was drawn at random before.
+            self.positions = nn.Linear(model.config.pose_hidden_size, 3)
+            nn.init.zeros_(self.positions.weight)
+            nn.init.zeros_(self.positions.bias)
 
     def forward(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
         """See ``PoseLlavaForConditionalGeneration.align``."""
