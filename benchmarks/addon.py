@@ -59,10 +59,10 @@ for number in range(warm_up + rounds):
 times = times[warm_up:]
 
 writing = 0.0
-def write(order, answers, real=work._write):
+def write(*arguments, real=work._write):
     global writing
     began = time.perf_counter()
-    report = real(order, answers)
+    report = real(*arguments)
     writing = time.perf_counter() - began
     return report
 work._write = write
