@@ -49,7 +49,7 @@ class Mix:
     other_share: float = 0.3
     keep_share: float = 0.14
     request_share: float = 0.16
-    polite_share: float = 0.2
+    polite_share: float = 0.10
     slip_share: float = SLIP_SHARE
     families: Mapping[str, float] = field(default_factory=dict)
     kinds: Mapping[str, float] = field(default_factory=dict)
