@@ -97,6 +97,10 @@ def export(argv: Sequence[str]) -> int:
         help="with --share: weights whose names begin so are the checkpoint's all the same",
     )
     arguments = parser.parse_args(argv)
+    if arguments.adapter and arguments.share < 1:
+        parser.error("--share is for whole models: an adapter holds what was trained as it is")
+    if arguments.as_trained and arguments.share == 1:
+        parser.error("--as-trained makes a difference with a --share below 1 only")
     from training.stages.export import export as export_model
     from training.stages.export import export_adapter
 

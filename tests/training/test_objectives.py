@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from backend.body.rotations import axis_angle_to_matrix
 from backend.model import AlignmentOutput, PoseLlavaOutput
-from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
+from blender_addon.contract.kinematics import forward_kinematics
+from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
 from training.stages.batches import Batch
 from training.stages.objectives import (
     ALIGNMENT_TERMS,
@@ -27,11 +29,8 @@ QUARTER = (0.0, 0.0, math.pi / 2)
 """A quarter turn about z: four entries of a matrix, all of them in its first two columns, change by one."""
 CHORDS = math.sqrt(2) * (0.248 + 0.333)
 """By how much, in metres, wrist and hand together move when an elbow of the T-pose is bent at a right angle."""
-REST_POSITIONS = [[0.0, 0.0, 0.0]]
-"""(24, 3) joints of the T-pose, metres from the pelvis."""
-for joint in range(1, 24):
-    parent = REST_POSITIONS[PARENTS[joint]]
-    REST_POSITIONS.append([a + b for a, b in zip(parent, REST_OFFSETS[joint], strict=True)])
+REST_POSITIONS = torch.from_numpy(forward_kinematics(np.tile(np.eye(3), (24, 1, 1)))[1]).float()
+"""(24, 3) joints of the T-pose, metres from the pelvis, by the contract's kinematics."""
 NEAR = 1e-4
 """What is added to distances in metres, so that they have a gradient at zero."""
 
@@ -64,7 +63,7 @@ def aligned() -> AlignmentOutput:
         image_reconstruction=matrices((), ("left_elbow",)),
         logit_scale=torch.tensor([math.log(10.0)]),
         logit_bias=torch.tensor([-10.0]),
-        image_positions=torch.tensor(REST_POSITIONS).expand(2, -1, -1) + torch.tensor([0.0, 0.3, 0.4]),
+        image_positions=REST_POSITIONS.expand(2, -1, -1) + torch.tensor([0.0, 0.3, 0.4]),
     )
 
 

@@ -18,6 +18,7 @@ from backend.engine import Engine
 from backend.query import Query
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
+from training import commands
 from training.stages.checkpoints import TrainingStopped
 from training.stages.export import export
 from training.stages.journal import Journal, read_metrics
@@ -76,6 +77,22 @@ def test_an_export_may_stop_between_the_weights_that_a_run_started_and_ended_wit
         ), name
     with pytest.raises(ValueError, match="no weight's name begins with pose_head"):
         export(tmp_path / "run", tmp_path / "bad", share=0.5, as_trained=["pose_head"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--adapter", "--share", "0.5"], "--share is for whole models"),
+        (["--as-trained", "pose_decoder."], "with a --share below 1 only"),
+        (["--share", "1.5"], "1.5 is not above 0 and at most 1"),
+    ],
+)
+def test_an_option_of_export_that_would_do_nothing_is_refused(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        commands.export([str(tmp_path / "run"), str(tmp_path / "model"), *options])
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_resumed_run_repeats_an_unbroken_one_exactly(tmp_path: Path, stage3: dict[str, Any]) -> None:
