@@ -21,7 +21,11 @@ AutoProcessor.register(PoseLlavaConfig, PoseLlavaProcessor)
 # Hub checkpoints of LLaVA-NeXT keep older weight names. Without their renaming the language model's head
 # would silently stay random.
 # The model's own names are mapped by its type and those of the backbone within it by its class, as in the library.
-for _name, _original in ((PoseLlavaConfig.model_type, "llava_next"), ("PoseLlavaModel", "LlavaNextModel")):
+for _name, _original in (
+    (PoseLlavaConfig.model_type, "llava_next"),
+    ("PoseLlavaModel", "LlavaNextModel"),
+    ("StemmedVisionModel", "CLIPVisionModel"),
+):
     register_checkpoint_conversion_mapping(
         _name, get_checkpoint_conversion_mapping(_original), overwrite=True
     )

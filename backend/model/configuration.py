@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -41,6 +42,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         pose_decoder_hidden_size, pose_decoder_layers: the transformer of the latter two forms.
         pose_state: which hidden state is decoded: the ``token``'s own (the paper), or the one at the position
             that is ``predicting`` it (the paper's public code).
+        vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
     """
 
     model_type = "pose_llava"
@@ -57,3 +59,4 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_decoder_hidden_size: int = 512
     pose_decoder_layers: int = 2
     pose_state: PoseState = "token"
+    vision_stem: list[int] = field(default_factory=list)

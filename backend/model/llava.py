@@ -16,6 +16,7 @@ from .configuration import POSE_OUTPUT, POSE_PLACEHOLDER, PoseLlavaConfig
 from .modeling import PoseLlavaForConditionalGeneration
 from .processing import PAPER_TEMPLATES, PoseLlavaProcessor
 
+_VISION_STEM: Final = "model.vision_tower.embeddings.patch_embedding.stem."
 MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
 
 
@@ -93,7 +94,7 @@ def from_llava(
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
             folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
-    fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.")
+    fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.", _VISION_STEM)
     require_whole(info["missing_keys"], allowed=fresh, folder=folder)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

@@ -32,6 +32,7 @@ from .pose_decoder import (
     TransformerPoseDecoder,
 )
 from .pose_encoder import PoseEncoder, PoseProjector
+from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
 """Spread of learned queries and positions: about as large as what is added to them, so that joints differ at once."""
@@ -113,10 +114,14 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
 
 
 class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[misc]
-    """LLaVA-NeXT's backbone with the pose encoder and its projector."""
+    """LLaVA-NeXT's backbone with the pose encoder and its projector, and with the stem that is set."""
+
+    vision_tower: Any  # CLIP's, or any other that gives the same output.
 
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__(config)
+        if config.vision_stem:
+            self.vision_tower = StemmedVisionModel(config.vision_config, config.vision_stem)
         self.pose_encoder = PoseEncoder(config)
         self.pose_projector = PoseProjector(config)
         self.post_init()

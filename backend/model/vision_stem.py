@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP's vision tower with a stem of convolutions beside its patch embedding.
+
+The patch embedding is one linear map of a patch's pixels, from which a small tower that few images teach hardly learns
+where in the patch a wrist is; convolutions learn it from a fraction of the samples. Source: Xiao et al. 2021, "Early
+Convolutions Help Transformers See Better"; there they stand in the embedding's place, here they add to it, so that a
+tower with published weights starts as it was. Legend: B images, V = width of the tower, G = patches a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import initialization as init
+
+
+class StemOutput(nn.Conv2d):
+    """The stem's last layer, which starts from zero."""
+
+
+class VisionStem(nn.Module):
+    """Convolutions of 3 x 3: one for each of ``channels`` that halves the image, one that does not, and one that
+    brings it to a pixel a patch (wider where that is further than to the half)."""
+
+    def __init__(self, channels: Sequence[int], width: int, patch_size: int) -> None:
+        super().__init__()
+        ends = [3, *channels]
+        halving = [_convolution(seen, made, stride=2) for seen, made in pairwise(ends)]
+        left = patch_size // 2 ** len(channels)
+        self.convolutions = nn.Sequential(
+            *halving, _convolution(ends[-1], ends[-1], stride=1), _convolution(ends[-1], width, stride=left)
+        )
+        self.out = StemOutput(width, width, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width) to (B, V, G, G)."""
+        seen: Tensor = self.out(self.convolutions(pixels))
+        return seen
+
+
+def _convolution(seen: int, made: int, *, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(seen, made, max(3, stride + 1), stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(1, made), nn.GELU())
+
+
+class StemmedPatchEmbedding(nn.Conv2d):
+    """CLIP's patch embedding, with its weights under its names, plus the stem."""
+
+    def __init__(self, config: CLIPVisionConfig, channels: Sequence[int]) -> None:
+        super().__init__(
+            config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
+        )
+        self.stem = VisionStem(channels, config.hidden_size, config.patch_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, 3, height, width) to (B, V, G, G)."""
+        stem: Tensor = self.stem(input)
+        return super().forward(input) + stem
+
+
+class StemmedVisionModel(CLIPVisionModel):  # type: ignore[misc]
+    """CLIP's vision tower with a stem.
+
+    Raises:
+        ValueError: halving once for each of ``channels`` does not leave a part of a patch.
+    """
+
+    def __init__(self, config: CLIPVisionConfig, channels: Sequence[int]) -> None:
+        if config.patch_size % 2 ** len(channels) or config.patch_size == 2 ** len(channels):
+            raise ValueError(
+                f"vision_stem: a patch of {config.patch_size} pixels is not halved {len(channels)} times, so that"
+                " some are left; give fewer channels"
+            )
+        super().__init__(config)
+        self.embeddings.patch_embedding = StemmedPatchEmbedding(config, channels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The library's initialisation; the stem adds nothing at first."""
+        super()._init_weights(module)
+        if isinstance(module, StemOutput):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
