@@ -31,7 +31,7 @@ from training.data.build import run as build_shards
 from training.data.samples import Sample
 from training.data.shards import SampleSource, shard_name, write_shard
 from training.data.stream import BatchStream, WeightedSource
-from training.recipe import load_recipe, stage_settings
+from training.recipe import load_recipe, step_settings
 from training.stages.batches import Batch, Collator
 from training.stages.initialise import start_model
 from training.stages.journal import read_metrics
@@ -150,7 +150,7 @@ def main() -> None:
     """Measures both."""
     recipe = load_recipe()
     with tempfile.TemporaryDirectory() as folder:
-        settings = write_samples(stage_settings(recipe, "stage3", Path(folder)), Path(folder))
+        settings = write_samples(step_settings(recipe, "stage3", Path(folder)), Path(folder))
         plain = plain_rate(settings, settings.run.micro_batch * recipe.processes)
         ours = our_rate(settings, recipe.processes)
     print(

@@ -3,7 +3,7 @@
 
     python -m training.recipe [--poses FILE] [--output FOLDER] [--minutes M] [--share S] [--quick]
 
-Data is built, the three stages are trained and exported one after the other, and the model is measured. Sizes come
+Data is built, the stages are trained and exported one after the other, and the model is measured. Sizes come
 from ``configs/mini_recipe.yaml``, everything else from the stages' own configurations. What is done is not done again:
 after an interruption the same command goes on, within a stage from its newest checkpoint.
 
@@ -34,7 +34,6 @@ from training.data.build import run as build_shards
 from training.stages.settings import (
     ModelSettings,
     RunSettings,
-    Stage,
     TrainSettings,
     load_settings,
     parse,
@@ -43,7 +42,8 @@ from training.stages.settings import (
 )
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-STAGES: Final[tuple[Stage, ...]] = ("stage1", "stage2", "stage3")
+STEPS: Final = ("stage1", "stage2", "stage3", "stage3_pictures")
+"""The stages, by the names of their configurations; the last one is the end of stage 3."""
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ENDLESS: Final = 1_000_000
 """Steps of a stage that ends by its time."""
@@ -72,7 +72,7 @@ class Recipe:
     """Sizes of a run.
 
     Attributes:
-        minutes: time budget of each stage; 0 takes the stage's own number of steps.
+        minutes: time budget of each of STEPS; 0 takes its own number of steps.
         processes: of training, which share out a stage's batch and threads; more than one are started by torchrun.
         data: folders of shards by name.
         evaluation_cases: of each suite of ``posellava eval``.
@@ -101,7 +101,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
     if quick:
         return replace(
             recipe,
-            minutes=dict.fromkeys(STAGES, 0.0),
+            minutes=dict.fromkeys(STEPS, 0.0),
             processes=1,
             data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
             evaluation_cases=4,
@@ -110,7 +110,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
         )
     if minutes is not None:
         factor = minutes / sum(recipe.minutes.values())
-        recipe = replace(recipe, minutes={stage: factor * m for stage, m in recipe.minutes.items()})
+        recipe = replace(recipe, minutes={step: factor * m for step, m in recipe.minutes.items()})
     sizes = {
         name: replace(size, count=max(1, round(size.count * share))) if size.split == "train" else size
         for name, size in recipe.data.items()
@@ -141,25 +141,21 @@ def run(recipe: Recipe, output: Path, *, poses: Path | None, workers: int) -> No
 def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None:
     for name, size in recipe.data.items():
         _build(name, size, output / "data" / name, poses, workers)
-    for stage in STAGES:
-        settings = stage_settings(recipe, stage, output)
-        _train(
-            settings,
-            recipe.processes,
-            output / "model" if stage == STAGES[-1] else _next_start(stage, output),
-        )
+    for step in STEPS:
+        model = output / "model" if step == STEPS[-1] else _next_start(step, output)
+        _train(step, step_settings(recipe, step, output), recipe.processes, model)
     _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
     _say(
         f"done: {output / 'model'} (posellava serve --model {output / 'model'}), measured in {output / 'evaluation'}"
     )
 
 
-def stage_settings(recipe: Recipe, stage: Stage, output: Path) -> TrainSettings:
-    """A stage's own configuration with the recipe's sizes, and its paths under ``output``."""
-    settings = load_settings(CONFIGS / f"mini_{stage}.yaml")
+def step_settings(recipe: Recipe, step: str, output: Path) -> TrainSettings:
+    """The configuration of one of STEPS with the recipe's sizes, and its paths under ``output``."""
+    settings = load_settings(CONFIGS / f"mini_{step}.yaml")
     values = {**vars(settings.run), **recipe.run}
-    if recipe.minutes[stage] > 0:
-        values |= {"max_minutes": recipe.minutes[stage], "steps": ENDLESS}
+    if recipe.minutes[step] > 0:
+        values |= {"max_minutes": recipe.minutes[step], "steps": ENDLESS}
     values["micro_batch"] //= recipe.processes
     values["threads"] = max(1, values["threads"] // recipe.processes)
     data = settings.data
@@ -198,8 +194,8 @@ def under(path: Path, output: Path) -> Path:
     return path
 
 
-def _next_start(stage: Stage, output: Path) -> Path:
-    following = STAGES[STAGES.index(stage) + 1]
+def _next_start(step: str, output: Path) -> Path:
+    following = STEPS[STEPS.index(step) + 1]
     return under(load_settings(CONFIGS / f"mini_{following}.yaml").model.start, output)
 
 
@@ -227,28 +223,24 @@ def _build(name: str, size: DataSize, folder: Path, poses: Path | None, workers:
         _say(f"data: {name} left out: {error}")
 
 
-def _train(settings: TrainSettings, processes: int, model: Path) -> None:
-    """Trains a stage to its end and exports it to ``model``; that folder says that the stage is done."""
+def _train(step: str, settings: TrainSettings, processes: int, model: Path) -> None:
+    """Trains a step to its end and exports it to ``model``; that folder says that the step is done."""
     from training.stages.export import export
 
     if (model / "config.json").is_file():
-        _say(f"{settings.stage}: {model} is there already")
+        _say(f"{step}: {model} is there already")
         return
     if not _is_finished(settings):
         budget = settings.run.max_minutes
-        _say(
-            f"{settings.stage}: " + (f"{budget:.0f} minutes" if budget > 0 else f"{settings.run.steps} steps")
-        )
+        _say(f"{step}: " + (f"{budget:.0f} minutes" if budget > 0 else f"{settings.run.steps} steps"))
         settings.output.mkdir(parents=True, exist_ok=True)
         config = settings.output.with_suffix(".yaml")
         save_settings(settings, config)
         _run_stage(settings, config, processes)
         if not _is_finished(settings):
-            raise RecipeStopped(
-                f"{settings.stage} was stopped; the same command goes on from its newest checkpoint"
-            )
+            raise RecipeStopped(f"{step} was stopped; the same command goes on from its newest checkpoint")
     name = export(settings.output, model)
-    _say(f"{settings.stage}: exported {name} to {model}")
+    _say(f"{step}: exported {name} to {model}")
 
 
 def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:

@@ -112,7 +112,7 @@ from pathlib import Path
 from training.recipe import RecipeStopped, _train
 from training.stages.settings import load_settings
 try:
-    _train(load_settings(Path(sys.argv[1])), 2, Path(sys.argv[2]))
+    _train("stage3", load_settings(Path(sys.argv[1])), 2, Path(sys.argv[2]))
 except RecipeStopped as stopped:
     print(stopped)
 """

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from backend.engine import Engine
+from backend.model import PoseLlavaForConditionalGeneration
 from backend.query import Query
+from tests.backend.conftest import tiny_config
 from training import recipe
-from training.recipe import STAGES, RecipeStopped, load_recipe, run, stage_settings
+from training.recipe import STEPS, RecipeStopped, load_recipe, run, step_settings
+from training.stages.parts import prepare_parts
 from training.stages.settings import TrainSettings, load_settings
 
 from .conftest import write_yaml
@@ -25,16 +28,33 @@ from .conftest import write_yaml
 
 def test_the_stages_read_what_the_recipe_builds_and_start_where_the_one_before_ended(tmp_path: Path) -> None:
     sizes = load_recipe()
-    stages = [stage_settings(sizes, stage, tmp_path) for stage in STAGES]
+    steps = [step_settings(sizes, step, tmp_path) for step in STEPS]
     built = {tmp_path / "data" / name for name, size in sizes.data.items() if not size.optional}
-    for settings in stages:
+    for settings in steps:
         read = {source.path for source in settings.data.sources.values()}
         assert read <= built
         assert settings.data.validation in built
-        assert settings.output == tmp_path / settings.stage
-    assert [settings.model.start.name for settings in stages] == ["initial", "stage1-model", "stage2-model"]
+    starts = [settings.model.start.name for settings in steps]
+    assert starts == ["initial", "stage1-model", "stage2-model", "stage3-model"]
+    assert [settings.output for settings in steps] == [tmp_path / step.replace("_", "-") for step in STEPS]
     held_out = {size.seed for size in sizes.data.values() if size.split == "val"}
     assert held_out.isdisjoint(size.seed for size in sizes.data.values() if size.split == "train")
+
+
+def test_the_last_step_changes_nothing_that_words_and_poses_pass_through() -> None:
+    settings = step_settings(load_recipe(), STEPS[-1], Path("o"))
+    model = PoseLlavaForConditionalGeneration(tiny_config(vision_stem=[4, 8]))
+    learning = {
+        name
+        for name, parameter in prepare_parts(model, settings.trainable).named_parameters()
+        if parameter.requires_grad
+    }
+    assert all(
+        name.startswith(("model.vision_tower.", "model.multi_modal_projector.", "model.image_newline"))
+        for name in learning
+    )
+    assert any(".stem." in name for name in learning)
+    assert all(source.varied for source in settings.data.sources.values())
 
 
 def test_minutes_are_shared_out_as_the_recipe_does_and_replace_steps() -> None:
@@ -43,16 +63,16 @@ def test_minutes_are_shared_out_as_the_recipe_does_and_replace_steps() -> None:
     assert short.minutes["stage3"] / 10 == pytest.approx(
         usual.minutes["stage3"] / sum(usual.minutes.values())
     )
-    assert stage_settings(short, "stage3", Path("o")).run.max_minutes == short.minutes["stage3"]
+    assert step_settings(short, "stage3", Path("o")).run.max_minutes == short.minutes["stage3"]
     assert short.data["directives"].count == round(usual.data["directives"].count / 4)
     assert short.data["directives-val"] == usual.data["directives-val"]
-    stepwise = replace(usual, minutes=dict.fromkeys(STAGES, 0.0))
-    assert stage_settings(stepwise, "stage1", Path("o")).run.steps < 10_000
+    stepwise = replace(usual, minutes=dict.fromkeys(STEPS, 0.0))
+    assert step_settings(stepwise, "stage1", Path("o")).run.steps < 10_000
 
 
 def test_processes_share_out_the_batch_and_the_threads() -> None:
     one, two = (
-        stage_settings(replace(load_recipe(), processes=count), "stage3", Path("o")).run for count in (1, 2)
+        step_settings(replace(load_recipe(), processes=count), "stage3", Path("o")).run for count in (1, 2)
     )
     assert (2 * two.micro_batch, 2 * two.threads) == (one.micro_batch, one.threads)
 
