@@ -71,8 +71,8 @@ class StemmedVisionModel(CLIPVisionModel):  # type: ignore[misc]
     def __init__(self, config: CLIPVisionConfig, channels: Sequence[int]) -> None:
         if config.patch_size % 2 ** len(channels) or config.patch_size == 2 ** len(channels):
             raise ValueError(
-                f"vision_stem: a patch of {config.patch_size} pixels is not halved {len(channels)} times, so that"
-                " some are left; give fewer channels"
+                f"vision_stem: a patch of {config.patch_size} pixels cannot be halved {len(channels)} times with more"
+                " than one left; give fewer channels"
             )
         super().__init__(config)
         self.embeddings.patch_embedding = StemmedPatchEmbedding(config, channels)
