@@ -4,45 +4,43 @@
 from __future__ import annotations
 
 import json
+from types import ModuleType
 
 import pytest
 
 from benchmarks import addon, data, training
 
 
-def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+@pytest.mark.parametrize(
+    ("benchmark", "counts", "names"),
+    [
+        (data, {"BATCH": 32, "ROUNDS": 1, "WARM_UP": 0}, {"posepart_triplets_per_s", "captions_per_s"}),
+        pytest.param(
+            addon,
+            {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3},
+            {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            training,
+            {"STEPS": 3, "WARM_STEPS": 1, "SAMPLES": 64},
+            {"train_samples_per_s"},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_benchmark_prints_its_figures(
+    benchmark: ModuleType,
+    counts: dict[str, int],
+    names: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, count in counts.items():
+        assert isinstance(getattr(benchmark, name), int)
+        monkeypatch.setattr(benchmark, name, count)
+    benchmark.main()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    return {line["name"]: line["value"] for line in lines}
-
-
-def test_pairs_and_captions_are_timed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, count in {"BATCH": 32, "ROUNDS": 1, "WARM_UP": 0}.items():
-        monkeypatch.setattr(data, name, count)
-    data.main()
-    figures = printed(capsys)
-    assert set(figures) == {"posepart_triplets_per_s", "captions_per_s"}
+    figures = {line["name"]: line["value"] for line in lines}
+    assert set(figures) == names
     assert min(figures.values()) > 0
-
-
-@pytest.mark.slow
-def test_the_extensions_edits_and_blocking_are_timed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, count in {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3}.items():
-        monkeypatch.setattr(addon, name, count)
-    addon.main()
-    figures = printed(capsys)
-    assert set(figures) == {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms"}
-    assert min(figures.values()) > 0
-
-
-@pytest.mark.slow
-def test_training_is_timed_beside_a_plain_loop(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, count in {"STEPS": 3, "WARM_STEPS": 1, "SAMPLES": 64}.items():
-        monkeypatch.setattr(training, name, count)
-    training.main()
-    assert printed(capsys)["train_samples_per_s"] > 0

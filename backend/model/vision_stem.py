@@ -25,11 +25,12 @@ class VisionStem(nn.Module):
     """Convolutions of 3 x 3: one for each of ``channels`` that halves the image, one that does not, and one that
     brings it to a pixel a patch (wider where that is further than to the half)."""
 
-    def __init__(self, channels: Sequence[int], width: int, patch_size: int) -> None:
+    def __init__(self, config: CLIPVisionConfig, channels: Sequence[int]) -> None:
         super().__init__()
-        ends = [3, *channels]
+        width = config.hidden_size
+        ends = [config.num_channels, *channels]
         halving = [_convolution(seen, made, stride=2) for seen, made in pairwise(ends)]
-        left = patch_size // 2 ** len(channels)
+        left = config.patch_size // 2 ** len(channels)
         self.convolutions = nn.Sequential(
             *halving, _convolution(ends[-1], ends[-1], stride=1), _convolution(ends[-1], width, stride=left)
         )
@@ -53,7 +54,7 @@ class StemmedPatchEmbedding(nn.Conv2d):
         super().__init__(
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
         )
-        self.stem = VisionStem(channels, config.hidden_size, config.patch_size)
+        self.stem = VisionStem(config, channels)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, V, G, G)."""
