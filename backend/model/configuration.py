@@ -43,6 +43,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         pose_state: which hidden state is decoded: the ``token``'s own (the paper), or the one at the position
             that is ``predicting`` it (the paper's public code).
         vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
+        vision_stem_blocks: residual blocks after each of these; none without a number.
     """
 
     model_type = "pose_llava"
@@ -60,3 +61,4 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_decoder_layers: int = 2
     pose_state: PoseState = "token"
     vision_stem: list[int] = field(default_factory=list)
+    vision_stem_blocks: list[int] = field(default_factory=list)

@@ -121,7 +121,9 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__(config)
         if config.vision_stem:
-            self.vision_tower = StemmedVisionModel(config.vision_config, config.vision_stem)
+            self.vision_tower = StemmedVisionModel(
+                config.vision_config, config.vision_stem, config.vision_stem_blocks
+            )
         self.pose_encoder = PoseEncoder(config)
         self.pose_projector = PoseProjector(config)
         self.post_init()

@@ -17,7 +17,7 @@ SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "nu
 
 def test_a_tower_with_weights_of_clip_starts_as_clips() -> None:
     config = CLIPVisionConfig(**SIZES, image_size=32, patch_size=16)
-    clip, stemmed = CLIPVisionModel(config).eval(), StemmedVisionModel(config, [4, 8]).eval()
+    clip, stemmed = CLIPVisionModel(config).eval(), StemmedVisionModel(config, [4, 8], [1, 2]).eval()
     lost = stemmed.load_state_dict(clip.state_dict(), strict=False)
     assert not lost.unexpected_keys
     assert all(".stem." in name for name in lost.missing_keys)
@@ -39,9 +39,39 @@ def test_a_stem_that_does_not_fit_into_a_patch_is_refused(patch_size: int, chann
         StemmedVisionModel(config, channels)
 
 
+def test_each_convolution_needs_its_number_of_blocks() -> None:
+    config = CLIPVisionConfig(**SIZES, image_size=32, patch_size=16)
+    with pytest.raises(ValueError, match=r"3 numbers for 2 convolutions .* give one for each"):
+        StemmedVisionModel(config, [4, 8], [0, 1, 1])
+
+
+def test_a_trained_stem_that_is_given_blocks_starts_as_it_was() -> None:
+    config = CLIPVisionConfig(**SIZES, image_size=32, patch_size=16)
+    plain = StemmedVisionModel(config, [4, 8]).eval()
+    torch.nn.init.normal_(plain.embeddings.patch_embedding.stem.out.weight)
+    deeper = StemmedVisionModel(config, [4, 8], [0, 2]).eval()
+    lost = deeper.load_state_dict(plain.state_dict(), strict=False)
+    assert not lost.unexpected_keys
+    assert all(".stem.blocks.1." in name for name in lost.missing_keys)
+    pixels = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(deeper(pixels).last_hidden_state, plain(pixels).last_hidden_state)
+
+
+def test_every_block_learns_once_it_adds() -> None:
+    config = CLIPVisionConfig(**SIZES, image_size=32, patch_size=16)
+    stem = StemmedVisionModel(config, [4, 8], [1, 2]).embeddings.patch_embedding.stem
+    for parameter in stem.parameters():
+        torch.nn.init.normal_(parameter)
+    stem(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    assert len(list(stem.blocks.parameters())) == 3 * 5
+    assert all(parameter.grad.abs().max() > 0 for parameter in stem.blocks.parameters())
+
+
 def test_a_stem_survives_saving(tmp_path: Path) -> None:
-    model = PoseLlavaForConditionalGeneration(tiny_config(vision_stem=[4, 8]))
-    torch.nn.init.normal_(model.model.vision_tower.embeddings.patch_embedding.stem.out.weight)
+    model = PoseLlavaForConditionalGeneration(tiny_config(vision_stem=[4, 8], vision_stem_blocks=[0, 1]))
+    stem = model.model.vision_tower.embeddings.patch_embedding.stem
+    for added in (stem.out, stem.blocks[1][0].out):
+        torch.nn.init.normal_(added.weight)
     model.save_pretrained(tmp_path)
     tiny_processor().save_pretrained(tmp_path)
     loaded, _ = load_whole(tmp_path, dtype=torch.float32)
