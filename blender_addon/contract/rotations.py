@@ -33,6 +33,29 @@ def axis_angle_to_matrix(aa: npt.ArrayLike) -> Array:
     return matrix
 
 
+def shortest_turn(start: npt.ArrayLike, end: npt.ArrayLike, across: npt.ArrayLike | None = None) -> Array:
+    """The smallest rotation (3, 3) that takes direction ``start`` (3,) to ``end`` (3,), whatever their lengths.
+
+    Where the two are opposite it is the half turn about ``across`` (3,), or without it about any axis across them.
+    Where one has no length there is nothing to turn.
+    """
+    first, last = _direction(start), _direction(end)
+    normal = np.cross(first, last)
+    sine, cosine = float(np.linalg.norm(normal)), float(first @ last)
+    if sine >= 1e-6:
+        return axis_angle_to_matrix(normal / sine * np.arctan2(sine, cosine))
+    if cosine >= 0:
+        return np.eye(3)
+    any_across = np.cross(first, np.eye(3)[int(np.argmin(np.abs(first)))])
+    return axis_angle_to_matrix(_direction(any_across if across is None else across) * np.pi)
+
+
+def _direction(vector: npt.ArrayLike) -> Array:
+    vector = np.asarray(vector, dtype=np.float64)
+    direction: Array = vector / np.maximum(np.linalg.norm(vector), 1e-12)
+    return direction
+
+
 def matrix_to_quaternion(matrix: npt.ArrayLike) -> Array:
     """(..., 3, 3) to (..., 4) unit quaternions w, x, y, z with w >= 0; stable for every angle (Shepperd 1978)."""
     m = np.asarray(matrix, dtype=np.float64)

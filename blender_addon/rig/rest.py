@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..contract.rotations import Array, axis_angle_to_matrix
+from ..contract.rotations import Array, shortest_turn
 from ..contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
 from .bone_map import RigError
 
@@ -45,16 +45,6 @@ class BodyFrame:
 
     axes: Array
     rest_global: Array
-
-
-def _shortest_turn(start: Array, end: Array) -> Array:
-    """The rotation (3, 3) about the common normal that takes direction ``start`` (3,) to ``end`` (3,)."""
-    start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    normal = np.cross(start, end)
-    sine = np.linalg.norm(normal)
-    if sine < 1e-9:
-        return np.eye(3)
-    return axis_angle_to_matrix(normal / sine * np.arctan2(sine, start @ end))
 
 
 def _degrees_between(a: Array, b: Array) -> float:
@@ -115,7 +105,7 @@ def body_frame(positions: npt.ArrayLike) -> BodyFrame:
             if max(map(_degrees_between, found, wanted)) < LIMB_TOLERANCE_DEGREES:
                 continue
             for (joint, _), direction, straight in zip(pairs, found, wanted, strict=True):
-                rest_global[joint] = _shortest_turn(straight, direction)
+                rest_global[joint] = shortest_turn(straight, direction)
             # The hand or foot goes with the last segment; a foot that stands flat on the floor is left as it is.
             if names[0] == "shoulder":
                 rest_global[limb[-1]] = rest_global[limb[-1] + 2] = rest_global[limb[-2]]

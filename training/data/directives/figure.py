@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_addon.contract.kinematics import forward_kinematics, heading, yaw_matrix
-from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle, shortest_turn
 from blender_addon.contract.skeleton import JOINT_INDEX, MIRROR, PARENTS, REST_OFFSETS
 
 Side = Literal["left", "right"]
@@ -61,19 +61,6 @@ def unit(vector: npt.ArrayLike) -> Array:
 def turn(axis: npt.ArrayLike, degrees: float) -> Array:
     """Rotation matrix (3, 3) about ``axis`` (3,) by ``degrees``, right-handed."""
     return axis_angle_to_matrix(unit(axis) * np.radians(degrees))
-
-
-def shortest_turn(start: npt.ArrayLike, end: npt.ArrayLike, fallback_axis: npt.ArrayLike = FRONT) -> Array:
-    """The smallest rotation (3, 3) that takes the direction ``start`` to ``end``.
-
-    ``fallback_axis`` is the axis of the half turn when the two directions are opposite.
-    """
-    start, end = unit(start), unit(end)
-    axis = np.cross(start, end)
-    sine, cosine = float(np.linalg.norm(axis)), float(start @ end)
-    if sine < 1e-6:
-        return np.eye(3) if cosine > 0 else turn(fallback_axis, 180.0)
-    return axis_angle_to_matrix(axis / sine * np.arctan2(sine, cosine))
 
 
 def angle_degrees(u: npt.ArrayLike, v: npt.ArrayLike) -> float:
@@ -224,7 +211,7 @@ class Figure:
         """
         chest = self.rot_of("spine3")
         rest = LEFT if side == "left" else -LEFT
-        swing = shortest_turn(rest, chest.T @ unit(direction), fallback_axis=UP)
+        swing = shortest_turn(rest, chest.T @ unit(direction), across=UP)
         return self.with_global(f"{side}_shoulder", chest @ swing)
 
     def arm_turned_towards(self, side: Side, direction: npt.ArrayLike) -> Figure:

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.rotations import Array
+from blender_addon.contract.rotations import Array, shortest_turn
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
-from .figure import FOREARM, PALM, UP, UPPER_ARM, Figure, Side, angle_degrees, shortest_turn, turn, unit
+from .figure import FOREARM, PALM, UP, UPPER_ARM, Figure, Side, angle_degrees, turn, unit
 from .kinds import Edit
 
 SIDES: Final[tuple[Side, Side]] = ("left", "right")

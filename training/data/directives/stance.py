@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.rotations import Array
+from blender_addon.contract.rotations import Array, shortest_turn
 from blender_addon.contract.skeleton import BODY_PARTS
 
-from .figure import FRONT, LEFT, SHANK, THIGH, UP, Figure, Side, shortest_turn, turn, unit
+from .figure import FRONT, LEFT, SHANK, THIGH, UP, Figure, Side, turn, unit
 from .reach import body_frame, sided, sided_turn
 
 LEG_LENGTH = THIGH + SHANK
@@ -147,7 +147,7 @@ def thigh_lowered(start: Figure, side: Side, degrees: float) -> Figure:
     frame = body_frame(start)
     thigh = unit(start.segment(f"{side}_hip", f"{side}_knee"))
     down = frame @ sided(side, [np.sin(np.radians(STANDING_OUT)), -np.cos(np.radians(STANDING_OUT)), 0.0])
-    whole = shortest_turn(thigh, down, fallback_axis=frame @ LEFT)
+    whole = shortest_turn(thigh, down, across=frame @ LEFT)
     axis = np.array([whole[2, 1] - whole[1, 2], whole[0, 2] - whole[2, 0], whole[1, 0] - whole[0, 1]])
     return start if np.linalg.norm(axis) < 1e-6 else start.turned(f"{side}_hip", turn(axis, degrees))
 

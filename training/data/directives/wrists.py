@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from blender_addon.contract.rotations import Array
+from blender_addon.contract.rotations import Array, shortest_turn
 
 from .amounts import draw_amount
-from .figure import FRONT, LEFT, UP, Figure, Side, angle_degrees, shortest_turn, turn, unit
+from .figure import FRONT, LEFT, UP, Figure, Side, angle_degrees, turn, unit
 from .kinds import Edit
 from .limbs import Sides, on, one_and_both
 from .reach import body_frame, finish, sided, sided_turn

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle, shortest_turn
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
 
 from .bones import Bones
@@ -102,7 +102,7 @@ def _aligned(bones: Bones, at_rest: Array) -> Array:
         above = PARENTS[joint]
         carried = aligned[above] if upper.endswith(("knee", "elbow")) else facing
         wanted = _direction(at_rest[limbs[lower]] - at_rest[limbs[upper]])
-        aligned[joint] = _shortest_turn(carried @ _direction(REST_OFFSETS[child]), wanted) @ carried
+        aligned[joint] = shortest_turn(carried @ _direction(REST_OFFSETS[child]), wanted) @ carried
     for side in ("left", "right"):
         for follower in (f"{side}_wrist", f"{side}_hand"):
             aligned[JOINT_INDEX[follower]] = aligned[JOINT_INDEX[f"{side}_elbow"]]
@@ -140,13 +140,3 @@ def _along(chain: Array, count: int) -> list[Array]:
 
 def _direction(vector: Array) -> Array:
     return np.asarray(vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12))
-
-
-def _shortest_turn(start: Array, end: Array) -> Array:
-    """(3, 3) the smallest rotation from one direction (3,) to another; opposite ones turn about any axis across."""
-    axis = np.cross(start, end)
-    sine = float(np.linalg.norm(axis))
-    if sine < 1e-9:
-        axis, sine = np.cross(start, np.eye(3)[int(np.argmin(np.abs(start)))]), 0.0
-    angle = np.arctan2(sine, float(start @ end))
-    return axis_angle_to_matrix(_direction(axis) * angle)
