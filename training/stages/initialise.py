@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import safe_open
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
@@ -190,9 +190,13 @@ def word_piece_tokenizer(pieces: Sequence[str]) -> PreTrainedTokenizerFast:
     """A lower-casing word-piece tokenizer; the special tokens come first."""
     vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *pieces])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>", max_input_chars_per_word=40))
-    # However loudly it is said, it is the same pose.
+    # However loudly or politely it is said, it is the same pose.
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.BertNormalizer(lowercase=True), normalizers.Replace("!", ".")]
+        [
+            normalizers.BertNormalizer(lowercase=True),
+            normalizers.Replace("!", "."),
+            normalizers.Replace(Regex(r"[\s,]*\b(?:please|pls|plz)\b,?"), ""),
+        ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return PreTrainedTokenizerFast(
