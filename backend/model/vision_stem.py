@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
 class AddedConvolution(nn.Conv2d):
@@ -110,6 +112,20 @@ class StemmedVisionModel(CLIPVisionModel):  # type: ignore[misc]
             config, channels, blocks or [0] * len(channels)
         )
         self.post_init()
+
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """CLIP's, for tiles (B, 3, height, width). A tile that is just the one before it is not worked on again: the
+        one tile of a small square image is the image as a whole."""
+        tiles, places = torch.unique_consecutive(pixel_values, dim=0, return_inverse=True)
+        output: BaseModelOutputWithPooling = super().forward(tiles, **kwargs)
+        layers = output.hidden_states
+        if layers is not None:  # Only those that were asked for are there.
+            layers = tuple(None if layer is None else layer[places] for layer in layers)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output.last_hidden_state[places],
+            pooler_output=output.pooler_output[places],
+            hidden_states=layers,
+        )
 
     def _init_weights(self, module: nn.Module) -> None:
         """The library's initialisation; the stem and its blocks add nothing at first."""

@@ -67,6 +67,20 @@ def test_every_block_learns_once_it_adds() -> None:
     assert all(parameter.grad.abs().max() > 0 for parameter in stem.blocks.parameters())
 
 
+def test_a_tile_that_is_the_one_before_it_is_worked_on_once() -> None:
+    tower = StemmedVisionModel(CLIPVisionConfig(**SIZES, image_size=32, patch_size=16), [4, 8]).eval()
+    worked_on: list[int] = []
+    tower.embeddings.register_forward_pre_hook(lambda _, inputs: worked_on.append(len(inputs[0])))
+    one, other = torch.randn(2, 1, 3, 32, 32)
+    together = tower(torch.cat([one, one, other, one]), output_hidden_states=True)
+    assert worked_on == [3]
+    alone = [tower(tile, output_hidden_states=True) for tile in (one, one, other, one)]
+    for name in ("last_hidden_state", "pooler_output"):
+        torch.testing.assert_close(together[name], torch.cat([each[name] for each in alone]))
+    for layer, states in enumerate(together.hidden_states):
+        torch.testing.assert_close(states, torch.cat([each.hidden_states[layer] for each in alone]))
+
+
 def test_a_stem_survives_saving(tmp_path: Path) -> None:
     model = PoseLlavaForConditionalGeneration(tiny_config(vision_stem=[4, 8], vision_stem_blocks=[0, 1]))
     stem = model.model.vision_tower.embeddings.patch_embedding.stem
