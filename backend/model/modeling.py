@@ -120,7 +120,7 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
 
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__(config)
-        if config.vision_stem:
+        if config.vision_stem or config.vision_stem_blocks:
             self.vision_tower = StemmedVisionModel(
                 config.vision_config, config.vision_stem, config.vision_stem_blocks
             )

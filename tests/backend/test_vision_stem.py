@@ -43,6 +43,8 @@ def test_each_convolution_needs_its_number_of_blocks() -> None:
     config = CLIPVisionConfig(**SIZES, image_size=32, patch_size=16)
     with pytest.raises(ValueError, match=r"3 numbers for 2 convolutions .* give one for each"):
         StemmedVisionModel(config, [4, 8], [0, 1, 1])
+    with pytest.raises(ValueError, match=r"1 numbers for 0 convolutions"):
+        PoseLlavaForConditionalGeneration(tiny_config(vision_stem_blocks=[1]))
 
 
 def test_a_trained_stem_that_is_given_blocks_starts_as_it_was() -> None:
