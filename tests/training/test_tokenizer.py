@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from backend.engine import SHIPPED_MODEL
 from training.stages.initialise import word_piece_tokenizer
 
 PIECES = ["raise", "the", "left", "arm", "could", "you", "look", "pleased", "please", "pls", "plz", *".,?!:"]
@@ -30,3 +34,12 @@ def test_neither_case_nor_loudness_nor_politeness_is_read(said: str, read: str) 
 def test_politeness_between_a_task_and_a_pose_leaves_both() -> None:
     tokenizer = word_piece_tokenizer(PIECES)
     assert tokenizer("raise: please look <pose>")["input_ids"] == tokenizer("raise: look <pose>")["input_ids"]
+
+
+def test_the_shipped_model_reads_sentences_as_a_new_one_does() -> None:
+    def normalizer(tokenizer: PreTrainedTokenizerFast) -> object:
+        return json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"]
+
+    assert normalizer(AutoTokenizer.from_pretrained(SHIPPED_MODEL)) == normalizer(
+        word_piece_tokenizer(PIECES)
+    )
