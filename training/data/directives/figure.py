@@ -211,7 +211,7 @@ class Figure:
         """
         chest = self.rot_of("spine3")
         rest = LEFT if side == "left" else -LEFT
-        swing = shortest_turn(rest, chest.T @ unit(direction), across=UP)
+        swing = shortest_turn(rest, chest.T @ np.asarray(direction), across=UP)
         return self.with_global(f"{side}_shoulder", chest @ swing)
 
     def arm_turned_towards(self, side: Side, direction: npt.ArrayLike) -> Figure:

@@ -101,8 +101,8 @@ def _aligned(bones: Bones, at_rest: Array) -> Array:
         joint, child = JOINT_INDEX[upper], JOINT_INDEX[lower]
         above = PARENTS[joint]
         carried = aligned[above] if upper.endswith(("knee", "elbow")) else facing
-        wanted = _direction(at_rest[limbs[lower]] - at_rest[limbs[upper]])
-        aligned[joint] = shortest_turn(carried @ _direction(REST_OFFSETS[child]), wanted) @ carried
+        wanted = at_rest[limbs[lower]] - at_rest[limbs[upper]]
+        aligned[joint] = shortest_turn(carried @ REST_OFFSETS[child], wanted) @ carried
     for side in ("left", "right"):
         for follower in (f"{side}_wrist", f"{side}_hand"):
             aligned[JOINT_INDEX[follower]] = aligned[JOINT_INDEX[f"{side}_elbow"]]
