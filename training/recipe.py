@@ -42,8 +42,8 @@ from training.stages.settings import (
 )
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-STEPS: Final = ("stage1", "stage2", "stage3", "stage3_pictures")
-"""The stages, by the names of their configurations; the last one is the end of stage 3."""
+STEPS: Final = ("stage1", "stage2", "stage3")
+"""The stages, by the names of their configurations."""
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ENDLESS: Final = 1_000_000
 """Steps of a stage that ends by its time."""

@@ -78,7 +78,8 @@ def from_llava(
     The new tokens' embeddings start at the mean of all others, so that they disturb nothing.
 
     Raises:
-        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint or damaged.
+        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint or damaged, or a vision trunk is asked
+            for.
     """
     base = LlavaNextConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -90,6 +91,10 @@ def from_llava(
         "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
     }
     config = config_on(base, changes | tokens)
+    if config.vision_trunk:
+        raise ValueError(
+            "model.changes: vision_trunk is for a model that is made with `fresh`; CLIP needs none"
+        )
     with readable_weights(folder):
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
             folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True

@@ -17,7 +17,13 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextModel, Llav
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from backend.body.rotations import (
+    apply_heading,
+    axis_angle_to_matrix,
+    matrix_to_rot6d,
+    rot6d_to_matrix,
+    split_heading,
+)
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
 from .alignment import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, PoseImageAlignment, Resampler
@@ -114,15 +120,18 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
 
 
 class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[misc]
-    """LLaVA-NeXT's backbone with the pose encoder and its projector, and with the stem that is set."""
+    """LLaVA-NeXT's backbone with the pose encoder and its projector, and with the stem and trunk that are set."""
 
     vision_tower: Any  # CLIP's, or any other that gives the same output.
 
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__(config)
-        if config.vision_stem or config.vision_stem_blocks:
+        if config.vision_stem or config.vision_stem_blocks or config.vision_trunk:
             self.vision_tower = StemmedVisionModel(
-                config.vision_config, config.vision_stem, config.vision_stem_blocks
+                config.vision_config,
+                config.vision_stem,
+                config.vision_stem_blocks,
+                has_trunk=config.vision_trunk,
             )
         self.pose_encoder = PoseEncoder(config)
         self.pose_projector = PoseProjector(config)
@@ -168,6 +177,7 @@ class PoseLlavaForConditionalGeneration(
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         poses: Tensor | None = None,
+        pose_images: Tensor | None = None,
         labels: Tensor | None = None,
         past_key_values: Any = None,
         logits_to_keep: int | Tensor | None = 0,
@@ -180,6 +190,8 @@ class PoseLlavaForConditionalGeneration(
             attention_mask: (B, L), 0 on padding.
             pixel_values, image_sizes: as for LLaVA-NeXT.
             poses: (P, J, 6) rot6d, one for each ``<pose>``, heading removed.
+            pose_images: (P,) the image that a pose is read from in the place of the one in ``poses``, or -1; None
+                where all are given. Answers to a pose that is read are turned to its heading.
             labels: (B, L) the ids to predict, -100 where none is; logits are then made there only.
             past_key_values: cache of earlier tokens; poses are decoded in passes without one only.
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
@@ -189,11 +201,15 @@ class PoseLlavaForConditionalGeneration(
         """
         if input_ids is None:
             raise ValueError("PoseLLaVA needs input_ids: poses are placed by their placeholders")
+        headings: Tensor | None = None
+        if pose_images is not None and poses is not None and pixel_values is not None:
+            poses, headings = self._with_seen_poses(poses, pose_images, pixel_values)
         embeds, pose_local = self.model.embed_with_poses(input_ids, poses)
+        shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
-            pixel_values=pixel_values,
+            pixel_values=pixel_values if shows_patches else None,
             image_sizes=image_sizes,
             past_key_values=past_key_values,
             **kwargs,
@@ -209,10 +225,15 @@ class PoseLlavaForConditionalGeneration(
             output["logits"] = self.lm_head(hidden[:, kept])
         asks = input_ids == self.config.pose_output_token_index
         if bool(asks.any()) and (past_key_values is None or hidden.shape[1] > 1):
-            context = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local)
+            context, chosen = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local)
             decoded: DecodedPose = self.pose_decoder(context)
-            output["pose_matrices"] = decoded.matrices
-            output["initial_matrices"] = context.initial
+            matrices, initial = decoded.matrices, context.initial
+            if headings is not None:
+                # The standing pose, which comes last, has none.
+                yaw = functional.pad(headings, (0, 1))[chosen]
+                matrices, initial = apply_heading(yaw, matrices), apply_heading(yaw, initial)
+            output["pose_matrices"] = matrices
+            output["initial_matrices"] = initial
             if decoded.gate_logits is not None:
                 output["gate_logits"] = decoded.gate_logits
         return output
@@ -224,8 +245,9 @@ class PoseLlavaForConditionalGeneration(
         hidden: Tensor,
         poses: Tensor | None,
         pose_local: Tensor | None,
-    ) -> PoseContext:
-        """Gathers, for each ``<POSE>``, its state and the last pose before it in its row (or the standing pose)."""
+    ) -> tuple[PoseContext, Tensor]:
+        """Gathers, for each ``<POSE>``, its state and the last pose before it in its row, or the standing pose, and
+        that pose's number (Q,) among ``poses``, the standing pose after the last."""
         rows, columns = (input_ids == self.config.pose_output_token_index).nonzero(as_tuple=True)
         at = columns - 1 if self.config.pose_state == "predicting" else columns
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -251,7 +273,7 @@ class PoseLlavaForConditionalGeneration(
             before = in_row[rows, columns]
             first = per_row.cumsum(0) - per_row
             chosen = torch.where(before > 0, first[rows] + before - 1, len(poses))
-        return PoseContext(
+        context = PoseContext(
             state=hidden[rows, at],
             prompt=hidden[rows],
             prompt_hidden=prompt_hidden,
@@ -259,6 +281,26 @@ class PoseLlavaForConditionalGeneration(
             initial_tokens=all_local[chosen],
             initial_states=states[chosen],
         )
+        return context, chosen
+
+    def _with_seen_poses(
+        self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Poses (P, J, 6) with those that are read from an image, and the headings (P,) that were taken out of
+        these; see ``forward``."""
+        reads = pose_images >= 0
+        image_global, image_local, _ = self._image_tokens(pixel_values[pose_images[reads], 0])
+        yaw, upright = split_heading(self.alignment.reconstruct(image_global, image_local))
+        given, headings = poses.float().clone(), poses.new_zeros(len(poses))
+        given[reads], headings[reads] = matrix_to_rot6d(upright), yaw
+        return given, headings
+
+    def _image_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Stage 1's tokens of images (B, 3, height, width): global (B, D), local (B, J, D), and the latter's attention
+        (B, J, N)."""
+        vision = self.model.vision_tower(pixels)
+        image_local, attention = self.alignment.resampler(vision.last_hidden_state[:, 1:])
+        return self.alignment.image_global(vision.pooler_output), image_local, attention
 
     def align(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
         """Stage 1: tokens of images and of the poses that they show.
@@ -267,10 +309,8 @@ class PoseLlavaForConditionalGeneration(
             pixel_values: (B, tiles, 3, height, width); the first tile is the whole image.
             poses: (B, J, 6) rot6d, heading relative to the camera.
         """
-        vision = self.model.vision_tower(pixel_values[:, 0])
+        image_global, image_local, attention = self._image_tokens(pixel_values[:, 0])
         pose_global, pose_local = self.model.pose_encoder(poses.to(pixel_values.dtype))
-        image_global = self.alignment.image_global(vision.pooler_output)
-        image_local, attention = self.alignment.resampler(vision.last_hidden_state[:, 1:])
         return AlignmentOutput(
             pose_global=pose_global,
             image_global=image_global,

@@ -2,8 +2,8 @@
 """The processor: from (task, instruction, pose, image) to the model's inputs.
 
 Prompts follow question and answer templates that are stored with the checkpoint. In a question ``{instruction}``,
-``<pose>`` and ``<image>`` are filled in; an answer that holds ``<POSE>`` is fixed wording, so that one prefill over
-question and answer yields the pose.
+``<pose>``, ``<image>`` and ``<seen_pose>`` are filled in; an answer that holds ``<POSE>`` is fixed wording, so that one
+prefill over question and answer yields the pose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
 from blender_addon.contract.skeleton import STANDING_POSE
 
-from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER
+from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, SEEN_POSE_PLACEHOLDER
 from .spelling import Spelling
 
 IMAGE_PLACEHOLDER = "<image>"
@@ -54,10 +54,11 @@ PAPER_TEMPLATES: dict[str, list[dict[str, str]]] = {
 COMPACT_TEMPLATES: dict[str, list[dict[str, str]]] = {
     "adjust": [{"question": "adjust: {instruction} <pose>", "answer": "<POSE>"}],
     "generate": [{"question": "generate: {instruction} <pose>", "answer": "<POSE>"}],
-    "estimate": [{"question": "estimate: <image> <pose>", "answer": "<POSE>"}],
+    "estimate": [{"question": "estimate: <image> <seen_pose>", "answer": "<POSE>"}],
 }
 """Short wording for a small model. The pose comes last, so that its tokens have read the instruction; where none is
-given the standing pose stands in."""
+given the standing pose stands in. An image enters with the pose that stage 1 sees in it, which a small language model
+reads far better than patches."""
 
 
 class PromptSample(Protocol):
@@ -114,10 +115,17 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self.known_words = known_words
         self._spelling = None if known_words is None else Spelling(known_words, tokenizer.get_vocab())
 
+    @property
+    def sees_poses(self) -> bool:
+        """Whether a template has ``<seen_pose>``."""
+        questions = (each["question"] for templates in self.templates.values() for each in templates)
+        return any(SEEN_POSE_PLACEHOLDER in question for question in questions)
+
     def plain(self, instruction: str) -> str:
         """The instruction with any special token in it reduced to plain words, slips of the keyboard set right where
         the checkpoint has a list of words, and cut to its longest length."""
-        for token in (*self.tokenizer.all_special_tokens, IMAGE_PLACEHOLDER, POSE_PLACEHOLDER, POSE_OUTPUT):
+        placeholders = (IMAGE_PLACEHOLDER, POSE_PLACEHOLDER, SEEN_POSE_PLACEHOLDER, POSE_OUTPUT)
+        for token in (*self.tokenizer.all_special_tokens, *placeholders):
             instruction = instruction.replace(token, token.strip("<>[]/|"))
         if self._spelling is not None:
             instruction = self._spelling.correct(instruction)
@@ -162,12 +170,14 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
 
         Returns:
             input_ids, attention_mask (B, L), poses (P, J, 6) or absent, headings (B,) radians that were taken out of
-            the poses (0 where there was none), pixel_values and image_sizes where there are images.
+            the poses (0 where there was none), pixel_values and image_sizes where there are images, and pose_images
+            (P,), the image that each pose is to be read from, -1 where it is given; absent where all are given.
 
         Raises:
             ValueError: an unknown task, or an image task without an image.
         """
         poses_aa, images, ids, labels = [], [], [], []
+        pose_images: list[int] = []
         headings = torch.zeros(len(samples))
         for row, sample in enumerate(samples):
             reply = None if replies is None else replies[row]
@@ -176,13 +186,17 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             else:
                 question, answer = self.prompt(sample)
                 answer = answer if reply is None else reply
-            if POSE_PLACEHOLDER in question:
-                pose = STANDING_POSE if sample.pose_aa is None else sample.pose_aa
-                poses_aa.append((row, np.asarray(pose, dtype=np.float32)))
-            if IMAGE_PLACEHOLDER in question:
+            sees_pose = SEEN_POSE_PLACEHOLDER in question
+            if sees_pose or IMAGE_PLACEHOLDER in question:
                 if sample.image is None:
                     raise ValueError(f"the task {sample.task!r} needs an image")
                 images.append(sample.image)
+            if sees_pose or POSE_PLACEHOLDER in question:
+                given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
+                poses_aa.append((row, np.asarray(given, dtype=np.float32)))
+                pose_images.append(len(images) - 1 if sees_pose else -1)
+                question = question.replace(SEEN_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
+            if sample.image is not None and IMAGE_PLACEHOLDER in question:
                 tokens = self.image_token_count(sample.image)
                 question = question.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * tokens)
             question = question.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
@@ -203,6 +217,8 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             yaw, upright = split_heading(local)
             headings[[row for row, _ in poses_aa]] = yaw
             batch["poses"] = matrix_to_rot6d(upright)
+            if max(pose_images) >= 0:
+                batch["pose_images"] = torch.tensor(pose_images)
         batch["headings"] = headings
         if images:
             batch |= self.image_processor(images, return_tensors="pt")

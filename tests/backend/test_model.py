@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backend.body.rotations import heading
 from backend.engine import Engine, Query, finish
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from blender_addon.contract.kinematics import yaw_matrix
@@ -54,6 +55,52 @@ def test_the_answer_depends_on_the_words_the_pose_and_the_image(processor) -> No
     other = Image.fromarray(255 - np.asarray(IMAGE))
     one, two = (matrices(Query("estimate", "", image=image)) for image in (IMAGE, other))
     assert not np.allclose(one, two, atol=1e-6)
+
+
+def test_an_image_enters_as_the_pose_that_stage_1_sees_in_it_with_its_heading(processor) -> None:
+    from tests.backend.conftest import tiny_config
+
+    torch.manual_seed(0)
+    model = PoseLlavaForConditionalGeneration(tiny_config("residual")).eval()
+    torch.nn.init.constant_(model.pose_decoder.gate.bias, -100.0)
+    torch.nn.init.normal_(model.alignment.decoder_head.weight)
+    other = Image.fromarray(255 - np.asarray(IMAGE))
+    queries = [
+        EDIT,
+        Query("estimate", "", image=IMAGE),
+        Query("generate", "arm"),
+        Query("estimate", "", image=other),
+    ]
+    batch = processor.encode(queries)
+    assert batch["pose_images"].tolist() == [-1, 0, -1, 1]
+    seen = model.align(batch["pixel_values"], batch["poses"][:2]).image_reconstruction
+    assert heading(seen[:, 0]).abs().min() > 0.1
+    answers = Engine(model, processor, name="tiny").answer(queries)
+    for row, answer in ((0, answers[1]), (1, answers[3])):
+        turned = axis_angle_to_matrix(answer.pose_aa)
+        np.testing.assert_allclose(turned, seen[row].detach().numpy(), atol=1e-4)
+    np.testing.assert_array_equal(answers[0].pose_aa, POSE)
+
+
+def test_a_template_may_show_the_seen_pose_without_the_patches(processor, tmp_path: Path) -> None:
+    from tests.backend.conftest import tiny_config, tiny_processor
+
+    model = PoseLlavaForConditionalGeneration(tiny_config("residual")).eval()
+    templates = {"estimate": [{"question": "adjust: <seen_pose>", "answer": "<POSE>"}]}
+    short = PoseLlavaProcessor(
+        processor.image_processor,
+        processor.tokenizer,
+        templates,
+        patch_size=16,
+        num_additional_image_tokens=1,
+    )
+    batch = short.encode([Query("estimate", "", image=IMAGE)])
+    assert not (batch["input_ids"] == model.config.image_token_index).any()
+    assert Engine(model, short, name="tiny").answer([Query("estimate", "", image=IMAGE)])[
+        0
+    ].pose_aa.shape == (24, 3)
+    words = tiny_processor().plain("raise <seen_pose> arm")
+    assert "<seen_pose>" not in words
 
 
 def test_saved_and_loaded_models_answer_alike_with_no_weight_left_random(

@@ -122,6 +122,11 @@ def test_the_published_layout_is_read_whole(llava: Path, changes: dict[str, Any]
     assert ids == [config.pose_token_index, config.pose_output_token_index, config.image_token_index]
 
 
+def test_a_trunk_beside_published_weights_is_refused(llava: Path) -> None:
+    with pytest.raises(ValueError, match=r"vision_trunk is for a model that is made with `fresh`"):
+        from_llava(llava, {**POSE_SIZES, "vision_trunk": True}, dtype=torch.float32, attention="sdpa")
+
+
 def test_a_weight_that_the_checkpoint_lacks_is_an_error(llava: Path) -> None:
     weights = load_file(llava / "model.safetensors")
     del weights["language_model.lm_head.weight"]

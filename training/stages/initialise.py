@@ -4,7 +4,7 @@ that is given the pose modules and tokens.
 
 The small model's words come from all-MiniLM-L6-v2 (Apache-2.0): a cut of its word pieces and its input embeddings,
 brought to the hidden size by their principal components. So words that training never shows start near words that
-it does show.
+it does show. The trunk of its vision tower comes from BlazePose, where it has one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from transformers import (
 )
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.blazepose import trunks
 from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
 from backend.model.llava import load_base
 from backend.model.processing import IMAGE_PLACEHOLDER
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
+from .trunk_weights import load_trunk, published_file
 
 SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
 EMBEDDING_RMS: Final = 1.0
@@ -100,7 +102,11 @@ def _make_fresh(description: Path, folder: Path) -> None:
 
 
 def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """A small model with random weights but for its word embeddings, and its processor."""
+    """A small model with random weights but for its word embeddings and its vision trunk, and its processor.
+
+    Raises:
+        FileNotFoundError: it has a trunk, whose weights are not installed.
+    """
     words = minilm_pieces(fresh.vocabulary - len(SPECIAL_TOKENS))
     tokenizer = word_piece_tokenizer(words.pieces)
     ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
@@ -131,6 +137,8 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         table.normal_(std=EMBEDDING_RMS)
         table[len(SPECIAL_TOKENS) :] = principal_components(words.embeddings, table.shape[1]) * EMBEDDING_RMS
         model.model.vision_tower.embeddings.position_embedding.weight.normal_(std=PLACE_STD)
+    for trunk in trunks(model.model.vision_tower):
+        load_trunk(trunk, published_file())
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": vision.image_size},
         crop_size={"height": vision.image_size, "width": vision.image_size},

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.model import AlignmentOutput, PoseLlavaForConditionalGeneration
+from backend.model.blazepose import trunks
 
 from .settings import LoraSettings, OptimiserSettings, TrainableSettings
 
@@ -73,6 +74,8 @@ def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableS
     for part, learns in parts:
         if learns:
             part.requires_grad_(True)
+    for trunk in trunks(model.model.vision_tower):
+        trunk.requires_grad_(settings.vision_tower and settings.vision_trunk)
     if settings.embeddings != "frozen":
         for table in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
             table.requires_grad_(True)

@@ -46,12 +46,14 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class TrainableSettings:
-    """Which parts of the model learn. ``embeddings``: none, the special tokens' rows, or all, input and output."""
+    """Which parts of the model learn. ``embeddings``: none, the special tokens' rows, or all, input and output;
+    ``vision_trunk``: the tower's trunk too, where the tower learns."""
 
     language_model: TrainedPart = "full"
     lora: LoraSettings = field(default_factory=LoraSettings)
     embeddings: EmbeddingRows = "special"
     vision_tower: bool = False
+    vision_trunk: bool = False
     vision_projector: bool = False
     pose_encoder: bool = True
     pose_projector: bool = True
