@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -344,7 +345,15 @@ def _made(build: Build, missing: Sequence[int], workers: int) -> Iterator[tuple[
         SOURCES[build.source](build)
     # Spawned, not forked: a fork would copy torch's threads half-alive.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=_start_worker_process, initargs=(build,)) as pool:
+    # A Ctrl-C reaches the whole group; the starting process ends its workers then. They inherit that it is blocked, so
+    # that it cannot hit them before they ignore it. The tracker is started before: it would unblock it.
+    resource_tracker.ensure_running()
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool = context.Pool(workers, initializer=_start_worker_process, initargs=(build,))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    with pool:
         yield from pool.imap_unordered(_make_shard, missing)
 
 
@@ -359,7 +368,6 @@ _worker: _Worker
 
 def _start_worker_process(build: Build) -> None:
     """A worker in a process of its own, which ends with the process that started it, however that ends."""
-    # A Ctrl-C reaches the whole group; the starting process ends its workers then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _start_worker(build)
