@@ -79,6 +79,16 @@ def rot6d_to_matrix(rot6d: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
 
 
+def nearest_rotation(matrix: Tensor) -> Tensor:
+    """The rotations (..., 3, 3) nearest to matrices, by singular values (Levinson et al. 2020, "An Analysis of SVD for
+    Deep Rotation Estimation"); of a sum of two rotations it is the one half way between them."""
+    left, _, right = torch.linalg.svd(matrix.float())
+    handed = torch.ones_like(left[..., 0])
+    handed[..., -1] = torch.det(left @ right)
+    nearest: Tensor = (left * handed.unsqueeze(-2)) @ right
+    return nearest
+
+
 def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
     """Angle in radians between rotation matrices (..., 3, 3), shape (...).
 

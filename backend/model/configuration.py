@@ -12,8 +12,7 @@ from transformers import LlavaNextConfig
 POSE_PLACEHOLDER = "<pose>"
 """Where a pose enters the prompt; takes NUM_POSE_TOKENS places."""
 SEEN_POSE_PLACEHOLDER = "<seen_pose>"
-"""Where the pose that stage 1's decoder reads from the image enters the prompt, as at ``<pose>``; a template's word, no
-token."""
+"""Where the pose that is read from the image enters the prompt, as at ``<pose>``; a template's word, no token."""
 POSE_OUTPUT = "<POSE>"
 """The token whose hidden state the pose decoder turns into a pose."""
 NUM_POSE_TOKENS = 25
@@ -47,7 +46,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
             that is ``predicting`` it (the paper's public code).
         vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
         vision_stem_blocks: residual blocks after each of these; none without a number.
-        vision_trunk: whether BlazePose's convolutions stand there too.
+        pose_reader: whether the model has a reader of the poses that images show, which fills ``<seen_pose>``; without
+            it stage 1's decoder does.
     """
 
     model_type = "pose_llava"
@@ -66,4 +66,4 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_state: PoseState = "token"
     vision_stem: list[int] = field(default_factory=list)
     vision_stem_blocks: list[int] = field(default_factory=list)
-    vision_trunk: bool = False
+    pose_reader: bool = False

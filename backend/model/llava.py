@@ -16,7 +16,15 @@ from .configuration import POSE_OUTPUT, POSE_PLACEHOLDER, PoseLlavaConfig
 from .modeling import PoseLlavaForConditionalGeneration
 from .processing import PAPER_TEMPLATES, PoseLlavaProcessor
 
-_VISION_STEM: Final = "model.vision_tower.embeddings.patch_embedding.stem."
+_ADDED: Final = (
+    "model.pose_encoder.",
+    "model.pose_projector.",
+    "model.vision_tower.embeddings.patch_embedding.stem.",
+    "pose_decoder.",
+    "pose_reader.",
+    "alignment.",
+)
+"""What LLaVA-NeXT has no weights for."""
 MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
 
 
@@ -46,9 +54,14 @@ def load_base(
     Raises:
         ValueError: the checkpoint lacks weights that it should have, or they are damaged.
     """
-    if LlavaNextConfig.get_config_dict(folder)[0]["model_type"] == "llava_next":
-        return from_llava(folder, changes, dtype=dtype, attention=attention)
-    return load_whole(folder, dtype=dtype, attention=attention)
+    if is_whole(folder):
+        return load_whole(folder, dtype=dtype, attention=attention)
+    return from_llava(folder, changes, dtype=dtype, attention=attention)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the checkpoint is PoseLLaVA's own, not LLaVA-NeXT's."""
+    return bool(LlavaNextConfig.get_config_dict(folder)[0]["model_type"] != "llava_next")
 
 
 def load_whole(
@@ -78,8 +91,7 @@ def from_llava(
     The new tokens' embeddings start at the mean of all others, so that they disturb nothing.
 
     Raises:
-        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint or damaged, or a vision trunk is asked
-            for.
+        ValueError: weights of LLaVA-NeXT itself are missing in the checkpoint or damaged.
     """
     base = LlavaNextConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -91,16 +103,11 @@ def from_llava(
         "pose_output_token_index": tokenizer.convert_tokens_to_ids(POSE_OUTPUT),
     }
     config = config_on(base, changes | tokens)
-    if config.vision_trunk:
-        raise ValueError(
-            "model.changes: vision_trunk is for a model that is made with `fresh`; CLIP needs none"
-        )
     with readable_weights(folder):
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
             folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
-    fresh = ("model.pose_encoder.", "model.pose_projector.", "pose_decoder.", "alignment.", _VISION_STEM)
-    require_whole(info["missing_keys"], allowed=fresh, folder=folder)
+    require_whole(info["missing_keys"], allowed=_ADDED, folder=folder)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     new = [config.pose_token_index, config.pose_output_token_index]

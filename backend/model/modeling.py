@@ -38,6 +38,7 @@ from .pose_decoder import (
     TransformerPoseDecoder,
 )
 from .pose_encoder import PoseEncoder, PoseProjector
+from .pose_reader import PoseReader, ReadPose
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -120,18 +121,15 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
 
 
 class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[misc]
-    """LLaVA-NeXT's backbone with the pose encoder and its projector, and with the stem and trunk that are set."""
+    """LLaVA-NeXT's backbone with the pose encoder and its projector, and with the stem that is set."""
 
     vision_tower: Any  # CLIP's, or any other that gives the same output.
 
     def __init__(self, config: PoseLlavaConfig) -> None:
         super().__init__(config)
-        if config.vision_stem or config.vision_stem_blocks or config.vision_trunk:
+        if config.vision_stem or config.vision_stem_blocks:
             self.vision_tower = StemmedVisionModel(
-                config.vision_config,
-                config.vision_stem,
-                config.vision_stem_blocks,
-                has_trunk=config.vision_trunk,
+                config.vision_config, config.vision_stem, config.vision_stem_blocks
             )
         self.pose_encoder = PoseEncoder(config)
         self.pose_projector = PoseProjector(config)
@@ -168,6 +166,7 @@ class PoseLlavaForConditionalGeneration(
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.pose_decoder = POSE_DECODERS[config.pose_decoder](config)
         self.alignment = PoseImageAlignment(config)
+        self.pose_reader = PoseReader() if config.pose_reader else None
         self.post_init()
 
     def forward(
@@ -202,8 +201,10 @@ class PoseLlavaForConditionalGeneration(
         if input_ids is None:
             raise ValueError("PoseLLaVA needs input_ids: poses are placed by their placeholders")
         headings: Tensor | None = None
-        if pose_images is not None and poses is not None and pixel_values is not None:
-            poses, headings = self._with_seen_poses(poses, pose_images, pixel_values)
+        if pose_images is not None and poses is not None and bool((pose_images >= 0).any()):
+            if pixel_values is None or image_sizes is None:
+                raise ValueError("a pose is to be read from an image: give pixel_values and image_sizes too")
+            poses, headings = self._with_seen_poses(poses, pose_images, pixel_values, image_sizes)
         embeds, pose_local = self.model.embed_with_poses(input_ids, poses)
         shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
@@ -284,16 +285,30 @@ class PoseLlavaForConditionalGeneration(
         return context, chosen
 
     def _with_seen_poses(
-        self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor
+        self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor, image_sizes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Poses (P, J, 6) with those that are read from an image, and the headings (P,) that were taken out of
         these; see ``forward``."""
         reads = pose_images >= 0
-        image_global, image_local, _ = self._image_tokens(pixel_values[pose_images[reads], 0])
-        yaw, upright = split_heading(self.alignment.reconstruct(image_global, image_local))
+        images = pose_images[reads]
+        yaw, upright = split_heading(self.see_poses(pixel_values[images, 0], image_sizes[images]))
         given, headings = poses.float().clone(), poses.new_zeros(len(poses))
         given[reads], headings[reads] = matrix_to_rot6d(upright), yaw
         return given, headings
+
+    def see_poses(self, pixels: Tensor, image_sizes: Tensor) -> Tensor:
+        """Poses (B, J, 3, 3) that images show, by the pose reader or else by stage 1's decoder, headings relative to
+        the camera.
+
+        Args:
+            pixels: (B, 3, height, width) the images' first tiles.
+            image_sizes: (B, 2) their own height and width.
+        """
+        if self.pose_reader is not None:
+            read: ReadPose = self.pose_reader(pixels, image_sizes)
+            return read.matrices
+        image_global, image_local, _ = self._image_tokens(pixels)
+        return self.alignment.reconstruct(image_global, image_local)
 
     def _image_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1's tokens of images (B, 3, height, width): global (B, D), local (B, J, D), and the latter's attention

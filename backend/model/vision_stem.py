@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP's vision tower with convolutions beside its patch embedding: a stem that learns with the tower, and BlazePose's
-trunk, which has learnt before.
+"""CLIP's vision tower with a stem of convolutions beside its patch embedding.
 
 The patch embedding is one linear map of a patch's pixels, from which a small tower that few images teach hardly learns
 where in the patch a wrist is; convolutions learn it from a fraction of the samples. Source: Xiao et al. 2021, "Early
@@ -16,12 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-from .blazepose import CHANNELS, WHOLE_SIDE, BlazePoseTrunk
 
 
 class AddedConvolution(nn.Conv2d):
@@ -76,67 +72,31 @@ def _convolution(seen: int, made: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.GroupNorm(1, made), nn.GELU())
 
 
-class VisionTrunk(nn.Module):
-    """BlazePose's trunk and the maps from what it sees to what patches take; they add nothing at first."""
-
-    def __init__(self, config: CLIPVisionConfig) -> None:
-        super().__init__()
-        self.blazepose = BlazePoseTrunk()
-        self.patches = AddedConvolution(CHANNELS, config.hidden_size, 1)
-        self.whole = nn.Sequential(
-            nn.Conv2d(CHANNELS, config.hidden_size, WHOLE_SIDE),
-            nn.GELU(),
-            AddedConvolution(config.hidden_size, config.hidden_size, 1),
-        )
-        self.side = config.image_size // config.patch_size
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, height, width) to (B, V, G, G): what is seen at a patch, and at every patch what is seen in all."""
-        features = self.blazepose(pixels)
-        patches = functional.interpolate(self.patches(features.patches), size=self.side, mode="bilinear")
-        whole: Tensor = self.whole(features.whole)
-        return patches + whole
-
-
 class StemmedPatchEmbedding(nn.Conv2d):
-    """CLIP's patch embedding, with its weights under its names, plus the stem and the trunk where there are."""
+    """CLIP's patch embedding, with its weights under its names, plus the stem."""
 
-    def __init__(
-        self, config: CLIPVisionConfig, channels: Sequence[int], blocks: Sequence[int], *, has_trunk: bool
-    ) -> None:
+    def __init__(self, config: CLIPVisionConfig, channels: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__(
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
         )
-        self.stem = VisionStem(config, channels, blocks) if channels else None
-        self.trunk = VisionTrunk(config) if has_trunk else None
+        self.stem = VisionStem(config, channels, blocks)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, 3, height, width) to (B, V, G, G)."""
-        patches = super().forward(input)
-        if self.stem is not None:
-            # Channels last: on a CPU the convolutions then learn an eighth faster.
-            patches = patches + self.stem(input.contiguous(memory_format=torch.channels_last))
-        if self.trunk is not None:
-            patches = patches + self.trunk(input)
-        return patches
+        # Channels last: on a CPU the convolutions then learn an eighth faster.
+        stem: Tensor = self.stem(input.contiguous(memory_format=torch.channels_last))
+        return super().forward(input) + stem
 
 
 class StemmedVisionModel(CLIPVisionModel):  # type: ignore[misc]
-    """CLIP's vision tower with a stem, a trunk or both.
+    """CLIP's vision tower with a stem.
 
     Raises:
         ValueError: halving once for each of ``channels`` does not leave a part of a patch, or ``blocks`` has not a
             number for each.
     """
 
-    def __init__(
-        self,
-        config: CLIPVisionConfig,
-        channels: Sequence[int],
-        blocks: Sequence[int] = (),
-        *,
-        has_trunk: bool = False,
-    ) -> None:
+    def __init__(self, config: CLIPVisionConfig, channels: Sequence[int], blocks: Sequence[int] = ()) -> None:
         if config.patch_size % 2 ** len(channels) or config.patch_size == 2 ** len(channels):
             raise ValueError(
                 f"vision_stem: a patch of {config.patch_size} pixels cannot be halved {len(channels)} times with more"
@@ -149,7 +109,7 @@ class StemmedVisionModel(CLIPVisionModel):  # type: ignore[misc]
             )
         super().__init__(config)
         self.embeddings.patch_embedding = StemmedPatchEmbedding(
-            config, channels, blocks or [0] * len(channels), has_trunk=has_trunk
+            config, channels, blocks or [0] * len(channels)
         )
         self.post_init()
 

@@ -57,13 +57,18 @@ def test_the_answer_depends_on_the_words_the_pose_and_the_image(processor) -> No
     assert not np.allclose(one, two, atol=1e-6)
 
 
-def test_an_image_enters_as_the_pose_that_stage_1_sees_in_it_with_its_heading(processor) -> None:
+@pytest.mark.parametrize("pose_reader", [False, True])
+def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
+    processor, pose_reader: bool
+) -> None:
     from tests.backend.conftest import tiny_config
 
     torch.manual_seed(0)
-    model = PoseLlavaForConditionalGeneration(tiny_config("residual")).eval()
+    model = PoseLlavaForConditionalGeneration(tiny_config("residual", pose_reader=pose_reader)).eval()
     torch.nn.init.constant_(model.pose_decoder.gate.bias, -100.0)
     torch.nn.init.normal_(model.alignment.decoder_head.weight)
+    if model.pose_reader is not None:
+        torch.nn.init.normal_(model.pose_reader.lift.rotations.weight)
     other = Image.fromarray(255 - np.asarray(IMAGE))
     queries = [
         EDIT,
@@ -73,7 +78,10 @@ def test_an_image_enters_as_the_pose_that_stage_1_sees_in_it_with_its_heading(pr
     ]
     batch = processor.encode(queries)
     assert batch["pose_images"].tolist() == [-1, 0, -1, 1]
-    seen = model.align(batch["pixel_values"], batch["poses"][:2]).image_reconstruction
+    if model.pose_reader is None:
+        seen = model.align(batch["pixel_values"], batch["poses"][:2]).image_reconstruction
+    else:
+        seen = model.pose_reader(batch["pixel_values"][:, 0], batch["image_sizes"]).matrices
     assert heading(seen[:, 0]).abs().min() > 0.1
     answers = Engine(model, processor, name="tiny").answer(queries)
     for row, answer in ((0, answers[1]), (1, answers[3])):
@@ -101,6 +109,22 @@ def test_a_template_may_show_the_seen_pose_without_the_patches(processor, tmp_pa
     ].pose_aa.shape == (24, 3)
     words = tiny_processor().plain("raise <seen_pose> arm")
     assert "<seen_pose>" not in words
+
+
+def test_a_pose_to_be_seen_needs_its_image(model, processor) -> None:
+    batch = processor.encode([Query("estimate", "", image=IMAGE)])
+    del batch["pixel_values"]
+    with pytest.raises(ValueError, match="give pixel_values and image_sizes too"):
+        model(**batch)
+
+
+def test_words_are_generated_after_a_seen_pose_as_without_a_cache(model, processor) -> None:
+    batch = processor.encode([Query("estimate", "", image=IMAGE)])
+    del batch["headings"]
+    limits = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
+    cached, plain = (model.generate(**batch, **limits, use_cache=use_cache) for use_cache in (True, False))
+    assert cached.tolist() == plain.tolist()
+    assert cached.shape[1] == batch["input_ids"].shape[1] + 3
 
 
 def test_saved_and_loaded_models_answer_alike_with_no_weight_left_random(

@@ -117,3 +117,16 @@ def test_positive_yaw_turns_to_the_left() -> None:
     np.testing.assert_allclose(yaw.numpy(), 0.5, atol=1e-6)
     facing = rotations.yaw_matrix(torch.tensor(0.5)) @ torch.tensor([0.0, 0, 1])
     assert facing[0] > 0  # +x is the body's left
+
+
+def test_the_nearest_rotation_to_a_sum_of_two_is_half_way_between_them() -> None:
+    turned = Rotation.from_rotvec(directions(50, 2) * 0.4)
+    further = Rotation.from_rotvec(directions(50, 3) * 1.9) * turned
+    middle = Rotation.from_rotvec(directions(50, 3) * 0.95) * turned
+    found = rotations.nearest_rotation(torch.from_numpy(turned.as_matrix() + further.as_matrix()).float())
+    np.testing.assert_allclose(found.numpy(), middle.as_matrix(), atol=1e-5)
+
+
+def test_the_nearest_rotation_to_a_reflection_is_a_rotation() -> None:
+    found = rotations.nearest_rotation(torch.diag(torch.tensor([1.0, 2.0, -0.5])))
+    assert torch.det(found).item() == pytest.approx(1, abs=1e-5)

@@ -23,15 +23,17 @@ from transformers import (
 )
 
 from backend.engine import Engine
+from backend.model.blazepose import BlazePoseTrunk
 from backend.model.llava import from_llava
 from backend.query import Query
 from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.stages.export import export, export_adapter
-from training.stages.initialise import minilm_pieces
+from training.stages.initialise import minilm_pieces, start_model
 from training.stages.loop import train
-from training.stages.settings import load_settings
+from training.stages.settings import ModelSettings, load_settings
+from training.stages.trunk_weights import load_trunk, published_file
 
 from .conftest import eight_edits, eight_pictures, write_yaml
 
@@ -122,9 +124,13 @@ def test_the_published_layout_is_read_whole(llava: Path, changes: dict[str, Any]
     assert ids == [config.pose_token_index, config.pose_output_token_index, config.image_token_index]
 
 
-def test_a_trunk_beside_published_weights_is_refused(llava: Path) -> None:
-    with pytest.raises(ValueError, match=r"vision_trunk is for a model that is made with `fresh`"):
-        from_llava(llava, {**POSE_SIZES, "vision_trunk": True}, dtype=torch.float32, attention="sdpa")
+def test_a_pose_reader_beside_published_weights_starts_with_its_published_trunk(llava: Path) -> None:
+    settings = ModelSettings(start=llava, changes={**POSE_SIZES, "pose_reader": True})
+    model, _ = start_model(settings, dtype=torch.float32, attention="sdpa")
+    published = BlazePoseTrunk()
+    load_trunk(published, published_file())
+    assert model.pose_reader is not None
+    torch.testing.assert_close(model.pose_reader.trunk.state_dict(), published.state_dict())
 
 
 def test_a_weight_that_the_checkpoint_lacks_is_an_error(llava: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backend.body.rotations import axis_angle_to_matrix
-from backend.model import AlignmentOutput, PoseLlavaOutput
+from backend.model import PoseLlavaOutput
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
 from training.stages.batches import Batch
@@ -23,7 +23,7 @@ from training.stages.objectives import (
     instruction_terms,
     weighted_sum,
 )
-from training.stages.parts import PlacedAlignmentOutput
+from training.stages.parts import Stage1Output
 
 QUARTER = (0.0, 0.0, math.pi / 2)
 """A quarter turn about z: four entries of a matrix, all of them in its first two columns, change by one."""
@@ -46,14 +46,20 @@ def matrices(*turned: tuple[str, ...]) -> torch.Tensor:
 
 def batch_of(targets: torch.Tensor) -> Batch:
     count = len(targets)
-    return Batch({}, targets, ["sample"] * count, image_joints=torch.full((count, 24, 2), 0.25))
+    return Batch(
+        {},
+        targets,
+        ["sample"] * count,
+        image_joints=torch.full((count, 24, 2), 0.25),
+        image_sizes=torch.tensor([[120, 160]] * count),
+    )
 
 
 @pytest.fixture
-def aligned() -> AlignmentOutput:
+def aligned() -> Stage1Output:
     """Of two T-poses: tokens that agree in global, are opposite in local; one image is read with a bent elbow."""
     local = torch.ones(2, 24, 4)
-    return PlacedAlignmentOutput(
+    return Stage1Output(
         pose_global=torch.eye(2) * 3,
         image_global=torch.eye(2) / 2,
         pose_local=local,
@@ -64,10 +70,16 @@ def aligned() -> AlignmentOutput:
         logit_scale=torch.tensor([math.log(10.0)]),
         logit_bias=torch.tensor([-10.0]),
         image_positions=REST_POSITIONS.expand(2, -1, -1) + torch.tensor([0.0, 0.3, 0.4]),
+        heatmaps=torch.zeros(2, 24, 4, 4),
+        # On the canvas the picture fills three quarters of the height.
+        places=torch.tensor([0.25, 0.5 - 0.25 * 0.75]) + torch.tensor([0.03, 0.04]).expand(2, 24, 2),
+        seen=matrices((), ("left_elbow",)),
+        lifted=matrices(("left_elbow",), ("left_elbow",), ("right_knee",)),
+        projected=matrices(("left_elbow",), (), ("right_knee",)),
     )
 
 
-def test_stage_1s_terms(aligned: AlignmentOutput) -> None:
+def test_stage_1s_terms(aligned: Stage1Output) -> None:
     terms = alignment_terms(aligned, batch_of(matrices((), ())), dict.fromkeys(ALIGNMENT_TERMS, 1.0))
     assert set(terms) == set(ALIGNMENT_TERMS)
     assert terms["contrastive"].item() == pytest.approx(math.log(2) + math.log(1 + math.exp(-10)), rel=1e-5)
@@ -78,9 +90,15 @@ def test_stage_1s_terms(aligned: AlignmentOutput) -> None:
     assert terms["image_regression"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)
     assert terms["image_regression_joints"].item() == pytest.approx(CHORDS / 24 / 2 + NEAR, abs=2e-4)
     assert terms["image_positions"].item() == pytest.approx(0.5, abs=1e-4)
+    assert terms["heatmaps"].item() == pytest.approx(math.log(16), rel=1e-4)
+    assert terms["places"].item() == pytest.approx(0.05, rel=1e-4)
+    assert terms["seen"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)
+    assert terms["seen_joints"].item() == pytest.approx(CHORDS / 24 / 2 + NEAR, abs=2e-4)
+    assert terms["lifted"].item() == pytest.approx(4 / 144 / 3, abs=1e-6)
+    assert terms["lifted_joints"].item() == pytest.approx(CHORDS / 24 / 3 + NEAR, abs=2e-4)
 
 
-def test_stage_1_works_out_what_is_configured_and_nothing_else(aligned: AlignmentOutput) -> None:
+def test_stage_1_works_out_what_is_configured_and_nothing_else(aligned: Stage1Output) -> None:
     terms = alignment_terms(aligned, batch_of(matrices((), ())), {"local": 3.0, "image_regression": 10.0})
     assert set(terms) == {"local", "image_regression"}
     assert weighted_sum(terms, {"local": 3.0, "image_regression": 10.0}).item() == pytest.approx(
@@ -88,17 +106,18 @@ def test_stage_1_works_out_what_is_configured_and_nothing_else(aligned: Alignmen
     )
 
 
-def test_stage_1s_measures_tell_pose_and_image_apart(aligned: AlignmentOutput) -> None:
+def test_stage_1s_measures_tell_pose_and_image_apart(aligned: Stage1Output) -> None:
     measures = alignment_measures(aligned, batch_of(matrices((), ())))
     assert measures["recall_at_1"].tolist() == [1, 1]
     assert measures["mpjpe_mm"].tolist() == pytest.approx([0, 0], abs=1e-3)
     assert measures["image_mpjpe_mm"].tolist() == pytest.approx([0, 1000 * CHORDS / 24], abs=0.2)
+    assert measures["seen_mpjpe_mm"].tolist() == pytest.approx([0, 1000 * CHORDS / 24], abs=0.2)
     assert measures["local_cosine"].tolist() == pytest.approx([-1, -1])
 
 
 def test_the_images_terms_teach_the_image_side_and_not_the_poses_tokens() -> None:
     pose_side, image_side = (matrices(("neck",)).requires_grad_() for _ in range(2))
-    output = AlignmentOutput(reconstruction=pose_side, image_reconstruction=image_side)
+    output = Stage1Output(reconstruction=pose_side, image_reconstruction=image_side)
     weights = {"image_regression": 1.0, "image_regression_joints": 1.0}
     weighted_sum(alignment_terms(output, batch_of(matrices(())), weights), weights).backward()
     assert pose_side.grad is None

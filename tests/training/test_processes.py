@@ -78,13 +78,13 @@ def launch(
 def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(
     tmp_path: Path, stage3: dict[str, Any], zero: int
 ) -> None:
-    one = launch(tmp_path, stage3, "one", 1, "run.micro_batch=4")
-    two = launch(tmp_path, stage3, "two", 2, "run.micro_batch=2", f"run.zero={zero}")
+    # Rounding depends on the shape of a pass, and where a gradient is nearly nothing Adam makes a step of the full rate
+    # of it. A tenth of the fixture's rate keeps that below the tolerance, and a step that one process took alone above.
+    rate = "optimiser.learning_rate=3.0e-4"
+    one = launch(tmp_path, stage3, "one", 1, rate, "run.micro_batch=4")
+    two = launch(tmp_path, stage3, "two", 2, rate, "run.micro_batch=2", f"run.zero={zero}")
     assert one.keys() == two.keys() == set(range(1, 7))
-    # Rounding depends on the shape of a pass, and grows from step to step: by how much, the processor decides.
-    values = list(one.values())
-    assert [two[step] for step in (1, 2, 3)] == pytest.approx(values[:3], rel=1e-4)
-    assert [two[step] for step in one] == pytest.approx(values, rel=2e-3)
+    assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ def test_the_stages_read_what_the_recipe_builds_and_start_where_the_one_before_e
         read = {source.path for source in settings.data.sources.values()}
         assert read <= built
         assert settings.data.validation in built
+        assert all(source.varied for name, source in settings.data.sources.items() if name == "pictures")
     starts = [settings.model.start.name for settings in steps]
     assert starts == ["initial", "stage1-model", "stage2-model"]
     assert [settings.output for settings in steps] == [tmp_path / step.replace("_", "-") for step in STEPS]

@@ -21,7 +21,8 @@ from backend.model.adapter import BASE_FILE, TRAINED_FILE
 
 from .checkpoints import Checkpoints
 from .initialise import start_model
-from .parts import AlignmentTask, prepare_parts
+from .objectives import stage1_task
+from .parts import prepare_parts
 from .settings import SETTINGS_FILE, TrainSettings, load_settings
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -152,7 +153,7 @@ def _trained(
     model, processor = start_model(settings.model, dtype=torch.float32, attention=settings.run.attention)
     wrapped: Any = prepare_parts(model, settings.trainable)
     if settings.stage == "stage1":
-        wrapped = AlignmentTask(model, reads_positions="image_positions" in settings.losses)
+        wrapped = stage1_task(model, settings.losses)
     load_trained(wrapped, read_weights(run / "checkpoints", name))
     return model, processor, wrapped
 

@@ -4,7 +4,7 @@ that is given the pose modules and tokens.
 
 The small model's words come from all-MiniLM-L6-v2 (Apache-2.0): a cut of its word pieces and its input embeddings,
 brought to the hidden size by their principal components. So words that training never shows start near words that
-it does show. The trunk of its vision tower comes from BlazePose, where it has one.
+it does show. The trunk of a pose reader comes from BlazePose.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from transformers import (
 )
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-from backend.model.blazepose import trunks
 from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
-from backend.model.llava import load_base
+from backend.model.llava import is_whole, load_base
 from backend.model.processing import IMAGE_PLACEHOLDER
 
 from .launch import rank, wait_for_all
@@ -77,7 +76,7 @@ def start_model(
     """The model and processor of a configuration; a fresh model is made and kept where there is none yet.
 
     Raises:
-        FileNotFoundError: the start is missing.
+        FileNotFoundError: the start is missing, or a new pose reader's trunk is not installed.
         ValueError: the checkpoint lacks weights that it should have.
     """
     if not (settings.start / "config.json").is_file():
@@ -88,7 +87,10 @@ def start_model(
         if rank() == 0:
             _make_fresh(settings.fresh, settings.start)
         wait_for_all()
-    return load_base(settings.start, settings.changes, dtype=dtype, attention=attention)
+    model, processor = load_base(settings.start, settings.changes, dtype=dtype, attention=attention)
+    if model.pose_reader is not None and not is_whole(settings.start):
+        load_trunk(model.pose_reader.trunk, published_file())
+    return model, processor
 
 
 def _make_fresh(description: Path, folder: Path) -> None:
@@ -102,10 +104,11 @@ def _make_fresh(description: Path, folder: Path) -> None:
 
 
 def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """A small model with random weights but for its word embeddings and its vision trunk, and its processor.
+    """A small model with random weights but for its word embeddings and its pose reader's trunk, and its
+    processor.
 
     Raises:
-        FileNotFoundError: it has a trunk, whose weights are not installed.
+        FileNotFoundError: it has a pose reader, and the weights of its trunk are not installed.
     """
     words = minilm_pieces(fresh.vocabulary - len(SPECIAL_TOKENS))
     tokenizer = word_piece_tokenizer(words.pieces)
@@ -137,8 +140,8 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         table.normal_(std=EMBEDDING_RMS)
         table[len(SPECIAL_TOKENS) :] = principal_components(words.embeddings, table.shape[1]) * EMBEDDING_RMS
         model.model.vision_tower.embeddings.position_embedding.weight.normal_(std=PLACE_STD)
-    for trunk in trunks(model.model.vision_tower):
-        load_trunk(trunk, published_file())
+    if model.pose_reader is not None:
+        load_trunk(model.pose_reader.trunk, published_file())
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": vision.image_size},
         crop_size={"height": vision.image_size, "width": vision.image_size},

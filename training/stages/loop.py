@@ -42,9 +42,10 @@ from .objectives import (
     instruct,
     instruction_measures,
     instruction_terms,
+    stage1_task,
     weighted_sum,
 )
-from .parts import AlignmentTask, prepare_parts
+from .parts import prepare_parts
 from .schedule import Schedule
 from .settings import SETTINGS_FILE, DataSettings, TrainSettings, save_settings
 
@@ -115,7 +116,7 @@ class Trainer:
         wrapped = prepare_parts(model, settings.trainable)
         if settings.data.feature_cache is not None:
             layer = LAST if settings.stage == "stage1" else model.config.vision_feature_layer
-            if layer != LAST and processor.sees_poses:
+            if layer != LAST and processor.sees_poses and model.pose_reader is None:
                 raise ValueError(
                     "data.feature_cache keeps the layer that the projector reads, and <seen_pose> in the model's"
                     " templates needs the last one: leave feature_cache out"
@@ -123,7 +124,7 @@ class Trainer:
             tower = CachedTower(model.model.vision_tower, settings.data.feature_cache, layer)
             model.model.vision_tower = tower
         if settings.stage == "stage1":
-            wrapped = AlignmentTask(model, reads_positions="image_positions" in settings.losses)
+            wrapped = stage1_task(model, settings.losses)
         self.task = stage_task(settings, self.collator)
         self.engine = start_engine(wrapped.to(device), settings)
         self.progress = Progress(0, 0.0, 0, self.stream.state())

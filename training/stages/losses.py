@@ -17,6 +17,9 @@ from torch.nn import functional
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
 
+HEAT_CELLS = 0.8
+"""Standard deviation of what a heatmap should be, in its cells."""
+
 
 def rot6d_l2(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of the 144 numbers (the paper's pose loss)."""
@@ -109,6 +112,29 @@ def attention(weights: Tensor, image_joints: Tensor) -> Tensor:
     wanted = (near[..., 1, :, None] * near[..., 0, None, :]).flatten(-2)
     entropies = -(wanted * (weights.float() + 1e-6).log()).sum(-1)
     return (entropies * counts).sum() / counts.sum().clamp_min(1)
+
+
+def heatmaps(logits: Tensor, joints: Tensor) -> Tensor:
+    """Cross-entropy of heatmaps (B, J, S, S) against a small Gaussian about each joint's place (B, J, 2), shares of the
+    canvas; joints outside it do not count."""
+    side = logits.shape[-1]
+    counts = shown(joints)
+    centres = (torch.arange(side, device=joints.device) + 0.5) / side
+    away = (centres - torch.where(counts.unsqueeze(-1), joints, 0.5).unsqueeze(-1)) * side / HEAT_CELLS
+    near = (-0.5 * away.square()).exp()  # (B, J, 2, S)
+    near = near / near.sum(-1, keepdim=True)
+    wanted = (near[:, :, 1, :, None] * near[:, :, 0, None, :]).flatten(2)
+    entropies = -(wanted * functional.log_softmax(logits.float().flatten(2), dim=-1)).sum(-1)
+    return (entropies * counts).sum() / counts.sum().clamp_min(1)
+
+
+def places(seen: Tensor, joints: Tensor) -> Tensor:
+    """Mean distance of the places that are seen from the joints' own, both (B, J, 2), shares of the canvas; joints
+    outside it do not count."""
+    counts = shown(joints)
+    away = seen - torch.where(counts.unsqueeze(-1), joints, 0.5)
+    # The root of a sum of squares has no gradient at zero.
+    return ((away.square().sum(-1) + 1e-8).sqrt() * counts).sum() / counts.sum().clamp_min(1)
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
-from backend.model import AlignmentOutput, PoseLlavaOutput
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput
 
 from . import losses
 from .batches import Batch
-from .parts import PlacedAlignmentOutput
+from .parts import AlignmentTask, Stage1Output
 
 MOVES_RADIANS: Final = 0.01
 """A joint moves when its target is more than this from its initial rotation."""
@@ -71,8 +71,29 @@ ALIGNMENT_TERMS: Final = (
     "image_regression",
     "image_regression_joints",
     "image_positions",
+    "heatmaps",
+    "places",
+    "seen",
+    "seen_joints",
+    "lifted",
+    "lifted_joints",
 )
 """Names for ``losses`` in a configuration of stage 1."""
+READER_TERMS: Final = frozenset({"heatmaps", "places", "seen", "seen_joints", "lifted", "lifted_joints"})
+"""Those that the pose reader learns from."""
+
+
+def stage1_task(model: PoseLlavaForConditionalGeneration, weights: Mapping[str, float]) -> AlignmentTask:
+    """Stage 1's forward pass with the aids that the configured losses need.
+
+    Raises:
+        ValueError: the pose reader is to learn, and the model has none.
+    """
+    return AlignmentTask(
+        model,
+        reads_positions="image_positions" in weights,
+        reads_poses=not READER_TERMS.isdisjoint(weights),
+    )
 
 
 def check_terms(stage: str, weights: Mapping[str, float]) -> None:
@@ -132,20 +153,26 @@ def _shares(*counts: int, device: torch.device) -> list[float]:
     return shares
 
 
-def align(model: nn.Module, batch: Batch) -> AlignmentOutput:
+def align(model: nn.Module, batch: Batch) -> Stage1Output:
     """Stage 1's forward pass."""
     assert batch.pixels is not None
     dtype = next(model.parameters()).dtype
-    output: AlignmentOutput = model(pixel_values=batch.pixels.to(dtype), poses=matrix_to_rot6d(batch.targets))
+    output: Stage1Output = model(
+        pixel_values=batch.pixels.to(dtype),
+        poses=matrix_to_rot6d(batch.targets),
+        image_sizes=batch.image_sizes,
+    )
     return output
 
 
-def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def alignment_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Stage 1 (paper, equation 2): contrastive on the global tokens, cosine on the local ones, regression.
 
     The paper decodes poses from the pose's own tokens; ``image_regression`` and ``image_regression_joints`` decode
     them from the image's as well. ``attention`` tells the resampler where each joint is in the image, and
-    ``image_positions`` its tokens where it is in space.
+    ``image_positions`` its tokens where it is in space. The pose reader learns from ``heatmaps`` and ``places`` where
+    joints are in the image, from ``seen`` and ``seen_joints`` the pose, and from ``lifted`` and ``lifted_joints`` poses
+    whose places are known without an image.
     """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -175,8 +202,33 @@ def alignment_terms(output: AlignmentOutput, batch: Batch, weights: Mapping[str,
             output.image_reconstruction, batch.targets
         ).mean()
     if "image_positions" in weights:
-        assert isinstance(output, PlacedAlignmentOutput)
+        assert output.image_positions is not None
         terms["image_positions"] = losses.distance(output.image_positions.float(), batch.targets).mean()
+    return terms | _reader_terms(output, batch, weights)
+
+
+def _reader_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = {}
+    if output.seen is None:
+        return terms
+    assert output.heatmaps is not None
+    assert output.places is not None
+    assert output.lifted is not None
+    assert output.projected is not None
+    at = batch.canvas_joints()
+    (share,) = _shares(int(losses.shown(at).sum()), device=at.device)
+    if "heatmaps" in weights:
+        terms["heatmaps"] = losses.heatmaps(output.heatmaps, at) * share
+    if "places" in weights:
+        terms["places"] = losses.places(output.places, at) * share
+    for name, made, wanted in (
+        ("seen", output.seen, batch.targets),
+        ("lifted", output.lifted, output.projected),
+    ):
+        if name in weights:
+            terms[name] = losses.rot6d_l2(made, wanted).mean()
+        if f"{name}_joints" in weights:
+            terms[f"{name}_joints"] = losses.joint_positions(made, wanted).mean()
     return terms
 
 
@@ -226,8 +278,9 @@ def instruction_measures(output: PoseLlavaOutput, batch: Batch) -> dict[str, Ten
     }
 
 
-def alignment_measures(output: AlignmentOutput, batch: Batch) -> dict[str, Tensor]:
-    """How well poses and images find each other within the batch, and how well either gives the pose (B,)."""
+def alignment_measures(output: Stage1Output, batch: Batch) -> dict[str, Tensor]:
+    """How well poses and images find each other within the batch, and how well either gives the pose (B,); where the
+    pose reader learns, also how well that does."""
     pose = torch.nn.functional.normalize(output.pose_global.float(), dim=-1)
     image = torch.nn.functional.normalize(output.image_global.float(), dim=-1)
     similarity = image @ pose.T
@@ -235,7 +288,7 @@ def alignment_measures(output: AlignmentOutput, batch: Batch) -> dict[str, Tenso
     _, at = forward_kinematics(output.reconstruction.float())
     _, seen = forward_kinematics(output.image_reconstruction.float())
     _, wanted = forward_kinematics(batch.targets)
-    return {
+    measures = {
         "recall_at_1": (similarity.argmax(dim=1) == torch.arange(len(own), device=own.device)).float(),
         "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
         "image_mpjpe_mm": 1000 * (seen - wanted).norm(dim=-1).mean(-1),
@@ -243,3 +296,7 @@ def alignment_measures(output: AlignmentOutput, batch: Batch) -> dict[str, Tenso
             output.pose_local.float(), output.image_local.float(), dim=-1
         ).mean(-1),
     }
+    if output.seen is not None:
+        _, read = forward_kinematics(output.seen.float())
+        measures["seen_mpjpe_mm"] = 1000 * (read - wanted).norm(dim=-1).mean(-1)
+    return measures

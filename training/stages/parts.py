@@ -6,27 +6,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.body.rotations import rot6d_to_matrix
 from backend.model import AlignmentOutput, PoseLlavaForConditionalGeneration
-from backend.model.blazepose import trunks
 
+from .projections import project
 from .settings import LoraSettings, OptimiserSettings, TrainableSettings
 
 LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 """Every linear layer of the language model and none of the vision tower or the pose modules."""
+PROJECTIONS: Final = 8
+"""Poses that the reader's lift learns from places alone, for each of a picture."""
 _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
+_TRUNK: Final = "pose_reader.trunk."
 
 
 @dataclass
-class PlacedAlignmentOutput(AlignmentOutput):
-    """Stage 1's tokens and ``image_positions`` (B, J, 3): where each joint is, read off its token from the image.
+class Stage1Output(AlignmentOutput):
+    """Stage 1's tokens and what its aids make; None without them. Matrices (B, J, 3, 3) are local rotations.
 
-    Metres from the pelvis, in the frame of the pose.
+    ``image_positions`` (B, J, 3): where each joint is, read off its token from the image, in metres from the pelvis, in
+    the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2) and ``seen``: what the pose reader sees.
+    ``lifted`` and ``projected`` (P, J, 3, 3): poses that its lift makes of places without an image, and which they are.
     """
 
-    image_positions: Tensor = None  # type: ignore[assignment]
+    image_positions: Tensor | None = None
+    heatmaps: Tensor | None = None
+    places: Tensor | None = None
+    seen: Tensor | None = None
+    lifted: Tensor | None = None
+    projected: Tensor | None = None
 
 
 class AlignmentTask(nn.Module):
@@ -36,9 +48,16 @@ class AlignmentTask(nn.Module):
         model: what learns.
         reads_positions: whether joint positions are read off the image's tokens too, by a linear layer that exists in
             training only: a direct lesson in depth, which the rotations teach by way of the whole limb.
+        reads_poses: whether the pose reader learns.
     """
 
-    def __init__(self, model: PoseLlavaForConditionalGeneration, *, reads_positions: bool) -> None:
+    def __init__(
+        self,
+        model: PoseLlavaForConditionalGeneration,
+        *,
+        reads_positions: bool = False,
+        reads_poses: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.positions: nn.Linear | None = None
@@ -47,13 +66,25 @@ class AlignmentTask(nn.Module):
             self.positions = nn.Linear(model.config.pose_hidden_size, 3)
             nn.init.zeros_(self.positions.weight)
             nn.init.zeros_(self.positions.bias)
+        if reads_poses and model.pose_reader is None:
+            raise ValueError("losses: this model has no pose reader; see pose_reader in docs/architecture.md")
+        self.reads_poses = reads_poses
 
-    def forward(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
-        """See ``PoseLlavaForConditionalGeneration.align``."""
-        output = self.model.align(pixel_values=pixel_values, poses=poses)
-        if self.positions is None:
-            return output
-        return PlacedAlignmentOutput(**output, image_positions=self.positions(output.image_local))
+    def forward(self, pixel_values: Tensor, poses: Tensor, image_sizes: Tensor) -> Stage1Output:
+        """See ``PoseLlavaForConditionalGeneration.align``; ``image_sizes`` (B, 2) height and width."""
+        output = Stage1Output(**self.model.align(pixel_values=pixel_values, poses=poses))
+        if self.positions is not None:
+            output["image_positions"] = self.positions(output.image_local)
+        if self.reads_poses:
+            reader = self.model.pose_reader
+            assert reader is not None
+            read = reader(pixel_values[:, 0], image_sizes)
+            output["heatmaps"], output["places"] = read.heatmaps, read.joints.places
+            output["seen"] = read.matrices
+            rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.training else 0)
+            shown = project(rng, rot6d_to_matrix(poses.float()), PROJECTIONS * len(poses))
+            output["lifted"], output["projected"] = reader.lift(shown.joints), shown.matrices
+        return output
 
 
 def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:
@@ -74,8 +105,9 @@ def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableS
     for part, learns in parts:
         if learns:
             part.requires_grad_(True)
-    for trunk in trunks(model.model.vision_tower):
-        trunk.requires_grad_(settings.vision_tower and settings.vision_trunk)
+    if model.pose_reader is not None and settings.pose_reader:
+        model.pose_reader.requires_grad_(True)
+        model.pose_reader.trunk.fine.requires_grad_(False)
     if settings.embeddings != "frozen":
         for table in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
             table.requires_grad_(True)
@@ -109,16 +141,19 @@ def _train_rows(table: Tensor, rows: list[int]) -> None:
 
 
 def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
-    """Parameters that learn, in groups: matrices decay, vectors do not, embeddings do not and have their own rate.
+    """Parameters that learn, in groups: matrices decay, vectors do not, embeddings and the pose reader's trunk do not
+    and have their own rates.
 
     ``ratio`` of a group is its share of the learning rate.
     """
-    decayed, plain, embeddings = [], [], []
+    decayed, plain, embeddings, trunk = [], [], [], []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if name.endswith(_EMBEDDINGS):
             embeddings.append(parameter)
+        elif _TRUNK in name:
+            trunk.append(parameter)
         elif parameter.ndim >= 2 and not name.endswith(("queries", "joint_position", "global_token")):
             decayed.append(parameter)
         else:
@@ -127,5 +162,6 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
         {"params": decayed, "weight_decay": settings.weight_decay, "ratio": 1.0},
         {"params": plain, "weight_decay": 0.0, "ratio": 1.0},
         {"params": embeddings, "weight_decay": 0.0, "ratio": settings.embedding_ratio},
+        {"params": trunk, "weight_decay": 0.0, "ratio": settings.trunk_ratio},
     ]
     return [group for group in groups if group["params"]]

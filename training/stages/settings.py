@@ -47,18 +47,18 @@ class LoraSettings:
 @dataclass(frozen=True)
 class TrainableSettings:
     """Which parts of the model learn. ``embeddings``: none, the special tokens' rows, or all, input and output;
-    ``vision_trunk``: the tower's trunk too, where the tower learns."""
+    ``pose_reader``: all of it but the first layers of its trunk, up to 32 x 32 places."""
 
     language_model: TrainedPart = "full"
     lora: LoraSettings = field(default_factory=LoraSettings)
     embeddings: EmbeddingRows = "special"
     vision_tower: bool = False
-    vision_trunk: bool = False
     vision_projector: bool = False
     pose_encoder: bool = True
     pose_projector: bool = True
     pose_decoder: bool = True
     alignment: bool = False
+    pose_reader: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class DataSettings:
 class OptimiserSettings:
     """AdamW with linear warm-up and a cosine to ``final_ratio`` of the rate.
 
-    ``warmup`` is the share of the run; ``embedding_ratio`` scales the rate of the embeddings.
+    ``warmup`` is the share of the run; ``embedding_ratio`` scales the rate of the embeddings, ``trunk_ratio`` that of
+    the pose reader's trunk, which has learnt before.
     """
 
     learning_rate: float
@@ -107,6 +108,7 @@ class OptimiserSettings:
     warmup: float = 0.03
     final_ratio: float = 0.0
     embedding_ratio: float = 1.0
+    trunk_ratio: float = 0.2
     clip: float = 1.0
 
 

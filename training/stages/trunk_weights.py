@@ -21,7 +21,7 @@ from backend.model.blazepose import BlazePoseTrunk
 Array = npt.NDArray[np.float32]
 
 WORLD_LANDMARK_NUMBERS: Final = 117
-"""Of the output with the landmarks in the world; the trunk ends before the convolution that reads them off."""
+"""Of the output with the landmarks in the world; the trunk holds the first of the convolutions that lead to it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def published_file() -> Path:
         if file.is_file():
             return file
     raise FileNotFoundError(
-        "the vision trunk's weights are a file of MediaPipe 0.10.14: pip install --no-deps mediapipe==0.10.14"
+        "the weights of the pose reader's trunk are a file of MediaPipe 0.10.14: pip install --no-deps"
+        " mediapipe==0.10.14"
     )
 
 
@@ -56,9 +57,9 @@ def load_trunk(trunk: BlazePoseTrunk, file: Path) -> None:
         FileNotFoundError: no such file.
         ValueError: the file holds another network.
     """
-    published = read_convolutions(file, WORLD_LANDMARK_NUMBERS)[:-1]
     layers = [module for module in trunk.modules() if isinstance(module, nn.Conv2d)]
     shapes = [tuple(layer.weight.shape) for layer in layers]
+    published = read_convolutions(file, WORLD_LANDMARK_NUMBERS)[: len(layers)]
     if shapes != [convolution.weight.shape for convolution in published]:
         raise ValueError(f"{file} is not BlazePose's full landmark model: its convolutions have other shapes")
     with torch.no_grad():

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pose reader: the published weights of its trunk, where it sees joints, and what it learns from."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.body.draw import Camera, Renderer
+from backend.body.neutral import load_neutral_body
+from backend.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from backend.engine import Engine
+from backend.model import PoseLlavaForConditionalGeneration
+from backend.model.blazepose import BlazePoseTrunk
+from backend.model.llava import load_whole
+from backend.model.pose_reader import HEATMAP_SIDE, PoseReader, expected_places, on_canvas
+from backend.query import Query
+from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
+from blender_addon.contract.skeleton import JOINT_INDEX, MIRROR, STANDING_POSE
+from tests.backend.conftest import tiny_config, tiny_processor
+from training.stages import losses, projections
+from training.stages.export import export
+from training.stages.journal import read_metrics
+from training.stages.loop import train
+from training.stages.parts import parameter_groups, prepare_parts
+from training.stages.settings import OptimiserSettings, TrainableSettings, load_settings
+from training.stages.trunk_weights import load_trunk, published_file, read_convolutions
+
+from .conftest import write_yaml
+
+SIZE = 256
+IMAGE_LANDMARKS = 195
+STRIDES = (2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1)
+"""Of the published model's blocks between the trunk and its landmarks."""
+LANDMARKS = {
+    11: "left_shoulder", 12: "right_shoulder", 13: "left_elbow", 14: "right_elbow", 15: "left_wrist", 16: "right_wrist",
+    25: "left_knee", 26: "right_knee", 27: "left_ankle", 28: "right_ankle",
+}  # fmt: skip
+"""BlazePose's numbers of joints that SMPL has at the same place."""
+
+
+@pytest.fixture(scope="module")
+def trunk() -> BlazePoseTrunk:
+    trunk = BlazePoseTrunk().eval()
+    load_trunk(trunk, published_file())
+    return trunk
+
+
+def published_landmarks(seen: Tensor) -> Tensor:
+    """(39, 5) what the published model's last layers read off the trunk's coarse places: x and y in pixels first."""
+    first = sum(isinstance(module, nn.Conv2d) for module in BlazePoseTrunk().modules())
+    layers = [
+        (torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+        for layer in read_convolutions(published_file(), IMAGE_LANDMARKS)[first:]
+    ]
+    for stride, depthwise, pointwise in zip(STRIDES, layers[:-1:2], layers[1:-1:2], strict=True):
+        before = 2 - stride
+        padded = functional.pad(seen, (before, 1, before, 1))
+        inside = functional.relu6(functional.conv2d(padded, *depthwise, stride=stride, groups=seen.shape[1]))
+        kept = functional.max_pool2d(seen, 2) if stride == 2 else seen
+        seen = functional.relu6(kept + functional.conv2d(inside, *pointwise))
+    return functional.conv2d(seen, *layers[-1]).reshape(-1, 5)
+
+
+def test_the_published_landmarks_lie_on_the_joints_of_a_drawn_body(trunk: BlazePoseTrunk) -> None:
+    renderer = Renderer((SIZE, SIZE), load_neutral_body("coarse"))
+    vertices, joints = (places[0].numpy() for places in renderer.body.pose(torch.tensor(STANDING_POSE)[None]))
+    camera = Camera().framing(vertices, margin=1.2)
+    picture = torch.from_numpy(renderer.draw(vertices, camera).copy()).permute(2, 0, 1) / 255
+    with torch.no_grad():
+        places = published_landmarks(trunk(picture[None])[0])[list(LANDMARKS), :2].numpy()
+    shown = camera.project(joints, (SIZE, SIZE))[[JOINT_INDEX[name] for name in LANDMARKS.values()]]
+    assert np.linalg.norm(places - shown, axis=1).max() < 0.06 * SIZE
+
+
+def test_the_trunk_sees_coarse_middle_and_fine_places(trunk: BlazePoseTrunk) -> None:
+    seen = trunk(torch.rand(2, 3, SIZE, SIZE))
+    assert [tuple(places.shape) for places in seen] == [(2, 288, 8, 8), (2, 88, 16, 16), (2, 32, 32, 32)]
+
+
+def test_a_file_with_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolutions = read_convolutions(published_file(), IMAGE_LANDMARKS)
+    monkeypatch.setattr("training.stages.trunk_weights.read_convolutions", lambda *_: convolutions[1:])
+    with pytest.raises(ValueError, match="is not BlazePose's full landmark model"):
+        load_trunk(BlazePoseTrunk(), published_file())
+
+
+def test_a_package_without_the_weights_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"pip install --no-deps mediapipe==0\.10\.14"):
+        published_file()
+
+
+def test_a_stretched_picture_lies_on_the_canvas_in_its_own_proportions() -> None:
+    picture = Image.new("RGB", (160, 80))
+    picture.paste("white", (100, 20, 140, 60))
+    pixels = tiny_processor().whole_images([picture])
+    canvas = on_canvas(pixels, torch.tensor([[80, 160]]))[0].mean(0)
+    bright = (canvas > 0.5).nonzero()
+    # The canvas has 1.6 of its pixels for one of the picture's, which begins 40 of these below its top.
+    expected = 1.6 * np.array([[20 + 40, 100], [60 + 40, 140]])
+    np.testing.assert_allclose(np.stack([bright.min(0).values, bright.max(0).values]), expected, atol=6)
+    assert canvas[:60].max() < 0.05
+
+
+def test_places_are_the_heatmaps_middle_and_their_spread_its_width() -> None:
+    rows, columns = torch.meshgrid(*[torch.arange(HEATMAP_SIDE) + 0.5] * 2, indexing="ij")
+    away = (columns - 20.3) ** 2 + (rows - 9.7) ** 2
+    shares = torch.exp(-away / (2 * 1.5**2))
+    joints = expected_places((shares / shares.sum()).expand(1, 24, -1, -1))
+    expected = torch.tensor([20.3, 9.7]) / HEATMAP_SIDE
+    torch.testing.assert_close(joints.places, expected.expand(1, 24, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(joints.spread.exp(), torch.full((1, 24), 1.5 * 2**0.5), atol=0.01, rtol=0)
+
+
+def test_the_losses_of_heatmaps_and_places_leave_out_what_is_not_shown() -> None:
+    joints = torch.full((1, 24, 2), torch.nan)
+    joints[0, 3] = torch.tensor([5.5, 2.5]) / HEATMAP_SIDE
+    joints[0, 4] = 1.2
+    logits = torch.randn(1, 24, HEATMAP_SIDE, HEATMAP_SIDE)
+    columns, rows = np.meshgrid(np.arange(HEATMAP_SIDE) + 0.5, np.arange(HEATMAP_SIDE) + 0.5)
+    wanted = np.exp(-((columns - 5.5) ** 2 + (rows - 2.5) ** 2) / (2 * losses.HEAT_CELLS**2))
+    given = logits[0, 3].double().numpy()
+    log_shares = given - np.log(np.exp(given).sum())
+    expected = -(wanted / wanted.sum() * log_shares).sum()
+    assert losses.heatmaps(logits, joints).item() == pytest.approx(expected, rel=1e-4)
+    expected = np.hypot(5.5, 2.5) / HEATMAP_SIDE
+    assert losses.places(torch.zeros(1, 24, 2), joints).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_projected_poses_are_seen_where_a_camera_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(elevation=20, fov=40, distance=3.5, target=(0.0, 0.0, 0.0))
+    monkeypatch.setattr(projections, "draw_camera", lambda *_, **__: camera)
+    monkeypatch.setattr(projections, "SIZES", ((160, 120),))
+    monkeypatch.setattr(projections, "MOST_ERROR", 0.0)
+    monkeypatch.setattr(projections, "ASTRAY_SHARE", 0.0)
+    poses_aa = np.random.default_rng(0).normal(0, 0.3, (5, 24, 3))
+    shown = projections.project(
+        np.random.default_rng(1), axis_angle_to_matrix(torch.from_numpy(poses_aa).float()), 6
+    )
+    for matrices, places in zip(shown.matrices, shown.joints.places, strict=True):
+        _, joints = forward_kinematics(matrices.double().numpy())
+        pixels = camera.project(joints.astype(np.float32), (160, 120))
+        np.testing.assert_allclose(places * 160, np.clip(pixels + np.array([0, 20]), 0, 160), atol=1e-3)
+
+
+def test_projected_poses_are_the_batchs_with_limbs_exchanged_among_them() -> None:
+    poses = axis_angle_to_matrix(torch.randn(4, 24, 3))
+    drawn = projections.project(np.random.default_rng(0), poses, 40).matrices[:, 1:]
+    same = (drawn[:, None] - poses[:, 1:]).abs().amax((-1, -2)) < 1e-5  # (40, 4, 23)
+    assert same.any(1).all()
+    assert not same.all(2).any(1).all()
+
+
+def test_places_are_wrong_by_as_much_as_their_spread_tells() -> None:
+    poses = axis_angle_to_matrix(torch.zeros(1, 24, 3))
+    unsure = projections.project(np.random.default_rng(0), poses, 400).joints.spread
+    assert unsure.exp().median() < HEATMAP_SIDE * 0.06
+    assert 0.02 < (unsure.exp() > HEATMAP_SIDE * 0.08).float().mean() < 0.08
+
+
+def test_the_mirror_image_shows_the_mirrored_pose() -> None:
+    torch.manual_seed(0)
+    reader = PoseReader().eval()
+    pixels, sizes = torch.randn(2, 3, 64, 64), torch.tensor([[60, 80], [50, 50]])
+    with torch.no_grad():
+        seen, mirrored = (reader(each, sizes) for each in (pixels, pixels.flip(-1)))
+    for one, other in zip(seen.matrices, mirrored.matrices, strict=True):
+        turned = matrix_to_axis_angle(other).numpy()
+        expected = axis_angle_to_matrix(torch.from_numpy(mirror_pose(turned)))
+        torch.testing.assert_close(one, expected, atol=1e-4, rtol=0)
+    places = mirrored.joints.places[:, list(MIRROR)]
+    torch.testing.assert_close(seen.joints.places, torch.stack([1 - places[..., 0], places[..., 1]], dim=-1))
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_reader_learns_where_it_is_asked_for_but_for_the_first_layers(learns: bool) -> None:
+    model = PoseLlavaForConditionalGeneration(tiny_config(pose_reader=True))
+    prepare_parts(model, TrainableSettings(pose_reader=learns))
+    reader = model.pose_reader
+    assert reader is not None
+    assert not any(parameter.requires_grad for parameter in reader.trunk.fine.parameters())
+    later = [*reader.trunk.middle.parameters(), *reader.trunk.coarse.parameters()]
+    for part in (later, list(reader.heatmaps.parameters()), list(reader.lift.parameters())):
+        assert {parameter.requires_grad for parameter in part} == {learns}
+    groups = parameter_groups(model, OptimiserSettings(1e-3, trunk_ratio=0.3))
+    slow = {id(parameter) for group in groups if group["ratio"] == 0.3 for parameter in group["params"]}
+    assert slow == ({id(parameter) for parameter in later} if learns else set())
+
+
+def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
+    tmp_path: Path, stage1: dict[str, Any]
+) -> None:
+    description = yaml.safe_load(Path(stage1["model"]["fresh"]).read_text(encoding="utf-8"))
+    description["pose"]["pose_reader"] = True
+    fresh = write_yaml(tmp_path / "fresh.yaml", description)
+    values = {
+        **stage1,
+        "model": {"start": str(tmp_path / "start"), "fresh": str(fresh)},
+        "trainable": {**stage1["trainable"], "pose_reader": True},
+        "losses": {"heatmaps": 0.2, "places": 30.0, "seen": 1.0, "seen_joints": 4.0, "lifted_joints": 4.0},
+        "run": {**stage1["run"], "steps": 20, "checkpoint_steps": 20, "log_steps": 5},
+    }
+    train(load_settings(write_yaml(tmp_path / "config.yaml", values)))
+    lines = read_metrics(Path(values["output"]) / "metrics.jsonl")
+    learnt = [line for line in lines if line["split"] == "train"]
+    for name in values["losses"]:
+        assert learnt[-1][name] < 0.9 * learnt[0][name], name
+    assert lines[-1]["seen_mpjpe_mm"] > 0
+    export(Path(values["output"]), tmp_path / "model")
+    before, after = (load_whole(tmp_path / name, dtype=torch.float32)[0] for name in ("start", "model"))
+    assert before.pose_reader is not None
+    assert after.pose_reader is not None
+    old, new = before.pose_reader.trunk.state_dict(), after.pose_reader.trunk.state_dict()
+    assert all(torch.equal(old[name], new[name]) == name.startswith("fine") for name in old)
+    image = Image.new("RGB", (60, 40), "teal")
+    answer = Engine.load(tmp_path / "model").answer([Query("estimate", "", image=image)])[0]
+    assert np.isfinite(answer.pose_aa).all()
+
+
+def test_losses_of_a_reader_need_one(tmp_path: Path, stage1: dict[str, Any]) -> None:
+    stage1["losses"] = {"places": 1.0}
+    with pytest.raises(ValueError, match="this model has no pose reader"):
+        train(load_settings(write_yaml(tmp_path / "config.yaml", stage1)))

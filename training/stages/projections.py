@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses as cameras would show their joints, without a picture: what the pose reader's lift learns from besides
+pictures, at a hundredth of their cost.
+
+Poses are those of a batch with limbs exchanged among them, so that there are far more than recordings have. Their
+places are as wrong as heatmaps are. Legend: B poses given, P drawn, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from backend.body.kinematics import forward_kinematics
+from backend.body.rotations import apply_heading, split_heading
+from backend.model.pose_reader import JointPlaces, spread_of
+from blender_addon.contract.skeleton import BODY_PARTS
+from training.data.images import SIZES, VIEWPORT_SHARE, draw_camera, draw_heading
+
+Array = npt.NDArray[np.float32]
+
+EXCHANGED: Final = ("left_arm", "right_arm", "left_leg", "right_leg")
+EXCHANGED_SHARE: Final = 0.2
+"""How often each of these is another pose's."""
+FLESH: Final = 0.05
+"""Metres that a body reaches beyond its joints, about."""
+MOST_ERROR: Final = 0.02
+"""Standard deviations of places are drawn up to this share of the canvas."""
+ASTRAY_SHARE, ASTRAY_ERROR = 0.04, 0.06
+"""Some joints are far off."""
+
+
+@dataclass
+class Projections:
+    """``matrices`` (P, J, 3, 3) local rotations, the heading relative to the camera, and their ``joints``."""
+
+    matrices: Tensor
+    joints: JointPlaces
+
+
+def project(rng: np.random.Generator, matrices: Tensor, count: int) -> Projections:
+    """Draws ``count`` poses and cameras from the poses (B, J, 3, 3) of a batch."""
+    _, upright = split_heading(matrices[rng.integers(len(matrices), size=count)])
+    for part in EXCHANGED:
+        rows = np.flatnonzero(rng.random(count) < EXCHANGED_SHARE)
+        joints = list(BODY_PARTS[part])
+        others = matrices[rng.integers(len(matrices), size=len(rows))]
+        upright[rows[:, None], joints] = others[:, joints]
+    headings = torch.tensor([draw_heading(rng) for _ in range(count)], dtype=matrices.dtype)
+    turned = apply_heading(headings.to(matrices.device), upright)
+    _, positions = forward_kinematics(turned)
+    exact = np.stack([_seen(rng, joints) for joints in positions.cpu().numpy()])
+    deviation = rng.uniform(0, MOST_ERROR, (count, 1)) + ASTRAY_ERROR * (
+        rng.random(exact.shape[:2]) < ASTRAY_SHARE
+    )
+    places = np.clip(exact + deviation[..., None] * rng.normal(size=exact.shape), 0, 1)
+    # A heatmap is as wide as a joint is large at least, and its width says only about how wrong it is.
+    width = (1.4 * deviation + 0.02) * np.exp(0.3 * rng.normal(size=deviation.shape))
+    spread = spread_of(torch.from_numpy(width).square())
+    return Projections(turned, JointPlaces(torch.from_numpy(places).to(turned), spread.to(turned)))
+
+
+def _seen(rng: np.random.Generator, joints: Array) -> Array:
+    """(J, 2) where a camera drawn as for a picture shows the joints (J, 3), as shares of the canvas."""
+    around = np.concatenate([joints - FLESH, joints + FLESH]).astype(np.float32)
+    camera = draw_camera(rng, around, viewport=rng.random() < VIEWPORT_SHARE)
+    size = SIZES[rng.integers(len(SIZES))]
+    from_middle = (camera.project(joints, size) - np.divide(size, 2)) / max(size)
+    return np.asarray(from_middle + 0.5, dtype=np.float32)
