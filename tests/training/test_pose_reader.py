@@ -176,7 +176,7 @@ def test_the_mirror_image_shows_the_mirrored_pose() -> None:
         seen, mirrored = (reader(each, sizes) for each in (pixels, pixels.flip(-1)))
     for one, other in zip(seen.matrices, mirrored.matrices, strict=True):
         turned = matrix_to_axis_angle(other).numpy()
-        expected = axis_angle_to_matrix(torch.from_numpy(mirror_pose(turned)))
+        expected = axis_angle_to_matrix(torch.from_numpy(mirror_pose(turned)).float())
         torch.testing.assert_close(one, expected, atol=1e-4, rtol=0)
     places = mirrored.joints.places[:, list(MIRROR)]
     torch.testing.assert_close(seen.joints.places, torch.stack([1 - places[..., 0], places[..., 1]], dim=-1))
