@@ -69,10 +69,11 @@ class PoseReader(nn.Module):
         own sizes (B, 2), (height, width). Where it does not learn, the reader looks at the mirror image too."""
         # In half precision places would be off by pixels: only the layers with weights work in it.
         canvas = on_canvas(pixels.float(), image_sizes).to(pixels.dtype)
-        heatmaps, features = (seen.float() for seen in self.heatmaps(self.trunk(canvas)))
+        looks = canvas if self.training else torch.cat([canvas, canvas.flip(-1)])
+        heatmaps, features = (seen.float() for seen in self.heatmaps(self.trunk(looks)))
         if self.training:
             return self._read(heatmaps, features)
-        mirrored, features_there = (seen.float() for seen in self.heatmaps(self.trunk(canvas.flip(-1))))
+        (heatmaps, mirrored), (features, features_there) = heatmaps.chunk(2), features.chunk(2)
         heatmaps = (heatmaps + _in_mirror(mirrored)) / 2
         read, there = self._read(heatmaps, features), self._read(_in_mirror(heatmaps), features_there)
         # Mirroring keeps the signs of a rotation matrix's entries but for those between x and another axis.
