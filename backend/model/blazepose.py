@@ -3,8 +3,7 @@
 
 Sources: Bazarevsky et al. 2020, "BlazePose: On-device Real-time Body Pose Tracking"; Grishchenko et al. 2022,
 "BlazePose GHUM Holistic". The layers are those of the published full model up to its coarsest places of 8 x 8; batch
-norms are folded into the convolutions. Legend: B
-images, C channels.
+norms are folded into the convolutions. Legend: B images, C channels.
 """
 
 from __future__ import annotations

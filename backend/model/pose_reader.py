@@ -127,21 +127,31 @@ def spread_of(variance: Tensor) -> Tensor:
     return (variance.clamp_min(1e-6).sqrt() * HEATMAP_SIDE).log()
 
 
-class _Block(nn.Module):
-    """Two convolutions, added to what is there."""
+class _Added(nn.Module):
+    """Layers that add to what they see."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(1, channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, seen: Tensor) -> Tensor:
         added: Tensor = self.layers(seen)
         return seen + added
+
+
+def _convolutions(channels: int) -> _Added:
+    return _Added(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.GroupNorm(1, channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )
+
+
+def _linears(width: int) -> _Added:
+    return _Added(
+        nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(_DROPOUT), nn.Linear(width, width)
+    )
 
 
 class JointHeatmaps(nn.Module):
@@ -153,7 +163,7 @@ class JointHeatmaps(nn.Module):
             nn.Conv2d(made, width, 1) for made, width in zip(TRUNK_CHANNELS, _WIDTHS, strict=True)
         )
         self.finer = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(_WIDTHS))
-        self.blocks = nn.ModuleList(_Block(width) for width in _WIDTHS)
+        self.blocks = nn.ModuleList(_convolutions(width) for width in _WIDTHS)
         self.out = nn.Conv2d(_WIDTHS[-1], NUM_JOINTS, 1)
 
     def forward(self, trunk: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -166,24 +176,6 @@ class JointHeatmaps(nn.Module):
         return self.out(features), features
 
 
-class _LiftBlock(nn.Module):
-    """Two linear layers, added to what is there."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.Dropout(_DROPOUT),
-            nn.Linear(width, width),
-        )
-
-    def forward(self, state: Tensor) -> Tensor:
-        added: Tensor = self.layers(state)
-        return state + added
-
-
 class PoseLift(nn.Module):
     """From the joints' places, and what is seen there, to their rotations."""
 
@@ -193,7 +185,7 @@ class PoseLift(nn.Module):
         self.places = nn.Linear(NUM_JOINTS * 2 + 2 + 1 + NUM_JOINTS, _LIFT_WIDTH)
         self.token = nn.Linear(_WIDTHS[-1], _JOINT_WIDTH)
         self.tokens = nn.Linear(NUM_JOINTS * _JOINT_WIDTH, _LIFT_WIDTH)
-        self.blocks = nn.Sequential(*(_LiftBlock(_LIFT_WIDTH) for _ in range(_LIFT_BLOCKS)))
+        self.blocks = nn.Sequential(*(_linears(_LIFT_WIDTH) for _ in range(_LIFT_BLOCKS)))
         self.norm = nn.LayerNorm(_LIFT_WIDTH)
         self.rotations = nn.Linear(_LIFT_WIDTH, NUM_JOINTS * 6)
 

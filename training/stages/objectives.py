@@ -62,6 +62,8 @@ POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
     "still": lambda poses: losses.frobenius(poses.decoded, poses.initial, ~poses.moves),
 }
 """Names for ``losses`` in a configuration of stages 2 and 3, besides ``text``."""
+READER_TERMS: Final = ("heatmaps", "places", "seen", "seen_joints", "lifted", "lifted_joints")
+"""Those that the pose reader learns from."""
 ALIGNMENT_TERMS: Final = (
     "contrastive",
     "local",
@@ -71,16 +73,9 @@ ALIGNMENT_TERMS: Final = (
     "image_regression",
     "image_regression_joints",
     "image_positions",
-    "heatmaps",
-    "places",
-    "seen",
-    "seen_joints",
-    "lifted",
-    "lifted_joints",
+    *READER_TERMS,
 )
 """Names for ``losses`` in a configuration of stage 1."""
-READER_TERMS: Final = frozenset({"heatmaps", "places", "seen", "seen_joints", "lifted", "lifted_joints"})
-"""Those that the pose reader learns from."""
 
 
 def stage1_task(model: PoseLlavaForConditionalGeneration, weights: Mapping[str, float]) -> AlignmentTask:
@@ -92,7 +87,7 @@ def stage1_task(model: PoseLlavaForConditionalGeneration, weights: Mapping[str, 
     return AlignmentTask(
         model,
         reads_positions="image_positions" in weights,
-        reads_poses=not READER_TERMS.isdisjoint(weights),
+        reads_poses=any(term in weights for term in READER_TERMS),
     )
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses as cameras would show their joints, without a picture: what the pose reader's lift learns from besides
-pictures, at a hundredth of their cost.
+pictures, at a small part of their cost.
 
 Poses are those of a batch with limbs exchanged among them, so that there are far more than recordings have. Their
 places are as wrong as heatmaps are. Legend: B poses given, P drawn, J = 24 joints.
