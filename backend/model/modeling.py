@@ -38,7 +38,7 @@ from .pose_decoder import (
     TransformerPoseDecoder,
 )
 from .pose_encoder import PoseEncoder, PoseProjector
-from .pose_reader import PoseReader, ReadPose
+from .pose_reader import MapHead, PoseReader, ReadPose
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -118,6 +118,9 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.normal_(module.decoder_queries, std=EMBEDDING_STD)
             init.constant_(module.logit_scale, INITIAL_LOGIT_SCALE)
             init.constant_(module.logit_bias, INITIAL_LOGIT_BIAS)
+        elif isinstance(module, MapHead):
+            # What the trunk sees is large: as drawn, depths would be off by tens of metres.
+            init.zeros_(module.weight)
 
 
 class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[misc]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the pose that an image shows: BlazePose's convolutions, heatmaps of where each joint is, and a lift from these
-places to rotations.
+"""Reads the pose that an image shows: BlazePose's convolutions, maps of where each joint is and how near, and a lift
+from these places and depths to rotations.
 
-Sources: Sun et al. 2018, "Integral Human Pose Regression" (places as the heatmaps' expectations); Martinez et al. 2017,
-"A Simple Yet Effective Baseline for 3D Human Pose Estimation" (the lift). Legend: B images, J = 24 joints, S =
-HEATMAP_SIDE, C = channels at the finest places. Places are shares of a square canvas, x to the right and y down, in
-which the image lies in the middle in its own proportions.
+Sources: Sun et al. 2018, "Integral Human Pose Regression" (places as the heatmaps' expectations); Mehta et al. 2017,
+"VNect" (depths as maps that are read at the joints' places); Martinez et al. 2017, "A Simple Yet Effective Baseline for
+3D Human Pose Estimation" (the lift). Legend: B images, J = 24 joints, S = MAP_SIDE. Places are shares of a square
+canvas, x to the right and y down, in which the image lies in the middle in its own proportions. Depths are metres from
+the pelvis towards the camera, along the ground.
 """
 
 from __future__ import annotations
@@ -24,25 +25,24 @@ from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
 
 from .blazepose import IMAGE_SIZE, TRUNK_CHANNELS, BlazePoseTrunk
 
-HEATMAP_SIDE: Final = 32
+MAP_SIDE: Final = 32
 _WIDTHS: Final = (96, 96, 64)
 """Channels at 8 x 8, 16 x 16 and 32 x 32 places."""
 _LIFT_WIDTH: Final = 320
 _LIFT_BLOCKS: Final = 3
-_JOINT_WIDTH: Final = 16
-"""Of what the lift takes from the image at a joint's place."""
 _DROPOUT: Final = 0.1
-_UNSEEN_SHARE: Final = 0.25
-"""Poses that are lifted, in training, from the places alone."""
+_DEPTH_SCALE: Final = 3.0
+"""Makes depths about as large as the other numbers that the lift sees."""
 
 
 @dataclass
-class JointPlaces:
-    """Where joints are: ``places`` (B, J, 2), and ``spread`` (B, J), how unsure each is, as the logarithm of a standard
-    deviation in cells of the heatmap."""
+class SeenJoints:
+    """Where joints are: ``places`` (B, J, 2), ``spread`` (B, J), how unsure each place is, as the logarithm of a
+    standard deviation in cells of the heatmap, and ``depths`` (B, J)."""
 
     places: Tensor
     spread: Tensor
+    depths: Tensor
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ReadPose:
     local rotations, its heading relative to the camera."""
 
     heatmaps: Tensor
-    joints: JointPlaces
+    joints: SeenJoints
     matrices: Tensor
 
 
@@ -61,7 +61,7 @@ class PoseReader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = BlazePoseTrunk()
-        self.heatmaps = JointHeatmaps()
+        self.maps = JointMaps()
         self.lift = PoseLift()
 
     def forward(self, pixels: Tensor, image_sizes: Tensor) -> ReadPose:
@@ -70,27 +70,26 @@ class PoseReader(nn.Module):
         # In half precision places would be off by pixels: only the layers with weights work in it.
         canvas = on_canvas(pixels.float(), image_sizes).to(pixels.dtype)
         looks = canvas if self.training else torch.cat([canvas, canvas.flip(-1)])
-        heatmaps, features = (seen.float() for seen in self.heatmaps(self.trunk(looks)))
+        maps = self.maps(self.trunk(looks)).float()
         if self.training:
-            return self._read(heatmaps, features)
-        (heatmaps, mirrored), (features, features_there) = heatmaps.chunk(2), features.chunk(2)
-        heatmaps = (heatmaps + _in_mirror(mirrored)) / 2
-        read, there = self._read(heatmaps, features), self._read(_in_mirror(heatmaps), features_there)
+            return self._read(maps)
+        one, other = maps.chunk(2)
+        maps = (one + _in_mirror(other)) / 2
+        read, there = self._read(maps), self._read(_in_mirror(maps))
         # Mirroring keeps the signs of a rotation matrix's entries but for those between x and another axis.
         signs = read.matrices.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
         middle = nearest_rotation(read.matrices + signs * there.matrices[:, list(MIRROR)])
-        return ReadPose(heatmaps, read.joints, middle)
+        return ReadPose(read.heatmaps, read.joints, middle)
 
-    def _read(self, heatmaps: Tensor, features: Tensor) -> ReadPose:
-        shares = heatmaps.flatten(2).softmax(-1)
-        joints = expected_places(shares.view(heatmaps.shape))
-        tokens = torch.einsum("bjs,bcs->bjc", shares, features.flatten(2))
-        return ReadPose(heatmaps, joints, self.lift(joints, tokens))
+    def _read(self, maps: Tensor) -> ReadPose:
+        heatmaps, depths = maps.unbind(1)
+        joints = expected_joints(heatmaps.flatten(2).softmax(-1).view(heatmaps.shape), depths)
+        return ReadPose(heatmaps, joints, self.lift(joints))
 
 
-def _in_mirror(heatmaps: Tensor) -> Tensor:
-    """Heatmaps (B, J, S, S) of an image as those of its mirror image."""
-    return heatmaps[:, list(MIRROR)].flip(-1)
+def _in_mirror(maps: Tensor) -> Tensor:
+    """Maps (B, 2, J, S, S) of an image as those of its mirror image."""
+    return maps[:, :, list(MIRROR)].flip(-1)
 
 
 def on_canvas(pixels: Tensor, image_sizes: Tensor) -> Tensor:
@@ -112,19 +111,25 @@ def canvas_shares(image_sizes: Tensor) -> Tensor:
     return image_sizes / image_sizes.amax(dim=1, keepdim=True)
 
 
-def expected_places(shares: Tensor) -> JointPlaces:
-    """From heatmaps (B, J, S, S) that each sum to 1, rows first."""
-    centres = (torch.arange(HEATMAP_SIDE, device=shares.device) + 0.5) / HEATMAP_SIDE
+def expected_joints(shares: Tensor, depths: Tensor) -> SeenJoints:
+    """From heatmaps that each sum to 1 and how near a joint would be at each place, both (B, J, S, S), rows first."""
+    centres = (torch.arange(MAP_SIDE, device=shares.device) + 0.5) / MAP_SIDE
     columns, rows = shares.sum(2), shares.sum(3)
     places = torch.stack([columns @ centres, rows @ centres], dim=-1)
     away = (centres - places.unsqueeze(-1)).square()  # (B, J, 2, S)
     variance = (away * torch.stack([columns, rows], dim=2)).sum((-1, -2))
-    return JointPlaces(places, spread_of(variance))
+    return SeenJoints(places, spread_of(variance), (shares * depths).sum((-1, -2)))
+
+
+def depths_of(positions: Tensor) -> Tensor:
+    """``SeenJoints.depths`` from positions (B, J, 3) in metres, y up, z towards the camera along the ground."""
+    depths: Tensor = positions[..., 2] - positions[:, :1, 2]
+    return depths
 
 
 def spread_of(variance: Tensor) -> Tensor:
-    """``JointPlaces.spread`` from variances, in shares of the canvas squared."""
-    return (variance.clamp_min(1e-6).sqrt() * HEATMAP_SIDE).log()
+    """``SeenJoints.spread`` from variances, in shares of the canvas squared."""
+    return (variance.clamp_min(1e-6).sqrt() * MAP_SIDE).log()
 
 
 class _Added(nn.Module):
@@ -154,7 +159,11 @@ def _linears(width: int) -> _Added:
     )
 
 
-class JointHeatmaps(nn.Module):
+class MapHead(nn.Conv2d):
+    """The layer that makes maps; the model begins with maps of zeros."""
+
+
+class JointMaps(nn.Module):
     """From the trunk's coarse places to finer ones, each joined by what the trunk saw there."""
 
     def __init__(self) -> None:
@@ -164,47 +173,39 @@ class JointHeatmaps(nn.Module):
         )
         self.finer = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(_WIDTHS))
         self.blocks = nn.ModuleList(_convolutions(width) for width in _WIDTHS)
-        self.out = nn.Conv2d(_WIDTHS[-1], NUM_JOINTS, 1)
+        self.out = MapHead(_WIDTHS[-1], 2 * NUM_JOINTS, 1)
 
-    def forward(self, trunk: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """What the trunk sees to logits (B, J, S, S) and features (B, C, S, S)."""
+    def forward(self, trunk: tuple[Tensor, ...]) -> Tensor:
+        """What the trunk sees to (B, 2, J, S, S): logits of where each joint is, and how near it would be there."""
         seen, *others = (layer(features) for layer, features in zip(self.seen, trunk, strict=True))
         features: Tensor = self.blocks[0](seen)
         for finer, block, beside in zip(self.finer, self.blocks[1:], others, strict=True):
             larger = functional.interpolate(finer(features), size=beside.shape[-2:], mode="bilinear")
             features = block(larger + beside)
-        return self.out(features), features
+        maps: Tensor = self.out(features).unflatten(1, (2, NUM_JOINTS))
+        return maps
 
 
 class PoseLift(nn.Module):
-    """From the joints' places, and what is seen there, to their rotations."""
+    """From where the joints are to their rotations."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Places about their middle, the middle, their extent, and how unsure each is.
-        self.places = nn.Linear(NUM_JOINTS * 2 + 2 + 1 + NUM_JOINTS, _LIFT_WIDTH)
-        self.token = nn.Linear(_WIDTHS[-1], _JOINT_WIDTH)
-        self.tokens = nn.Linear(NUM_JOINTS * _JOINT_WIDTH, _LIFT_WIDTH)
+        # Places about their middle, the middle, their extent, how unsure each is, and depths.
+        self.joints = nn.Linear(NUM_JOINTS * 2 + 2 + 1 + NUM_JOINTS + NUM_JOINTS, _LIFT_WIDTH)
         self.blocks = nn.Sequential(*(_linears(_LIFT_WIDTH) for _ in range(_LIFT_BLOCKS)))
         self.norm = nn.LayerNorm(_LIFT_WIDTH)
         self.rotations = nn.Linear(_LIFT_WIDTH, NUM_JOINTS * 6)
 
-    def forward(self, joints: JointPlaces, tokens: Tensor | None = None) -> Tensor:
-        """Joints and what the image shows at their places (B, J, C), or None where only the places are known, to local
-        rotations (B, J, 3, 3)."""
+    def forward(self, joints: SeenJoints) -> Tensor:
+        """Joints to local rotations (B, J, 3, 3)."""
         middle = joints.places.mean(1, keepdim=True)
         around = joints.places - middle
         extent = around.abs().amax((1, 2)).clamp_min(0.05)
         shape = (2 * around / extent[:, None, None]).flatten(1)
         view = torch.cat([4 * (middle[:, 0] - 0.5), 4 * extent.unsqueeze(1)], dim=1)
-        known = torch.cat([shape, view, joints.spread.clamp(-3, 3)], dim=1)
-        dtype = self.places.weight.dtype
-        state = self.places(known.to(dtype))
-        if tokens is not None:
-            seen = self.tokens(self.token(tokens.to(dtype)).flatten(1))
-            if self.training:
-                seen = seen * (torch.rand(len(seen), 1, device=seen.device) >= _UNSEEN_SHARE)
-            state = state + seen
+        known = torch.cat([shape, view, joints.spread.clamp(-3, 3), _DEPTH_SCALE * joints.depths], dim=1)
+        state = self.joints(known.to(self.joints.weight.dtype))
         rotations: Tensor = self.rotations(self.norm(self.blocks(state))).float()
         standing = rotations.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
         return rot6d_to_matrix(rotations.view(-1, NUM_JOINTS, 6) + standing)

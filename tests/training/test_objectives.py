@@ -73,6 +73,7 @@ def aligned() -> Stage1Output:
         heatmaps=torch.zeros(2, 24, 4, 4),
         # On the canvas the picture fills three quarters of the height.
         places=torch.tensor([0.25, 0.5 - 0.25 * 0.75]) + torch.tensor([0.03, 0.04]).expand(2, 24, 2),
+        depths=REST_POSITIONS[:, 2].expand(2, -1) - REST_POSITIONS[0, 2] + 0.07,
         seen=matrices((), ("left_elbow",)),
         lifted=matrices(("left_elbow",), ("left_elbow",), ("right_knee",)),
         projected=matrices(("left_elbow",), (), ("right_knee",)),
@@ -92,6 +93,7 @@ def test_stage_1s_terms(aligned: Stage1Output) -> None:
     assert terms["image_positions"].item() == pytest.approx(0.5, abs=1e-4)
     assert terms["heatmaps"].item() == pytest.approx(math.log(16), rel=1e-4)
     assert terms["places"].item() == pytest.approx(0.05, rel=1e-4)
+    assert terms["depths"].item() == pytest.approx(0.07, abs=1e-5)
     assert terms["seen"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)
     assert terms["seen_joints"].item() == pytest.approx(CHORDS / 24 / 2 + NEAR, abs=2e-4)
     assert terms["lifted"].item() == pytest.approx(4 / 144 / 3, abs=1e-6)

@@ -137,6 +137,12 @@ def places(seen: Tensor, joints: Tensor) -> Tensor:
     return ((away.square().sum(-1) + 1e-8).sqrt() * counts).sum() / counts.sum().clamp_min(1)
 
 
+def depths(seen: Tensor, wanted: Tensor, joints: Tensor) -> Tensor:
+    """Mean difference of depths (B, J), in metres; joints whose place (B, J, 2) is outside the canvas do not count."""
+    counts = shown(joints)
+    return ((seen - wanted).abs() * counts).sum() / counts.sum().clamp_min(1)
+
+
 def cosine(one: Tensor, other: Tensor) -> Tensor:
     """One minus the cosine between tokens (B, J, D), mean over everything."""
     return (1 - functional.cosine_similarity(one, other, dim=-1)).mean()

@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput
+from backend.model.pose_reader import depths_of
 
 from . import losses
 from .batches import Batch
@@ -62,7 +63,7 @@ POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
     "still": lambda poses: losses.frobenius(poses.decoded, poses.initial, ~poses.moves),
 }
 """Names for ``losses`` in a configuration of stages 2 and 3, besides ``text``."""
-READER_TERMS: Final = ("heatmaps", "places", "seen", "seen_joints", "lifted", "lifted_joints")
+READER_TERMS: Final = ("heatmaps", "places", "depths", "seen", "seen_joints", "lifted", "lifted_joints")
 """Those that the pose reader learns from."""
 ALIGNMENT_TERMS: Final = (
     "contrastive",
@@ -166,8 +167,8 @@ def alignment_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, fl
     The paper decodes poses from the pose's own tokens; ``image_regression`` and ``image_regression_joints`` decode
     them from the image's as well. ``attention`` tells the resampler where each joint is in the image, and
     ``image_positions`` its tokens where it is in space. The pose reader learns from ``heatmaps`` and ``places`` where
-    joints are in the image, from ``seen`` and ``seen_joints`` the pose, and from ``lifted`` and ``lifted_joints`` poses
-    whose places are known without an image.
+    joints are in the image, from ``depths`` how near, from ``seen`` and ``seen_joints`` the pose, and from ``lifted``
+    and ``lifted_joints`` poses whose places and depths are known without an image.
     """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -208,6 +209,7 @@ def _reader_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, floa
         return terms
     assert output.heatmaps is not None
     assert output.places is not None
+    assert output.depths is not None
     assert output.lifted is not None
     assert output.projected is not None
     at = batch.canvas_joints()
@@ -216,6 +218,9 @@ def _reader_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, floa
         terms["heatmaps"] = losses.heatmaps(output.heatmaps, at) * share
     if "places" in weights:
         terms["places"] = losses.places(output.places, at) * share
+    if "depths" in weights:
+        _, positions = forward_kinematics(batch.targets)
+        terms["depths"] = losses.depths(output.depths, depths_of(positions), at) * share
     for name, made, wanted in (
         ("seen", output.seen, batch.targets),
         ("lifted", output.lifted, output.projected),

@@ -29,13 +29,15 @@ class Stage1Output(AlignmentOutput):
     """Stage 1's tokens and what its aids make; None without them. Matrices (B, J, 3, 3) are local rotations.
 
     ``image_positions`` (B, J, 3): where each joint is, read off its token from the image, in metres from the pelvis, in
-    the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2) and ``seen``: what the pose reader sees.
-    ``lifted`` and ``projected`` (P, J, 3, 3): poses that its lift makes of places without an image, and which they are.
+    the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2), ``depths`` (B, J) and ``seen``: what the
+    pose reader sees. ``lifted`` and ``projected`` (P, J, 3, 3): poses that its lift makes of places and depths without
+    an image, and which they are.
     """
 
     image_positions: Tensor | None = None
     heatmaps: Tensor | None = None
     places: Tensor | None = None
+    depths: Tensor | None = None
     seen: Tensor | None = None
     lifted: Tensor | None = None
     projected: Tensor | None = None
@@ -80,7 +82,7 @@ class AlignmentTask(nn.Module):
             assert reader is not None
             read = reader(pixel_values[:, 0], image_sizes)
             output["heatmaps"], output["places"] = read.heatmaps, read.joints.places
-            output["seen"] = read.matrices
+            output["depths"], output["seen"] = read.joints.depths, read.matrices
             rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.training else 0)
             shown = project(rng, rot6d_to_matrix(poses.float()), PROJECTIONS * len(poses))
             output["lifted"], output["projected"] = reader.lift(shown.joints), shown.matrices

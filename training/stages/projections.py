@@ -3,7 +3,7 @@
 pictures, at a small part of their cost.
 
 Poses are those of a batch with limbs exchanged among them, so that there are far more than recordings have. Their
-places are as wrong as heatmaps are. Legend: B poses given, P drawn, J = 24 joints.
+places and depths are as wrong as those that are read off maps. Legend: B poses given, P drawn, J = 24 joints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import apply_heading, split_heading
-from backend.model.pose_reader import JointPlaces, spread_of
+from backend.model.pose_reader import SeenJoints, depths_of, spread_of
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.images import SIZES, VIEWPORT_SHARE, draw_camera, draw_heading
 
@@ -33,6 +33,12 @@ MOST_ERROR: Final = 0.02
 """Standard deviations of places are drawn up to this share of the canvas."""
 ASTRAY_SHARE, ASTRAY_ERROR = 0.04, 0.06
 """Some joints are far off."""
+MOST_DEPTH_ERROR: Final = 0.14
+"""Standard deviations of depths are drawn up to so many metres, once for the joints and once for the limbs."""
+ASTRAY_DEPTH_SHARE, ASTRAY_DEPTH_ERROR = 0.05, 0.25
+TIMID_SHARE, LEAST_OF_DEPTH = 0.5, 0.5
+"""Who does not know whether a limb comes nearer or goes away says something between: such depths are less than they
+should be, at least this share of it."""
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Projections:
     """``matrices`` (P, J, 3, 3) local rotations, the heading relative to the camera, and their ``joints``."""
 
     matrices: Tensor
-    joints: JointPlaces
+    joints: SeenJoints
 
 
 def project(rng: np.random.Generator, matrices: Tensor, count: int) -> Projections:
@@ -62,7 +68,23 @@ def project(rng: np.random.Generator, matrices: Tensor, count: int) -> Projectio
     # A heatmap is as wide as a joint is large at least, and its width says only about how wrong it is.
     width = (1.4 * deviation + 0.02) * np.exp(0.3 * rng.normal(size=deviation.shape))
     spread = spread_of(torch.from_numpy(width).square())
-    return Projections(turned, JointPlaces(torch.from_numpy(places).to(turned), spread.to(turned)))
+    depths = _unsure(rng, depths_of(positions).cpu().numpy())
+    seen = SeenJoints(*(values.to(turned) for values in (torch.from_numpy(places), spread, depths)))
+    return Projections(turned, seen)
+
+
+def _unsure(rng: np.random.Generator, depths: Array) -> Tensor:
+    """Depths (P, J) as wrong as those that an image shows."""
+    count = len(depths)
+    deviation = rng.uniform(0, MOST_DEPTH_ERROR, (count, 1))
+    error = deviation * rng.normal(size=depths.shape)
+    for part in EXCHANGED:
+        error[:, list(BODY_PARTS[part])] += deviation * rng.normal(size=(count, 1))
+    astray = rng.random(depths.shape) < ASTRAY_DEPTH_SHARE
+    error += ASTRAY_DEPTH_ERROR * astray * rng.normal(size=depths.shape)
+    timid = rng.random((count, 1)) < TIMID_SHARE
+    kept = np.where(timid, rng.uniform(LEAST_OF_DEPTH, 1, (count, 1)), 1)
+    return torch.from_numpy(kept * depths + error)
 
 
 def _seen(rng: np.random.Generator, joints: Array) -> Array:
