@@ -222,19 +222,20 @@ def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     description = yaml.safe_load(Path(stage1["model"]["fresh"]).read_text(encoding="utf-8"))
     description["pose"]["pose_reader"] = True
     fresh = write_yaml(tmp_path / "fresh.yaml", description)
-    maps = {"heatmaps": 0.2, "places": 30.0, "depths": 0.5}
+    maps = {"heatmaps": 2.0, "places": 30.0, "depths": 0.5}
     values = {
         **stage1,
         "model": {"start": str(tmp_path / "start"), "fresh": str(fresh)},
         "trainable": {**stage1["trainable"], "pose_reader": True},
         "losses": {**maps, "seen": 1.0, "seen_joints": 4.0, "lifted_joints": 4.0},
-        "run": {**stage1["run"], "steps": 20, "checkpoint_steps": 20, "log_steps": 5},
+        "optimiser": {**stage1["optimiser"], "learning_rate": 1.0e-3},
+        "run": {**stage1["run"], "steps": 30, "checkpoint_steps": 30, "log_steps": 5},
     }
     train(load_settings(write_yaml(tmp_path / "config.yaml", values)))
     lines = read_metrics(Path(values["output"]) / "metrics.jsonl")
     learnt = [line for line in lines if line["split"] == "train"]
     for name in values["losses"]:
-        assert learnt[-1][name] < 0.97 * learnt[0][name], name
+        assert learnt[-1][name] < 0.9 * learnt[0][name], name
     assert lines[-1]["seen_mpjpe_mm"] > 0
     export(Path(values["output"]), tmp_path / "model")
     before, after = (load_whole(tmp_path / name, dtype=torch.float32)[0] for name in ("start", "model"))
