@@ -38,7 +38,7 @@ from .pose_decoder import (
     TransformerPoseDecoder,
 )
 from .pose_encoder import PoseEncoder, PoseProjector
-from .pose_reader import MapHead, PoseReader, ReadPose
+from .pose_reader import MapHead, PoseReader
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -119,7 +119,7 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.constant_(module.logit_scale, INITIAL_LOGIT_SCALE)
             init.constant_(module.logit_bias, INITIAL_LOGIT_BIAS)
         elif isinstance(module, MapHead):
-            # What the trunk sees is large: as drawn, depths would be off by tens of metres.
+            # What the trunk sees is large: as drawn, positions would be off by tens of metres.
             init.zeros_(module.weight)
 
 
@@ -180,6 +180,7 @@ class PoseLlavaForConditionalGeneration(
         image_sizes: Tensor | None = None,
         poses: Tensor | None = None,
         pose_images: Tensor | None = None,
+        canvases: Tensor | None = None,
         labels: Tensor | None = None,
         past_key_values: Any = None,
         logits_to_keep: int | Tensor | None = 0,
@@ -194,6 +195,7 @@ class PoseLlavaForConditionalGeneration(
             poses: (P, J, 6) rot6d, one for each ``<pose>``, heading removed.
             pose_images: (P,) the image that a pose is read from in the place of the one in ``poses``, or -1; None
                 where all are given. Answers to a pose that is read are turned to its heading.
+            canvases: (images, 3, 256, 256) the images as the pose reader sees them; needed where it is to read one.
             labels: (B, L) the ids to predict, -100 where none is; logits are then made there only.
             past_key_values: cache of earlier tokens; poses are decoded in passes without one only.
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
@@ -205,9 +207,7 @@ class PoseLlavaForConditionalGeneration(
             raise ValueError("PoseLLaVA needs input_ids: poses are placed by their placeholders")
         headings: Tensor | None = None
         if pose_images is not None and poses is not None and bool((pose_images >= 0).any()):
-            if pixel_values is None or image_sizes is None:
-                raise ValueError("a pose is to be read from an image: give pixel_values and image_sizes too")
-            poses, headings = self._with_seen_poses(poses, pose_images, pixel_values, image_sizes)
+            poses, headings = self._with_seen_poses(poses, pose_images, pixel_values, canvases)
         embeds, pose_local = self.model.embed_with_poses(input_ids, poses)
         shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
@@ -288,30 +288,25 @@ class PoseLlavaForConditionalGeneration(
         return context, chosen
 
     def _with_seen_poses(
-        self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor, image_sizes: Tensor
+        self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor | None, canvases: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Poses (P, J, 6) with those that are read from an image, and the headings (P,) that were taken out of
-        these; see ``forward``."""
+        """Poses (P, J, 6) with those that are read from an image, by the pose reader or else by stage 1's decoder, and
+        the headings (P,), relative to the camera, that were taken out of these; see ``forward``."""
         reads = pose_images >= 0
         images = pose_images[reads]
-        yaw, upright = split_heading(self.see_poses(pixel_values[images, 0], image_sizes[images]))
+        if self.pose_reader is not None:
+            if canvases is None:
+                raise ValueError("a pose is to be read from an image: give canvases too")
+            seen = self.pose_reader.look_closely(canvases[images].to(self.dtype))
+        else:
+            if pixel_values is None:
+                raise ValueError("a pose is to be read from an image: give pixel_values too")
+            image_global, image_local, _ = self._image_tokens(pixel_values[images, 0])
+            seen = self.alignment.reconstruct(image_global, image_local)
+        yaw, upright = split_heading(seen)
         given, headings = poses.float().clone(), poses.new_zeros(len(poses))
         given[reads], headings[reads] = matrix_to_rot6d(upright), yaw
         return given, headings
-
-    def see_poses(self, pixels: Tensor, image_sizes: Tensor) -> Tensor:
-        """Poses (B, J, 3, 3) that images show, by the pose reader or else by stage 1's decoder, headings relative to
-        the camera.
-
-        Args:
-            pixels: (B, 3, height, width) the images' first tiles.
-            image_sizes: (B, 2) their own height and width.
-        """
-        if self.pose_reader is not None:
-            read: ReadPose = self.pose_reader(pixels, image_sizes)
-            return read.matrices
-        image_global, image_local, _ = self._image_tokens(pixels)
-        return self.alignment.reconstruct(image_global, image_local)
 
     def _image_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1's tokens of images (B, 3, height, width): global (B, D), local (B, J, D), and the latter's attention

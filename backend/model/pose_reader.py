@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the pose that an image shows: BlazePose's convolutions, maps of where each joint is and how near, and a lift
-from these places and depths to rotations.
+"""Reads the pose that an image shows: BlazePose's convolutions, maps of where each joint is in the image and in space,
+and a lift from these places and positions to rotations.
 
 Sources: Sun et al. 2018, "Integral Human Pose Regression" (places as the heatmaps' expectations); Mehta et al. 2017,
-"VNect" (depths as maps that are read at the joints' places); Martinez et al. 2017, "A Simple Yet Effective Baseline for
-3D Human Pose Estimation" (the lift). Legend: B images, J = 24 joints, S = MAP_SIDE. Places are shares of a square
-canvas, x to the right and y down, in which the image lies in the middle in its own proportions. Depths are metres from
-the pelvis towards the camera, along the ground.
+"VNect" (positions as maps that are read at the joints' places); Martinez et al. 2017, "A Simple Yet Effective Baseline
+for 3D Human Pose Estimation" (the lift). Legend: B images, J = 24 joints, S = MAP_SIDE. Places are shares of a square
+canvas, x to the right and y down, in which the image lies in the middle in its own proportions. Positions are metres
+from the pelvis in the frame of the pose: x to the right, y up, z along the ground towards the camera.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from backend.body.rotations import nearest_rotation, rot6d_to_matrix
 from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
 
-from .blazepose import IMAGE_SIZE, TRUNK_CHANNELS, BlazePoseTrunk
+from .blazepose import TRUNK_CHANNELS, BlazePoseTrunk
 
 MAP_SIDE: Final = 32
 _WIDTHS: Final = (96, 96, 64)
@@ -31,18 +30,23 @@ _WIDTHS: Final = (96, 96, 64)
 _LIFT_WIDTH: Final = 320
 _LIFT_BLOCKS: Final = 3
 _DROPOUT: Final = 0.1
-_DEPTH_SCALE: Final = 3.0
-"""Makes depths about as large as the other numbers that the lift sees."""
+CLOSER_MARGIN: Final = 1.32
+"""The second look's part of the canvas beside the joints' extent: figures are as large there as in most pictures that
+the reader learns from."""
+LEAST_SIDE: Final = 0.25
+"""Of that part, as a share of the canvas: what is enlarged more has too few pixels."""
+_POSITION_SCALE: Final = 3.0
+"""Makes positions about as large as the other numbers that the lift sees."""
 
 
 @dataclass
 class SeenJoints:
     """Where joints are: ``places`` (B, J, 2), ``spread`` (B, J), how unsure each place is, as the logarithm of a
-    standard deviation in cells of the heatmap, and ``depths`` (B, J)."""
+    standard deviation in cells of the heatmap, and ``positions`` (B, J, 3)."""
 
     places: Tensor
     spread: Tensor
-    depths: Tensor
+    positions: Tensor
 
 
 @dataclass
@@ -64,67 +68,69 @@ class PoseReader(nn.Module):
         self.maps = JointMaps()
         self.lift = PoseLift()
 
-    def forward(self, pixels: Tensor, image_sizes: Tensor) -> ReadPose:
-        """Images (B, 3, height, width) stretched to squares as LLaVA-NeXT's processor makes the first tile, and their
-        own sizes (B, 2), (height, width). Where it does not learn, the reader looks at the mirror image too."""
-        # In half precision places would be off by pixels: only the layers with weights work in it.
-        canvas = on_canvas(pixels.float(), image_sizes).to(pixels.dtype)
-        looks = canvas if self.training else torch.cat([canvas, canvas.flip(-1)])
-        maps = self.maps(self.trunk(looks)).float()
-        if self.training:
-            return self._read(maps)
-        one, other = maps.chunk(2)
+    def forward(self, canvases: Tensor) -> ReadPose:
+        """One look at images on canvases (B, 3, 256, 256), as the processor's ``canvases`` makes them."""
+        return self._read(self._look(canvases))
+
+    def look_closely(self, canvases: Tensor) -> Tensor:
+        """The poses (B, J, 3, 3) by a second look, at the part of the canvas in which the first finds the joints."""
+        return self.look_both_ways(closer(canvases, self(canvases).joints.places))
+
+    def look_both_ways(self, canvases: Tensor) -> Tensor:
+        """The poses (B, J, 3, 3) by the image and its mirror image: maps and rotations in the middle of both."""
+        one, other = self._look(torch.cat([canvases, canvases.flip(-1)])).chunk(2)
         maps = (one + _in_mirror(other)) / 2
-        read, there = self._read(maps), self._read(_in_mirror(maps))
+        read, there = self._read(maps).matrices, self._read(_in_mirror(maps)).matrices
         # Mirroring keeps the signs of a rotation matrix's entries but for those between x and another axis.
-        signs = read.matrices.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
-        middle = nearest_rotation(read.matrices + signs * there.matrices[:, list(MIRROR)])
-        return ReadPose(read.heatmaps, read.joints, middle)
+        signs = read.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
+        return nearest_rotation(read + signs * there[:, list(MIRROR)])
+
+    def _look(self, canvases: Tensor) -> Tensor:
+        # In half precision places would be off by pixels: only the layers with weights work in it.
+        maps: Tensor = self.maps(self.trunk(canvases))
+        return maps.float()
 
     def _read(self, maps: Tensor) -> ReadPose:
-        heatmaps, depths = maps.unbind(1)
-        joints = expected_joints(heatmaps.flatten(2).softmax(-1).view(heatmaps.shape), depths)
+        heatmaps = maps[:, 0]
+        joints = expected_joints(heatmaps.flatten(2).softmax(-1).view(heatmaps.shape), maps[:, 1:])
         return ReadPose(heatmaps, joints, self.lift(joints))
 
 
 def _in_mirror(maps: Tensor) -> Tensor:
-    """Maps (B, 2, J, S, S) of an image as those of its mirror image."""
-    return maps[:, :, list(MIRROR)].flip(-1)
+    """Maps (B, 4, J, S, S) of an image as those of its mirror image, where what was at x is at -x."""
+    signs = maps.new_tensor([1.0, -1.0, 1.0, 1.0]).view(4, 1, 1, 1)
+    return signs * maps[:, :, list(MIRROR)].flip(-1)
 
 
-def on_canvas(pixels: Tensor, image_sizes: Tensor) -> Tensor:
-    """Stretched and normalised images (B, 3, height, width) in their own proportions (B, 3, 256, 256), values 0 to 1,
-    black where they do not reach."""
-    mean, deviation = (
-        pixels.new_tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
-    )
-    height, width = canvas_shares(image_sizes).to(pixels).unbind(1)
-    none = torch.zeros_like(height)
-    scale = torch.stack([1 / width, none, none, none, 1 / height, none], dim=1).view(-1, 2, 3)
-    size = [len(pixels), 3, IMAGE_SIZE, IMAGE_SIZE]
-    grid = functional.affine_grid(scale, size, align_corners=False)
-    return functional.grid_sample(pixels * deviation + mean, grid, align_corners=False)
+def closer(canvases: Tensor, places: Tensor) -> Tensor:
+    """The square part of canvases (B, 3, S, S) around places (B, J, 2) on them, as large as a canvas; what lies beyond
+    an edge continues it."""
+    least, most = places.amin(1), places.amax(1)
+    side = ((most - least).amax(1) * CLOSER_MARGIN).clamp_min(LEAST_SIDE)
+    none = torch.zeros_like(side)
+    x, y = (least + most - 1).unbind(1)
+    part = torch.stack([side, none, x, none, side, y], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(part, list(canvases.shape), align_corners=False)
+    # In half precision the grid would be off by pixels.
+    part_of = functional.grid_sample(canvases.float(), grid, padding_mode="border", align_corners=False)
+    return part_of.to(canvases.dtype)
 
 
-def canvas_shares(image_sizes: Tensor) -> Tensor:
-    """(B, 2) the share of the canvas that images of such sizes (B, 2) fill, height and width."""
-    return image_sizes / image_sizes.amax(dim=1, keepdim=True)
-
-
-def expected_joints(shares: Tensor, depths: Tensor) -> SeenJoints:
-    """From heatmaps that each sum to 1 and how near a joint would be at each place, both (B, J, S, S), rows first."""
+def expected_joints(shares: Tensor, positions: Tensor) -> SeenJoints:
+    """From heatmaps (B, J, S, S) that each sum to 1, rows first, and the position (B, 3, J, S, S) that a joint would
+    have at each place."""
     centres = (torch.arange(MAP_SIDE, device=shares.device) + 0.5) / MAP_SIDE
     columns, rows = shares.sum(2), shares.sum(3)
     places = torch.stack([columns @ centres, rows @ centres], dim=-1)
     away = (centres - places.unsqueeze(-1)).square()  # (B, J, 2, S)
     variance = (away * torch.stack([columns, rows], dim=2)).sum((-1, -2))
-    return SeenJoints(places, spread_of(variance), (shares * depths).sum((-1, -2)))
+    there = (shares.unsqueeze(1) * positions).sum((-1, -2))
+    return SeenJoints(places, spread_of(variance), there.transpose(1, 2))
 
 
-def depths_of(positions: Tensor) -> Tensor:
-    """``SeenJoints.depths`` from positions (B, J, 3) in metres, y up, z towards the camera along the ground."""
-    depths: Tensor = positions[..., 2] - positions[:, :1, 2]
-    return depths
+def from_pelvis(positions: Tensor) -> Tensor:
+    """``SeenJoints.positions`` from positions (B, J, 3) in the frame of a pose whose heading is the camera's."""
+    return positions - positions[:, :1]
 
 
 def spread_of(variance: Tensor) -> Tensor:
@@ -173,16 +179,16 @@ class JointMaps(nn.Module):
         )
         self.finer = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(_WIDTHS))
         self.blocks = nn.ModuleList(_convolutions(width) for width in _WIDTHS)
-        self.out = MapHead(_WIDTHS[-1], 2 * NUM_JOINTS, 1)
+        self.out = MapHead(_WIDTHS[-1], 4 * NUM_JOINTS, 1)
 
     def forward(self, trunk: tuple[Tensor, ...]) -> Tensor:
-        """What the trunk sees to (B, 2, J, S, S): logits of where each joint is, and how near it would be there."""
+        """What the trunk sees to (B, 4, J, S, S): logits of where each joint is, and its position if it is there."""
         seen, *others = (layer(features) for layer, features in zip(self.seen, trunk, strict=True))
         features: Tensor = self.blocks[0](seen)
         for finer, block, beside in zip(self.finer, self.blocks[1:], others, strict=True):
             larger = functional.interpolate(finer(features), size=beside.shape[-2:], mode="bilinear")
             features = block(larger + beside)
-        maps: Tensor = self.out(features).unflatten(1, (2, NUM_JOINTS))
+        maps: Tensor = self.out(features).unflatten(1, (4, NUM_JOINTS))
         return maps
 
 
@@ -191,8 +197,8 @@ class PoseLift(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Places about their middle, the middle, their extent, how unsure each is, and depths.
-        self.joints = nn.Linear(NUM_JOINTS * 2 + 2 + 1 + NUM_JOINTS + NUM_JOINTS, _LIFT_WIDTH)
+        # Places about their middle, the middle, their extent, how unsure each is, and positions.
+        self.joints = nn.Linear(NUM_JOINTS * 2 + 2 + 1 + NUM_JOINTS + NUM_JOINTS * 3, _LIFT_WIDTH)
         self.blocks = nn.Sequential(*(_linears(_LIFT_WIDTH) for _ in range(_LIFT_BLOCKS)))
         self.norm = nn.LayerNorm(_LIFT_WIDTH)
         self.rotations = nn.Linear(_LIFT_WIDTH, NUM_JOINTS * 6)
@@ -204,7 +210,8 @@ class PoseLift(nn.Module):
         extent = around.abs().amax((1, 2)).clamp_min(0.05)
         shape = (2 * around / extent[:, None, None]).flatten(1)
         view = torch.cat([4 * (middle[:, 0] - 0.5), 4 * extent.unsqueeze(1)], dim=1)
-        known = torch.cat([shape, view, joints.spread.clamp(-3, 3), _DEPTH_SCALE * joints.depths], dim=1)
+        positions = _POSITION_SCALE * joints.positions.flatten(1)
+        known = torch.cat([shape, view, joints.spread.clamp(-3, 3), positions], dim=1)
         state = self.joints(known.to(self.joints.weight.dtype))
         rotations: Tensor = self.rotations(self.norm(self.blocks(state))).float()
         standing = rotations.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
 from blender_addon.contract.skeleton import STANDING_POSE
 
+from .blazepose import IMAGE_SIZE
 from .configuration import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, SEEN_POSE_PLACEHOLDER
 from .spelling import Spelling
 
@@ -170,8 +171,9 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
 
         Returns:
             input_ids, attention_mask (B, L), poses (P, J, 6) or absent, headings (B,) radians that were taken out of
-            the poses (0 where there was none), pixel_values and image_sizes where there are images, and pose_images
-            (P,), the image that each pose is to be read from, -1 where it is given; absent where all are given.
+            the poses (0 where there was none), pixel_values and image_sizes where there are images, and, absent where
+            all poses are given, pose_images (P,), the image that each is to be read from, -1 where it is given, and
+            canvases.
 
         Raises:
             ValueError: an unknown task, or an image task without an image.
@@ -219,6 +221,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             batch["poses"] = matrix_to_rot6d(upright)
             if max(pose_images) >= 0:
                 batch["pose_images"] = torch.tensor(pose_images)
+                batch["canvases"] = self.canvases(images)
         batch["headings"] = headings
         if images:
             batch |= self.image_processor(images, return_tensors="pt")
@@ -237,6 +240,14 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         )  # fmt: skip
         pixels: torch.Tensor = processor(list(images), return_tensors="pt")["pixel_values"]
         return pixels
+
+    def canvases(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """(B, 3, S, S) images as the pose reader sees them, S = 256: in their own proportions in the middle of a black
+        square, values 0 to 1."""
+        size = (IMAGE_SIZE, IMAGE_SIZE)
+        whole = [ImageOps.pad(image.convert("RGB"), size, color="black") for image in images]
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in whole]))
+        return pixels.permute(0, 3, 1, 2).float() / 255
 
     def image_token_count(self, image: Image.Image) -> int:
         """How many places an image takes in the prompt."""

@@ -16,6 +16,7 @@ from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degr
 
 POSE = np.random.default_rng(0).normal(0, 0.4, (24, 3)).astype(np.float32)
 IMAGE = Image.fromarray(np.random.default_rng(1).integers(0, 255, (48, 40, 3), dtype=np.uint8))
+SEEN = np.random.default_rng(2).normal(0, 1, (24, 3)).astype(np.float32)
 EDIT = Query("adjust", "raise the left arm", POSE)
 
 
@@ -59,7 +60,7 @@ def test_the_answer_depends_on_the_words_the_pose_and_the_image(processor) -> No
 
 @pytest.mark.parametrize("pose_reader", [False, True])
 def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
-    processor, pose_reader: bool
+    processor, pose_reader: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.backend.conftest import tiny_config
 
@@ -69,9 +70,12 @@ def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
     torch.nn.init.normal_(model.alignment.decoder_head.weight)
     if model.pose_reader is not None:
         # As drawn it hardly looks at the image, and what is the same in the mirror has no heading.
-        for parameter in model.pose_reader.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
-    other = Image.fromarray(255 - np.asarray(IMAGE))
+        def as_bright(canvases: torch.Tensor) -> torch.Tensor:
+            brightness = canvases.mean((1, 2, 3)).numpy()
+            return torch.from_numpy(axis_angle_to_matrix(np.multiply.outer(brightness, SEEN))).float()
+
+        monkeypatch.setattr(model.pose_reader, "look_closely", as_bright)
+    other = Image.fromarray(np.asarray(IMAGE) // 2)
     queries = [
         EDIT,
         Query("estimate", "", image=IMAGE),
@@ -83,7 +87,7 @@ def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
     if model.pose_reader is None:
         seen = model.align(batch["pixel_values"], batch["poses"][:2]).image_reconstruction
     else:
-        seen = model.pose_reader(batch["pixel_values"][:, 0], batch["image_sizes"]).matrices
+        seen = model.pose_reader.look_closely(batch["canvases"])
     assert heading(seen[:, 0]).abs().min() > 0.1
     answers = Engine(model, processor, name="tiny").answer(queries)
     for row, answer in ((0, answers[1]), (1, answers[3])):
@@ -113,11 +117,29 @@ def test_a_template_may_show_the_seen_pose_without_the_patches(processor, tmp_pa
     assert "<seen_pose>" not in words
 
 
-def test_a_pose_to_be_seen_needs_its_image(model, processor) -> None:
+@pytest.mark.parametrize(("pose_reader", "needed"), [(False, "pixel_values"), (True, "canvases")])
+def test_a_pose_to_be_seen_needs_its_image(processor, pose_reader: bool, needed: str) -> None:
+    from tests.backend.conftest import tiny_config
+
+    model = PoseLlavaForConditionalGeneration(tiny_config(pose_reader=pose_reader)).eval()
     batch = processor.encode([Query("estimate", "", image=IMAGE)])
-    del batch["pixel_values"]
-    with pytest.raises(ValueError, match="give pixel_values and image_sizes too"):
+    del batch[needed]
+    with pytest.raises(ValueError, match=f"give {needed} too"):
         model(**batch)
+
+
+def test_a_reader_in_half_precision_sees_nearly_the_same_pose(processor) -> None:
+    from tests.backend.conftest import tiny_config
+
+    torch.manual_seed(0)
+    model = PoseLlavaForConditionalGeneration(tiny_config("residual", pose_reader=True)).eval()
+    torch.nn.init.constant_(model.pose_decoder.gate.bias, -100.0)
+    query = Query("estimate", "", image=IMAGE)
+    whole, half = (
+        Engine(model.to(dtype), processor, name="tiny").answer([query])[0].pose_aa
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    np.testing.assert_allclose(half, whole, atol=0.05)
 
 
 def test_words_are_generated_after_a_seen_pose_as_without_a_cache(model, processor) -> None:

@@ -51,7 +51,7 @@ def batch_of(targets: torch.Tensor) -> Batch:
         targets,
         ["sample"] * count,
         image_joints=torch.full((count, 24, 2), 0.25),
-        image_sizes=torch.tensor([[120, 160]] * count),
+        canvas_joints=torch.tensor([0.25, 0.3]).expand(count, 24, 2),
     )
 
 
@@ -71,9 +71,9 @@ def aligned() -> Stage1Output:
         logit_bias=torch.tensor([-10.0]),
         image_positions=REST_POSITIONS.expand(2, -1, -1) + torch.tensor([0.0, 0.3, 0.4]),
         heatmaps=torch.zeros(2, 24, 4, 4),
-        # On the canvas the picture fills three quarters of the height.
-        places=torch.tensor([0.25, 0.5 - 0.25 * 0.75]) + torch.tensor([0.03, 0.04]).expand(2, 24, 2),
-        depths=REST_POSITIONS[:, 2].expand(2, -1) - REST_POSITIONS[0, 2] + 0.07,
+        places=torch.tensor([0.28, 0.34]).expand(2, 24, 2),
+        seen_positions=(REST_POSITIONS - REST_POSITIONS[0]).expand(2, -1, -1)
+        + torch.tensor([0.03, 0.0, 0.06]),
         seen=matrices((), ("left_elbow",)),
         lifted=matrices(("left_elbow",), ("left_elbow",), ("right_knee",)),
         projected=matrices(("left_elbow",), (), ("right_knee",)),
@@ -93,7 +93,7 @@ def test_stage_1s_terms(aligned: Stage1Output) -> None:
     assert terms["image_positions"].item() == pytest.approx(0.5, abs=1e-4)
     assert terms["heatmaps"].item() == pytest.approx(math.log(16), rel=1e-4)
     assert terms["places"].item() == pytest.approx(0.05, rel=1e-4)
-    assert terms["depths"].item() == pytest.approx(0.07, abs=1e-5)
+    assert terms["seen_positions"].item() == pytest.approx(0.03, abs=1e-5)
     assert terms["seen"].item() == pytest.approx(4 / 144 / 2, abs=1e-6)
     assert terms["seen_joints"].item() == pytest.approx(CHORDS / 24 / 2 + NEAR, abs=2e-4)
     assert terms["lifted"].item() == pytest.approx(4 / 144 / 3, abs=1e-6)

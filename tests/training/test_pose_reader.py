@@ -22,12 +22,14 @@ from backend.engine import Engine
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.blazepose import BlazePoseTrunk
 from backend.model.llava import load_whole
-from backend.model.pose_reader import MAP_SIDE, PoseReader, expected_joints, on_canvas
+from backend.model.pose_reader import MAP_SIDE, PoseReader, closer, expected_joints
 from backend.query import Query
 from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
-from blender_addon.contract.skeleton import JOINT_INDEX, MIRROR, STANDING_POSE
+from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from tests.backend.conftest import tiny_config, tiny_processor
+from training.data.samples import Sample
 from training.stages import losses, projections
+from training.stages.batches import Collator
 from training.stages.export import export
 from training.stages.journal import read_metrics
 from training.stages.loop import train
@@ -100,28 +102,38 @@ def test_a_package_without_the_weights_is_told(monkeypatch: pytest.MonkeyPatch) 
         published_file()
 
 
-def test_a_stretched_picture_lies_on_the_canvas_in_its_own_proportions() -> None:
-    picture = Image.new("RGB", (160, 80))
-    picture.paste("white", (100, 20, 140, 60))
-    pixels = tiny_processor().whole_images([picture])
-    canvas = on_canvas(pixels, torch.tensor([[80, 160]]))[0].mean(0)
-    bright = (canvas > 0.5).nonzero()
+def test_a_picture_lies_on_the_canvas_in_its_own_proportions_where_its_joints_are_said_to_be() -> None:
+    picture = Image.new("RGB", (160, 80), "blue")
+    picture.paste("white", (100, 20, 110, 30))
+    joints = np.full((24, 2), (105 / 160, 25 / 80), dtype=np.float32)
+    pose_aa = np.zeros((24, 3), dtype=np.float32)
+    sample = Sample("one", "estimate", "", "", target_aa=pose_aa, image=picture, image_joints=joints)
+    batch = Collator(tiny_processor()).alignment([sample])
+    assert batch.canvases is not None
+    assert batch.canvas_joints is not None
+    canvas = batch.canvases[0]
+    assert canvas.shape == (3, SIZE, SIZE)
     # The canvas has 1.6 of its pixels for one of the picture's, which begins 40 of these below its top.
-    expected = 1.6 * np.array([[20 + 40, 100], [60 + 40, 140]])
-    np.testing.assert_allclose(np.stack([bright.min(0).values, bright.max(0).values]), expected, atol=6)
-    assert canvas[:60].max() < 0.05
+    bright = (canvas.amin(0) > 0.5).nonzero()
+    expected = 1.6 * np.array([[20 + 40, 100], [30 + 40, 110]])
+    np.testing.assert_allclose(np.stack([bright.min(0).values, bright.max(0).values + 1]), expected, atol=1)
+    middle = torch.tensor(expected.mean(0)[::-1] / SIZE).float()
+    torch.testing.assert_close(batch.canvas_joints, middle.expand(1, 24, 2))
+    assert canvas[:, :63].max() == 0
+    np.testing.assert_allclose(canvas[:, 70, 10], [0, 0, 1], atol=0.01)
 
 
-def test_places_and_depths_are_the_heatmaps_middle_and_the_spread_its_width() -> None:
+def test_places_and_positions_are_the_heatmaps_middle_and_the_spread_its_width() -> None:
     rows, columns = torch.meshgrid(*[torch.arange(MAP_SIDE) + 0.5] * 2, indexing="ij")
     away = (columns - 20.3) ** 2 + (rows - 9.7) ** 2
     shares = torch.exp(-away / (2 * 1.5**2))
-    depths = torch.arange(24).view(1, 24, 1, 1) + columns / 10
-    joints = expected_joints((shares / shares.sum()).expand(1, 24, -1, -1), depths)
+    there = torch.stack([columns, rows, -columns]).unsqueeze(1) / 10 + torch.arange(24).view(24, 1, 1)
+    joints = expected_joints((shares / shares.sum()).expand(1, 24, -1, -1), there.unsqueeze(0))
     expected = torch.tensor([20.3, 9.7]) / MAP_SIDE
     torch.testing.assert_close(joints.places, expected.expand(1, 24, 2), atol=1e-4, rtol=0)
     torch.testing.assert_close(joints.spread.exp(), torch.full((1, 24), 1.5 * 2**0.5), atol=0.01, rtol=0)
-    torch.testing.assert_close(joints.depths, torch.arange(24)[None] + 2.03, atol=1e-3, rtol=0)
+    position = torch.tensor([2.03, 0.97, -2.03])
+    torch.testing.assert_close(joints.positions[0], torch.arange(24)[:, None] + position, atol=1e-3, rtol=0)
 
 
 def test_the_losses_of_the_maps_leave_out_what_is_not_shown() -> None:
@@ -137,7 +149,8 @@ def test_the_losses_of_the_maps_leave_out_what_is_not_shown() -> None:
     assert losses.heatmaps(logits, joints).item() == pytest.approx(expected, rel=1e-4)
     expected = np.hypot(5.5, 2.5) / MAP_SIDE
     assert losses.places(torch.zeros(1, 24, 2), joints).item() == pytest.approx(expected, rel=1e-4)
-    assert losses.depths(torch.ones(1, 24), torch.arange(24.0)[None], joints).item() == pytest.approx(2.0)
+    numbers = torch.arange(72.0).view(1, 24, 3)
+    assert losses.seen_positions(torch.ones(1, 24, 3), numbers, joints).item() == pytest.approx(9.0)
 
 
 def test_projected_poses_are_seen_where_a_camera_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,18 +158,20 @@ def test_projected_poses_are_seen_where_a_camera_shows_them(monkeypatch: pytest.
     monkeypatch.setattr(projections, "draw_camera", lambda *_, **__: camera)
     monkeypatch.setattr(projections, "SIZES", ((160, 120),))
     monkeypatch.setattr(projections, "MOST_ERROR", 0.0)
-    for name in ("ASTRAY_SHARE", "MOST_DEPTH_ERROR", "ASTRAY_DEPTH_SHARE", "TIMID_SHARE"):
+    for name in (
+        "ASTRAY_SHARE", "MOST_POSITION_ERROR", "ASTRAY_POSITION_SHARE", "TIMID_SHARE", "TILTED_SHARE"
+    ):  # fmt: skip
         monkeypatch.setattr(projections, name, 0.0)
     poses_aa = np.random.default_rng(0).normal(0, 0.3, (5, 24, 3))
     shown = projections.project(
         np.random.default_rng(1), axis_angle_to_matrix(torch.from_numpy(poses_aa).float()), 6
     )
     seen = shown.joints
-    for matrices, places, depths in zip(shown.matrices, seen.places, seen.depths, strict=True):
+    for matrices, places, positions in zip(shown.matrices, seen.places, seen.positions, strict=True):
         _, joints = forward_kinematics(matrices.double().numpy())
         pixels = camera.project(joints.astype(np.float32), (160, 120))
         np.testing.assert_allclose(places * 160, np.clip(pixels + np.array([0, 20]), 0, 160), atol=1e-3)
-        np.testing.assert_allclose(depths, joints[:, 2] - joints[0, 2], atol=1e-5)
+        np.testing.assert_allclose(positions, joints - joints[0], atol=1e-5)
 
 
 def test_projected_poses_are_the_batchs_with_limbs_exchanged_among_them() -> None:
@@ -174,31 +189,46 @@ def test_places_are_wrong_by_as_much_as_their_spread_tells() -> None:
     assert 0.02 < (unsure.exp() > MAP_SIDE * 0.08).float().mean() < 0.08
 
 
-def test_depths_are_wrong_by_decimetres_and_rather_too_small_than_too_large() -> None:
+def test_positions_are_wrong_by_decimetres_and_depths_rather_too_small_than_too_large() -> None:
     poses = axis_angle_to_matrix(
         torch.from_numpy(np.random.default_rng(0).normal(0, 0.3, (5, 24, 3))).float()
     )
     drawn = projections.project(np.random.default_rng(1), poses, 2000)
     _, positions = forward_kinematics(drawn.matrices.double().numpy())
-    true = positions[..., 2] - positions[:, :1, 2]
-    given = drawn.joints.depths.numpy()
-    assert 0.05 < np.abs(given - true).mean() < 0.15
-    assert 0.8 < (given * true).sum() / (true**2).sum() < 0.95
+    true, given = positions - positions[:, :1], drawn.joints.positions.numpy()
+    sideways, upwards, near = np.abs(given - true).mean((0, 1))
+    assert 0.03 < sideways < 0.08
+    assert 0.03 < upwards < 0.1
+    assert max(sideways, upwards) < near < 0.15
+    assert 0.8 < (given * true)[..., 2].sum() / (true[..., 2] ** 2).sum() < 0.95
+
+
+def test_the_second_look_is_at_the_joints_and_a_margin_about_them() -> None:
+    canvases = torch.zeros(2, 3, SIZE, SIZE)
+    canvases[:, :, 60:80, 100:140] = 1.0
+    places = torch.rand(2, 24, 2)
+    places[0, :, 0] = torch.linspace(100, 140, 24) / SIZE
+    places[0, :, 1] = torch.linspace(80, 60, 24) / SIZE
+    places[1, :, 0] = torch.linspace(0.1, 0.9, 24)
+    near, far = closer(canvases, places)[:, 0] > 0.5
+    # The smaller one would be a fifth of the canvas: a quarter is enlarged by four.
+    rows, columns = near.nonzero().T
+    assert (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1) == (160, 80)
+    assert (columns.max() + columns.min() + 1, rows.max() + rows.min() + 1) == (SIZE, SIZE)
+    assert far.sum() < 40 * 20
 
 
 def test_the_mirror_image_shows_the_mirrored_pose() -> None:
     torch.manual_seed(0)
     reader = PoseReader().eval()
-    pixels, sizes = torch.randn(2, 3, 64, 64), torch.tensor([[60, 80], [50, 50]])
+    nn.init.normal_(reader.maps.out.weight)
+    canvases = torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
-        seen, mirrored = (reader(each, sizes) for each in (pixels, pixels.flip(-1)))
-    for one, other in zip(seen.matrices, mirrored.matrices, strict=True):
+        seen, mirrored = (reader.look_both_ways(each) for each in (canvases, canvases.flip(-1)))
+    for one, other in zip(seen, mirrored, strict=True):
         turned = matrix_to_axis_angle(other).numpy()
         expected = axis_angle_to_matrix(torch.from_numpy(mirror_pose(turned)).float())
         torch.testing.assert_close(one, expected, atol=1e-4, rtol=0)
-    places = mirrored.joints.places[:, list(MIRROR)]
-    torch.testing.assert_close(seen.joints.places, torch.stack([1 - places[..., 0], places[..., 1]], dim=-1))
-    torch.testing.assert_close(seen.joints.depths, mirrored.joints.depths[:, list(MIRROR)], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("learns", [True, False])
@@ -222,7 +252,7 @@ def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     description = yaml.safe_load(Path(stage1["model"]["fresh"]).read_text(encoding="utf-8"))
     description["pose"]["pose_reader"] = True
     fresh = write_yaml(tmp_path / "fresh.yaml", description)
-    maps = {"heatmaps": 2.0, "places": 30.0, "depths": 0.5}
+    maps = {"heatmaps": 2.0, "places": 30.0, "seen_positions": 1.5}
     values = {
         **stage1,
         "model": {"start": str(tmp_path / "start"), "fresh": str(fresh)},

@@ -32,8 +32,8 @@ from .samples import Pose, Sample
 
 Array = npt.NDArray[np.float32]
 
-SIZES: Final = ((128, 128), (128, 128), (160, 120), (120, 160))
-"""(width, height) of pictures, drawn from evenly."""
+SIZES: Final = ((256, 256), (256, 256), (320, 240), (240, 320))
+"""(width, height) of pictures, drawn from evenly: what the pose reader sees is 256 pixels long."""
 
 VIEWPORT_SHARE: Final = 0.75
 """The rest are photographs."""

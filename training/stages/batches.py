@@ -20,7 +20,6 @@ from torch import Tensor
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
 from backend.model import PoseLlavaProcessor
 from backend.model.configuration import NUM_POSE_TOKENS
-from backend.model.pose_reader import canvas_shares
 from backend.model.processing import PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
@@ -36,7 +35,9 @@ class Batch:
         pixels: (B, 1, 3, height, width) for stage 1, the image as a whole.
         image_joints: (B, J, 2) for stage 1, where the images show the joints, as shares of width and height; NaN where
             unknown.
-        image_sizes: (B, 2) for stage 1, the images' own height and width.
+        canvases: (B, 3, 256, 256) for stage 1, the images as the pose reader sees them.
+        canvas_joints: (B, J, 2) for stage 1, where the canvases show the joints, as shares of their size; NaN where
+            unknown.
         names: (B,) ids of the samples.
     """
 
@@ -45,19 +46,13 @@ class Batch:
     names: list[str]
     pixels: Tensor | None = None
     image_joints: Tensor | None = None
-    image_sizes: Tensor | None = None
+    canvases: Tensor | None = None
+    canvas_joints: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
         moved = {item.name: _moved(getattr(self, item.name), device) for item in fields(self)}
         return Batch(**moved)
-
-    def canvas_joints(self) -> Tensor:
-        """(B, J, 2) where the images show the joints, as shares of the pose reader's canvas; stage 1's only."""
-        assert self.image_joints is not None
-        assert self.image_sizes is not None
-        width_height = canvas_shares(self.image_sizes).flip(1)
-        return (self.image_joints - 0.5) * width_height.unsqueeze(1) + 0.5
 
     @property
     def text_labels(self) -> int:
@@ -124,14 +119,19 @@ class Collator:
             images.append(open_image(sample.image))
             kept.append(sample)
         unknown = np.full((NUM_JOINTS, 2), np.nan, dtype=np.float32)
-        joints = [unknown if sample.image_joints is None else sample.image_joints for sample in samples]
+        joints = np.stack(
+            [unknown if sample.image_joints is None else sample.image_joints for sample in samples]
+        )
+        sizes = np.array([image.size for image in images], dtype=np.float32)
+        shares = sizes / sizes.max(axis=1, keepdims=True)
         return Batch(
             inputs={},
             targets=targets_in_frame(kept, torch.zeros(len(kept))),
             names=[sample.id for sample in samples],
             pixels=self.processor.whole_images(images).unsqueeze(1),
-            image_joints=torch.from_numpy(np.stack(joints)),
-            image_sizes=torch.tensor([[image.height, image.width] for image in images]),
+            image_joints=torch.from_numpy(joints),
+            canvases=self.processor.canvases(images),
+            canvas_joints=torch.from_numpy((joints - 0.5) * shares[:, None] + 0.5),
         )
 
 

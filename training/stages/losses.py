@@ -137,10 +137,11 @@ def places(seen: Tensor, joints: Tensor) -> Tensor:
     return ((away.square().sum(-1) + 1e-8).sqrt() * counts).sum() / counts.sum().clamp_min(1)
 
 
-def depths(seen: Tensor, wanted: Tensor, joints: Tensor) -> Tensor:
-    """Mean difference of depths (B, J), in metres; joints whose place (B, J, 2) is outside the canvas do not count."""
+def seen_positions(seen: Tensor, wanted: Tensor, joints: Tensor) -> Tensor:
+    """Mean difference of the coordinates of positions (B, J, 3), in metres; joints whose place (B, J, 2) is outside the
+    canvas do not count."""
     counts = shown(joints)
-    return ((seen - wanted).abs() * counts).sum() / counts.sum().clamp_min(1)
+    return ((seen - wanted).abs().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput
-from backend.model.pose_reader import depths_of
+from backend.model.pose_reader import from_pelvis
 
 from . import losses
 from .batches import Batch
@@ -63,7 +63,15 @@ POSE_TERMS: Final[dict[str, Callable[[_Poses], Tensor]]] = {
     "still": lambda poses: losses.frobenius(poses.decoded, poses.initial, ~poses.moves),
 }
 """Names for ``losses`` in a configuration of stages 2 and 3, besides ``text``."""
-READER_TERMS: Final = ("heatmaps", "places", "depths", "seen", "seen_joints", "lifted", "lifted_joints")
+READER_TERMS: Final = (
+    "heatmaps",
+    "places",
+    "seen_positions",
+    "seen",
+    "seen_joints",
+    "lifted",
+    "lifted_joints",
+)
 """Those that the pose reader learns from."""
 ALIGNMENT_TERMS: Final = (
     "contrastive",
@@ -152,11 +160,12 @@ def _shares(*counts: int, device: torch.device) -> list[float]:
 def align(model: nn.Module, batch: Batch) -> Stage1Output:
     """Stage 1's forward pass."""
     assert batch.pixels is not None
+    assert batch.canvases is not None
     dtype = next(model.parameters()).dtype
     output: Stage1Output = model(
         pixel_values=batch.pixels.to(dtype),
         poses=matrix_to_rot6d(batch.targets),
-        image_sizes=batch.image_sizes,
+        canvases=batch.canvases.to(dtype),
     )
     return output
 
@@ -167,8 +176,8 @@ def alignment_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, fl
     The paper decodes poses from the pose's own tokens; ``image_regression`` and ``image_regression_joints`` decode
     them from the image's as well. ``attention`` tells the resampler where each joint is in the image, and
     ``image_positions`` its tokens where it is in space. The pose reader learns from ``heatmaps`` and ``places`` where
-    joints are in the image, from ``depths`` how near, from ``seen`` and ``seen_joints`` the pose, and from ``lifted``
-    and ``lifted_joints`` poses whose places and depths are known without an image.
+    joints are in the image, from ``seen_positions`` where in space, from ``seen`` and ``seen_joints`` the pose, and
+    from ``lifted`` and ``lifted_joints`` poses whose places and positions are known without an image.
     """
     terms: dict[str, Tensor] = {}
     if "contrastive" in weights:
@@ -209,18 +218,21 @@ def _reader_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, floa
         return terms
     assert output.heatmaps is not None
     assert output.places is not None
-    assert output.depths is not None
+    assert output.seen_positions is not None
     assert output.lifted is not None
     assert output.projected is not None
-    at = batch.canvas_joints()
+    at = batch.canvas_joints
+    assert at is not None
     (share,) = _shares(int(losses.shown(at).sum()), device=at.device)
     if "heatmaps" in weights:
         terms["heatmaps"] = losses.heatmaps(output.heatmaps, at) * share
     if "places" in weights:
         terms["places"] = losses.places(output.places, at) * share
-    if "depths" in weights:
+    if "seen_positions" in weights:
         _, positions = forward_kinematics(batch.targets)
-        terms["depths"] = losses.depths(output.depths, depths_of(positions), at) * share
+        terms["seen_positions"] = (
+            losses.seen_positions(output.seen_positions, from_pelvis(positions), at) * share
+        )
     for name, made, wanted in (
         ("seen", output.seen, batch.targets),
         ("lifted", output.lifted, output.projected),

@@ -19,7 +19,7 @@ from .settings import LoraSettings, OptimiserSettings, TrainableSettings
 LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 """Every linear layer of the language model and none of the vision tower or the pose modules."""
 PROJECTIONS: Final = 8
-"""Poses that the reader's lift learns from places alone, for each of a picture."""
+"""Poses that the reader's lift learns from places and positions alone, for each of a picture."""
 _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
 _TRUNK: Final = "pose_reader.trunk."
 
@@ -29,15 +29,15 @@ class Stage1Output(AlignmentOutput):
     """Stage 1's tokens and what its aids make; None without them. Matrices (B, J, 3, 3) are local rotations.
 
     ``image_positions`` (B, J, 3): where each joint is, read off its token from the image, in metres from the pelvis, in
-    the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2), ``depths`` (B, J) and ``seen``: what the
-    pose reader sees. ``lifted`` and ``projected`` (P, J, 3, 3): poses that its lift makes of places and depths without
-    an image, and which they are.
+    the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2), ``seen_positions`` (B, J, 3) and ``seen``:
+    what the pose reader sees. ``lifted`` and ``projected`` (P, J, 3, 3): poses that its lift makes of places and
+    positions without an image, and which they are.
     """
 
     image_positions: Tensor | None = None
     heatmaps: Tensor | None = None
     places: Tensor | None = None
-    depths: Tensor | None = None
+    seen_positions: Tensor | None = None
     seen: Tensor | None = None
     lifted: Tensor | None = None
     projected: Tensor | None = None
@@ -72,17 +72,17 @@ class AlignmentTask(nn.Module):
             raise ValueError("losses: this model has no pose reader; see pose_reader in docs/architecture.md")
         self.reads_poses = reads_poses
 
-    def forward(self, pixel_values: Tensor, poses: Tensor, image_sizes: Tensor) -> Stage1Output:
-        """See ``PoseLlavaForConditionalGeneration.align``; ``image_sizes`` (B, 2) height and width."""
+    def forward(self, pixel_values: Tensor, poses: Tensor, canvases: Tensor) -> Stage1Output:
+        """See ``PoseLlavaForConditionalGeneration.align``; ``canvases`` (B, 3, 256, 256) for the pose reader."""
         output = Stage1Output(**self.model.align(pixel_values=pixel_values, poses=poses))
         if self.positions is not None:
             output["image_positions"] = self.positions(output.image_local)
         if self.reads_poses:
             reader = self.model.pose_reader
             assert reader is not None
-            read = reader(pixel_values[:, 0], image_sizes)
+            read = reader(canvases)
             output["heatmaps"], output["places"] = read.heatmaps, read.joints.places
-            output["depths"], output["seen"] = read.joints.depths, read.matrices
+            output["seen_positions"], output["seen"] = read.joints.positions, read.matrices
             rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.training else 0)
             shown = project(rng, rot6d_to_matrix(poses.float()), PROJECTIONS * len(poses))
             output["lifted"], output["projected"] = reader.lift(shown.joints), shown.matrices

@@ -3,7 +3,7 @@
 pictures, at a small part of their cost.
 
 Poses are those of a batch with limbs exchanged among them, so that there are far more than recordings have. Their
-places and depths are as wrong as those that are read off maps. Legend: B poses given, P drawn, J = 24 joints.
+places and positions are as wrong as those that are read off maps. Legend: B poses given, P drawn, J = 24 joints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import apply_heading, split_heading
-from backend.model.pose_reader import SeenJoints, depths_of, spread_of
+from backend.model.pose_reader import SeenJoints, from_pelvis, spread_of
+from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.images import SIZES, VIEWPORT_SHARE, draw_camera, draw_heading
 
@@ -33,11 +34,15 @@ MOST_ERROR: Final = 0.02
 """Standard deviations of places are drawn up to this share of the canvas."""
 ASTRAY_SHARE, ASTRAY_ERROR = 0.04, 0.06
 """Some joints are far off."""
-MOST_DEPTH_ERROR: Final = 0.14
-"""Standard deviations of depths are drawn up to so many metres, once for the joints and once for the limbs."""
-ASTRAY_DEPTH_SHARE, ASTRAY_DEPTH_ERROR = 0.05, 0.25
-TIMID_SHARE, LEAST_OF_DEPTH = 0.5, 0.5
-"""Who does not know whether a limb comes nearer or goes away says something between: such depths are less than they
+AXES: Final = (0.6, 0.6, 1.0)
+"""What is wrong to the right, up and towards the camera, as shares of the following errors: depth is hardest."""
+MOST_POSITION_ERROR: Final = 0.14
+"""Standard deviations of positions are drawn up to so many metres, once for the joints and once for the limbs."""
+ASTRAY_POSITION_SHARE, ASTRAY_POSITION_ERROR = 0.05, 0.25
+TILTED_SHARE, TILT = 0.5, 0.12
+"""Who misjudges how high the camera is sees all of the body tilted: such angles' standard deviation, radians."""
+TIMID_SHARE, LEAST_KEPT = 0.5, 0.5
+"""Who does not know whether a limb comes nearer or goes away says something between: such positions are less than they
 should be, at least this share of it."""
 
 
@@ -68,23 +73,27 @@ def project(rng: np.random.Generator, matrices: Tensor, count: int) -> Projectio
     # A heatmap is as wide as a joint is large at least, and its width says only about how wrong it is.
     width = (1.4 * deviation + 0.02) * np.exp(0.3 * rng.normal(size=deviation.shape))
     spread = spread_of(torch.from_numpy(width).square())
-    depths = _unsure(rng, depths_of(positions).cpu().numpy())
-    seen = SeenJoints(*(values.to(turned) for values in (torch.from_numpy(places), spread, depths)))
+    near = torch.from_numpy(_unsure(rng, from_pelvis(positions).cpu().numpy()))
+    seen = SeenJoints(*(values.to(turned) for values in (torch.from_numpy(places), spread, near)))
     return Projections(turned, seen)
 
 
-def _unsure(rng: np.random.Generator, depths: Array) -> Tensor:
-    """Depths (P, J) as wrong as those that an image shows."""
-    count = len(depths)
-    deviation = rng.uniform(0, MOST_DEPTH_ERROR, (count, 1))
-    error = deviation * rng.normal(size=depths.shape)
+def _unsure(rng: np.random.Generator, positions: Array) -> npt.NDArray[np.float64]:
+    """Positions (P, J, 3) as wrong as those that an image shows."""
+    count, axes = len(positions), np.array(AXES)
+    deviation = axes * rng.uniform(0, MOST_POSITION_ERROR, (count, 1, 1))
+    error = deviation * rng.normal(size=positions.shape)
     for part in EXCHANGED:
-        error[:, list(BODY_PARTS[part])] += deviation * rng.normal(size=(count, 1))
-    astray = rng.random(depths.shape) < ASTRAY_DEPTH_SHARE
-    error += ASTRAY_DEPTH_ERROR * astray * rng.normal(size=depths.shape)
-    timid = rng.random((count, 1)) < TIMID_SHARE
-    kept = np.where(timid, rng.uniform(LEAST_OF_DEPTH, 1, (count, 1)), 1)
-    return torch.from_numpy(kept * depths + error)
+        error[:, list(BODY_PARTS[part])] += deviation * rng.normal(size=(count, 1, 3))
+    astray = rng.random((*positions.shape[:2], 1)) < ASTRAY_POSITION_SHARE
+    error += axes * ASTRAY_POSITION_ERROR * astray * rng.normal(size=positions.shape)
+    timid = rng.random((count, 1, 1)) < TIMID_SHARE
+    kept = 1 - axes * timid * rng.uniform(0, 1 - LEAST_KEPT, (count, 1, 1))
+    tilt = TILT * rng.normal(size=count) * (rng.random(count) < TILTED_SHARE)
+    none = np.zeros(count)
+    turned = positions @ axis_angle_to_matrix(np.stack([tilt, none, none], axis=-1)).swapaxes(-1, -2)
+    unsure: npt.NDArray[np.float64] = kept * turned + error
+    return unsure
 
 
 def _seen(rng: np.random.Generator, joints: Array) -> Array:
