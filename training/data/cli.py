@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument("source", help="what to draw, such as directives")
     build.add_argument("--output", required=True, help="folder of the shards")
-    build.add_argument("--count", type=positive, help="samples (default, of released data: all)")
+    build.add_argument(
+        "--count", type=positive, help="samples, rounded up to whole shards (default, of released data: all)"
+    )
     build.add_argument("--workers", type=positive, default=1, help="processes")
     build.add_argument("--shard-size", type=positive, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
