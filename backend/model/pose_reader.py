@@ -31,8 +31,8 @@ _LIFT_WIDTH: Final = 320
 _LIFT_BLOCKS: Final = 3
 _DROPOUT: Final = 0.1
 CLOSER_MARGIN: Final = 1.32
-"""The second look's part of the canvas beside the joints' extent: figures are as large there as in most pictures that
-the reader learns from."""
+"""The second look's part of the canvas beside the joints' extent: figures are about as large there as in the pictures
+that the reader learns from."""
 LEAST_SIDE: Final = 0.25
 """Of that part, as a share of the canvas: what is enlarged more has too few pixels."""
 _POSITION_SCALE: Final = 3.0
@@ -126,11 +126,6 @@ def expected_joints(shares: Tensor, positions: Tensor) -> SeenJoints:
     variance = (away * torch.stack([columns, rows], dim=2)).sum((-1, -2))
     there = (shares.unsqueeze(1) * positions).sum((-1, -2))
     return SeenJoints(places, spread_of(variance), there.transpose(1, 2))
-
-
-def from_pelvis(positions: Tensor) -> Tensor:
-    """``SeenJoints.positions`` from positions (B, J, 3) in the frame of a pose whose heading is the camera's."""
-    return positions - positions[:, :1]
 
 
 def spread_of(variance: Tensor) -> Tensor:

@@ -22,9 +22,11 @@ from backend.engine import Engine
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.blazepose import BlazePoseTrunk
 from backend.model.llava import load_whole
-from backend.model.pose_reader import MAP_SIDE, PoseReader, closer, expected_joints
+from backend.model.pose_reader import CLOSER_MARGIN, MAP_SIDE, PoseReader, closer, expected_joints
 from backend.query import Query
 from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
+from blender_addon.contract.rotations import axis_angle_to_matrix as axis_angle_to_rotation
+from blender_addon.contract.rotations import geodesic_degrees
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from tests.backend.conftest import tiny_config, tiny_processor
 from training.data.samples import Sample
@@ -73,11 +75,18 @@ def published_landmarks(seen: Tensor) -> Tensor:
     return functional.conv2d(seen, *layers[-1]).reshape(-1, 5)
 
 
-def test_the_published_landmarks_lie_on_the_joints_of_a_drawn_body(trunk: BlazePoseTrunk) -> None:
+def picture_of(pose_aa: np.ndarray) -> tuple[np.ndarray, np.ndarray, Camera]:
+    """The pose (24, 3) drawn as (SIZE, SIZE, 3), where its joints (24, 3) are, and the camera."""
     renderer = Renderer((SIZE, SIZE), load_neutral_body("coarse"))
-    vertices, joints = (places[0].numpy() for places in renderer.body.pose(torch.tensor(STANDING_POSE)[None]))
+    given = torch.tensor(pose_aa)[None]
+    vertices, joints = (places[0].numpy() for places in renderer.body.pose(given))
     camera = Camera().framing(vertices, margin=1.2)
-    picture = torch.from_numpy(renderer.draw(vertices, camera).copy()).permute(2, 0, 1) / 255
+    return renderer.draw(vertices, camera), joints, camera
+
+
+def test_the_published_landmarks_lie_on_the_joints_of_a_drawn_body(trunk: BlazePoseTrunk) -> None:
+    drawn, joints, camera = picture_of(STANDING_POSE)
+    picture = torch.from_numpy(drawn.copy()).permute(2, 0, 1) / 255
     with torch.no_grad():
         places = published_landmarks(trunk(picture[None])[0])[list(LANDMARKS), :2].numpy()
     shown = camera.project(joints, (SIZE, SIZE))[[JOINT_INDEX[name] for name in LANDMARKS.values()]]
@@ -210,12 +219,24 @@ def test_the_second_look_is_at_the_joints_and_a_margin_about_them() -> None:
     places[0, :, 0] = torch.linspace(100, 140, 24) / SIZE
     places[0, :, 1] = torch.linspace(80, 60, 24) / SIZE
     places[1, :, 0] = torch.linspace(0.1, 0.9, 24)
+    places[1, :, 1] = torch.linspace(0.4, 0.6, 24)
     near, far = closer(canvases, places)[:, 0] > 0.5
     # The smaller one would be a fifth of the canvas: a quarter is enlarged by four.
     rows, columns = near.nonzero().T
     assert (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1) == (160, 80)
     assert (columns.max() + columns.min() + 1, rows.max() + rows.min() + 1) == (SIZE, SIZE)
-    assert far.sum() < 40 * 20
+    assert far.sum().item() == pytest.approx(40 * 20 / (0.8 * CLOSER_MARGIN) ** 2, rel=0.1)
+
+
+def test_a_reader_in_half_precision_sees_nearly_the_same_pose() -> None:
+    pose_aa = np.array(STANDING_POSE, dtype=np.float32)
+    pose_aa[JOINT_INDEX["left_hip"], 0] = -1.2
+    query = Query("estimate", "", image=Image.fromarray(picture_of(pose_aa)[0]))
+    engine = Engine.load()
+    whole = engine.answer([query])[0].pose_aa
+    engine.model.to(torch.bfloat16)
+    half = engine.answer([query])[0].pose_aa
+    assert geodesic_degrees(axis_angle_to_rotation(half), axis_angle_to_rotation(whole)).max() < 5
 
 
 def test_the_mirror_image_shows_the_mirrored_pose() -> None:

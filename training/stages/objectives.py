@@ -20,7 +20,6 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput
-from backend.model.pose_reader import from_pelvis
 
 from . import losses
 from .batches import Batch
@@ -230,9 +229,7 @@ def _reader_terms(output: Stage1Output, batch: Batch, weights: Mapping[str, floa
         terms["places"] = losses.places(output.places, at) * share
     if "seen_positions" in weights:
         _, positions = forward_kinematics(batch.targets)
-        terms["seen_positions"] = (
-            losses.seen_positions(output.seen_positions, from_pelvis(positions), at) * share
-        )
+        terms["seen_positions"] = losses.seen_positions(output.seen_positions, positions, at) * share
     for name, made, wanted in (
         ("seen", output.seen, batch.targets),
         ("lifted", output.lifted, output.projected),

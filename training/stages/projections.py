@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import apply_heading, split_heading
-from backend.model.pose_reader import SeenJoints, from_pelvis, spread_of
+from backend.model.pose_reader import SeenJoints, spread_of
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.images import SIZES, VIEWPORT_SHARE, draw_camera, draw_heading
@@ -73,8 +73,8 @@ def project(rng: np.random.Generator, matrices: Tensor, count: int) -> Projectio
     # A heatmap is as wide as a joint is large at least, and its width says only about how wrong it is.
     width = (1.4 * deviation + 0.02) * np.exp(0.3 * rng.normal(size=deviation.shape))
     spread = spread_of(torch.from_numpy(width).square())
-    near = torch.from_numpy(_unsure(rng, from_pelvis(positions).cpu().numpy()))
-    seen = SeenJoints(*(values.to(turned) for values in (torch.from_numpy(places), spread, near)))
+    unsure = torch.from_numpy(_unsure(rng, positions.cpu().numpy()))
+    seen = SeenJoints(*(values.to(turned) for values in (torch.from_numpy(places), spread, unsure)))
     return Projections(turned, seen)
 
 
