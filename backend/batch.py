@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """``posellava batch``: answers a file of requests, many lines to one call of the model.
 
-A line is ``{"id", "task", "instruction", "pose"?, "image"?}``: the pose as 24 triples of axis-angle in radians, the
-image as the path of a PNG, relative to the file of requests. Its answer is ``{"id", "pose", "text"}``, in the same
-order, or ``{"id", "error"}``: a line that cannot be answered does not stop the others.
+A line is ``{"id", "task", "instruction", "pose"?, "image"?, "history"?, "view"?, "variants"?}``. A pose is 24 triples
+of axis-angle in radians; the image is the path of a PNG, relative to the file of requests; the history is a list of
+``{"instruction", "pose"?, "words"?, "poses"?}``, oldest first; the view is ``{"yaw", "pitch"}`` in radians.
+
+Its answer, in the same order, is ``{"id", "pose", "text"}``, with ``"variants"`` where several were asked for and
+given; ``{"id", "text"}`` where the model answers in words only; or ``{"id", "error"}``. A line that cannot be answered
+does not stop the others.
 May import backend.query, backend.images and blender_addon.contract; the engine is handed in.
 """
 
@@ -26,6 +30,8 @@ from blender_addon.contract.messages import (
     PoseArray,
     ProtocolError,
     Request,
+    Turn,
+    View,
     check_request,
     no_poses,
     quote,
@@ -74,7 +80,10 @@ def _answer_lines(engine: Answerer, lines: list[tuple[int, str]], folder: Path) 
         elif reply.pose_aa is None:
             yield {"id": identity, "text": reply.text}
         else:
-            yield {"id": identity, "pose": reply.pose_aa.tolist(), "text": reply.text}
+            record = {"id": identity, "pose": reply.pose_aa.tolist(), "text": reply.text}
+            if reply.variants_aa is not None and len(reply.variants_aa) > 1:
+                record["variants"] = reply.variants_aa.tolist()
+            yield record
 
 
 def _answer(engine: Answerer, queries: list[Query]) -> list[Answer | str]:
@@ -123,25 +132,67 @@ def _read_request(record: dict[str, Any], folder: Path) -> Request:
     if not isinstance(task, str) or not isinstance(instruction, str):
         raise ProtocolError("bad_message", "task and instruction must be texts.")
     check_encodable(instruction, "instruction")
-    pose, image = record.get("pose"), record.get("image")
+    pose, image, variants = record.get("pose"), record.get("image"), record.get("variants", 1)
+    if not isinstance(variants, int) or isinstance(variants, bool):
+        raise ProtocolError("bad_option", "variants must be a whole number.")
     return Request(
         id=str(record["id"]),
         task=task,
         instruction=instruction,
-        poses=no_poses() if pose is None else _read_pose(pose),
+        poses=no_poses() if pose is None else _read_pose(pose)[None],
         image_png=None if image is None else _read_image(image, folder),
+        history=_read_history(record.get("history")),
+        view=_read_view(record.get("view")),
+        variants=variants,
     )
 
 
 def _read_pose(value: Any) -> PoseArray:
-    """A list of 24 triples as (1, 24, 3); its shape and finiteness are check_request's to judge."""
+    """A list of 24 triples as (24, 3); its shape and finiteness are check_request's to judge."""
     try:
         pose = np.asarray(value)
     except ValueError:  # lists of different lengths
         pose = np.asarray(None)
     if pose.dtype.kind not in "iuf":
-        raise ProtocolError("bad_pose", "pose must be a list of 24 triples of numbers.")
-    return pose[None].astype(np.float32)
+        raise ProtocolError("bad_pose", "A pose must be a list of 24 triples of numbers.")
+    return pose.astype(np.float32)
+
+
+def _read_history(value: Any) -> tuple[Turn, ...]:
+    """Turns as the module says."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        raise ProtocolError(
+            "bad_message", "history must be a list of objects with an instruction and a pose."
+        )
+    turns = []
+    for turn in value:
+        instruction, words, pose = turn.get("instruction"), turn.get("words"), turn.get("pose")
+        poses = turn.get("poses")
+        if not isinstance(instruction, str) or not isinstance(words, str | None):
+            raise ProtocolError("bad_message", "A turn's instruction and words must be texts.")
+        for text in (instruction, words or ""):
+            check_encodable(text, "A turn of the history")
+        turns.append(
+            Turn(
+                instruction,
+                None if pose is None else _read_pose(pose),
+                words or "",
+                _read_pose(poses) if poses else no_poses(),
+            )
+        )
+    return tuple(turns)
+
+
+def _read_view(value: Any) -> View | None:
+    if value is None:
+        return None
+    angles = [value.get(name) for name in ("yaw", "pitch")] if isinstance(value, dict) else []
+    numbers = [a for a in angles if isinstance(a, (int, float)) and not isinstance(a, bool) and abs(a) < 1e6]
+    if len(numbers) != 2:
+        raise ProtocolError("bad_option", "view must hold yaw and pitch, two angles in radians.")
+    return View(*map(float, numbers))
 
 
 def _read_image(value: Any, folder: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.messages import Request
+from blender_addon.contract.messages import Request, Turn, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +30,9 @@ class Query:
         image: the picture to estimate from, or the viewport.
         parts: names of BODY_PARTS that may move; None for all.
         strength: 0 keeps the start pose, 1 is the model's answer; joints turn along the shortest arc between.
-        history: earlier turns as (role, text), role "user" or "assistant".
+        history: what was asked before and how it was answered, oldest first.
+        view: where the camera is, as the body sees it; None when that is not known.
+        variants: how many different poses are wished for.
     """
 
     task: str
@@ -39,15 +41,25 @@ class Query:
     image: Image | None = None
     parts: frozenset[str] | None = None
     strength: float = 1.0
-    history: tuple[tuple[str, str], ...] = ()
+    history: tuple[Turn, ...] = ()
+    view: View | None = None
+    variants: int = 1
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A pose (24, 3) axis-angle, radians, or None, and the model's words."""
+    """What the model answers to one query.
+
+    Attributes:
+        pose_aa: (24, 3) axis-angle, radians; None when it answers in words only and nothing is to move.
+        text: its words.
+        variants_aa: (V, 24, 3), every pose that it offers, best first, the first being ``pose_aa``; None when there is
+            no more than that one.
+    """
 
     pose_aa: npt.NDArray[np.float32] | None
     text: str
+    variants_aa: npt.NDArray[np.float32] | None = None
 
 
 class Answerer(Protocol):
@@ -73,6 +85,8 @@ def queries_of(request: Request, image: Image | None, start: int = 0, stop: int 
             parts=request.parts,
             strength=request.strength,
             history=request.history,
+            view=request.view,
+            variants=request.variants,
         )
         for pose in poses[start:stop]
     ]

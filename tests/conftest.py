@@ -16,7 +16,8 @@ from backend.server import PoseServer, ServerOptions
 
 
 class TurningEngine:
-    """Adds 0.1 to every number of the start pose, or of zeros. ``gate`` holds it back while it is cleared."""
+    """Adds 0.1 to every number of the start pose, or of zeros, and 0.1 more for each further variant; a question it
+    answers in words. ``gate`` holds it back while it is cleared."""
 
     name = "turning"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate", "describe")
@@ -38,9 +39,13 @@ class TurningEngine:
     def _one(self, query: Query) -> Answer:
         if query.task == "describe":
             return Answer(None, "a person")
+        if query.instruction.endswith("?"):
+            return Answer(None, "I did not understand that")
         start = np.zeros((24, 3), np.float32) if query.pose_aa is None else query.pose_aa
-        turned = np.full((24, 3), np.nan) if query.instruction == "nan" else start + 0.1
-        return Answer(turned.astype(np.float32), f"did {query.instruction}")
+        turns = np.float32(0.1) * np.arange(1, query.variants + 1, dtype=np.float32)
+        variants = start + turns[:, None, None]
+        turned = np.full((24, 3), np.nan, np.float32) if query.instruction == "nan" else variants[0]
+        return Answer(turned, f"did {query.instruction}", variants if query.variants > 1 else None)
 
 
 class Backend:

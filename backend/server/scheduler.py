@@ -19,7 +19,7 @@ import numpy as np
 
 from backend.images import decode_png
 from backend.query import Answer, Answerer, Query, queries_of
-from blender_addon.contract.messages import Progress, ProtocolError, Request, Result
+from blender_addon.contract.messages import PoseArray, Progress, ProtocolError, Request, Result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,6 +92,7 @@ class Job:
             tuple(answer.text for answer in self.answers),
             queued_ms=1000 * (self._started - self._submitted),
             engine_ms=1000 * (self._finished - self._started),
+            variants=_variants(self.answers),
         )
 
     def _end(self) -> None:
@@ -242,6 +243,21 @@ class Scheduler:
                 job.fail(error)
 
 
+def _variants(answers: list[Answer]) -> tuple[tuple[PoseArray | None, ...], ...]:
+    """What every answer offers beside its pose, as many as the one with the fewest has."""
+    offers = [
+        answer.pose_aa[None] if answer.variants_aa is None else answer.variants_aa
+        for answer in answers
+        if answer.pose_aa is not None
+    ]
+    count = min(map(len, offers), default=1)
+    remaining = [iter(offers) for _ in range(count)]
+    return tuple(
+        tuple(None if answer.pose_aa is None else next(remaining[place])[place] for answer in answers)
+        for place in range(count)
+    )
+
+
 def _failure(job: Job, what: str, error: Exception) -> ProtocolError:
     """What the client is told when ``what``, the model or the backend, failed on its request."""
     reason = f"{type(error).__name__}: {str(error)[:200]}"
@@ -256,5 +272,6 @@ def _check_answers(answers: list[Answer], count: int) -> None:
     if len(answers) != count:
         raise RuntimeError(f"{len(answers)} answers to {count} queries")
     for answer in answers:
-        if answer.pose_aa is not None and not np.isfinite(answer.pose_aa).all():
-            raise FloatingPointError("the pose is not finite")
+        for poses in (answer.pose_aa, answer.variants_aa):
+            if poses is not None and not np.isfinite(poses).all():
+                raise FloatingPointError("the pose is not finite")

@@ -17,12 +17,13 @@ import binascii
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, Final, NoReturn
 
 import numpy as np
 
 from .messages import (
+    MAX_VARIANTS,
     Cancel,
     ErrorMessage,
     Hello,
@@ -33,6 +34,8 @@ from .messages import (
     ProtocolError,
     Request,
     Result,
+    Turn,
+    View,
     Welcome,
     check_poses,
     no_poses,
@@ -76,6 +79,13 @@ def _write(value: Any) -> Iterator[str]:
             yield from _write(item)
             separator = ","
         yield "}"
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        separator = "["
+        for item in value:
+            yield separator
+            yield from _write(item)
+            separator = ","
+        yield "]"
     elif isinstance(value, bytes):
         yield '"'
         step = FRAGMENT_CHARS // 4 * 3
@@ -178,7 +188,7 @@ def _count(record: Json, name: str, default: int | None = None) -> int:
     return value
 
 
-def _number(record: Json, name: str, default: float) -> float:
+def _number(record: Json, name: str, default: float | None = None) -> float:
     value = record.get(name, default)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ProtocolError("bad_message", f"{name} must be a number.")
@@ -251,9 +261,24 @@ def _encode_request(message: Request) -> dict[str, Any]:
     if message.image_png is not None:
         record["image_png"] = message.image_png
     if message.history:
-        record["history"] = [{"role": role, "text": text} for role, text in message.history]
+        record["history"] = [_encode_turn(turn) for turn in message.history]
     if message.parts is not None:
         record["parts"] = sorted(message.parts)
+    if message.view is not None:
+        record["view"] = {"yaw": float(message.view.yaw), "pitch": float(message.view.pitch)}
+    if message.variants != 1:
+        record["variants"] = message.variants
+    return record
+
+
+def _encode_turn(turn: Turn) -> dict[str, Any]:
+    record: dict[str, Any] = {"instruction": turn.instruction}
+    if turn.pose is not None:
+        record["pose"] = _encode_poses(turn.pose[None])
+    if turn.words:
+        record["words"] = turn.words
+    if len(turn.poses):
+        record["poses"] = _encode_poses(turn.poses)
     return record
 
 
@@ -273,33 +298,66 @@ def _decode_request(record: Json, limits: Limits) -> Request:
         history=_decode_history(record, limits),
         parts=None if parts is None else frozenset(parts),
         strength=_number(record, "strength", 1.0),
+        view=_decode_view(record.get("view")),
+        variants=_count(record, "variants", 1),
     )
 
 
-def _decode_history(record: Json, limits: Limits) -> tuple[tuple[str, str], ...]:
+def _decode_view(value: Any) -> View | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ProtocolError("bad_message", "view must be an object with yaw and pitch, in radians.")
+    return View(_number(value, "yaw"), _number(value, "pitch"))
+
+
+def _decode_history(record: Json, limits: Limits) -> tuple[Turn, ...]:
     turns = _items(record, "history")
     if len(turns) > limits.max_history_turns:
         raise ProtocolError(
             "bad_text", f"The history has {len(turns)} turns; send the last {limits.max_history_turns}."
         )
     if not all(isinstance(turn, dict) for turn in turns):
-        raise ProtocolError("bad_message", "Every turn of the history must be an object with role and text.")
+        raise ProtocolError("bad_message", "Every turn of the history must be an object with an instruction.")
+    few = replace(limits, max_poses=min(MAX_VARIANTS, limits.max_poses))
     return tuple(
-        (_text(turn, "role", MAX_ID_CHARS), _text(turn, "text", limits.max_text_chars)) for turn in turns
+        Turn(
+            instruction=_text(turn, "instruction", limits.max_text_chars),
+            pose=_decode_one_pose(turn.get("pose"), limits),
+            words=_text(turn, "words", limits.max_text_chars, ""),
+            poses=_decode_poses(turn.get("poses"), few),
+        )
+        for turn in turns
     )
 
 
+def _decode_one_pose(value: Any, limits: Limits) -> PoseArray | None:
+    """(24, 3), or None for none."""
+    poses = _decode_poses(value, limits)
+    if value is not None and len(poses) != 1:
+        raise ProtocolError("bad_pose", f"A turn's pose must be one pose; these are {len(poses)}.")
+    return None if value is None else poses[0]
+
+
 def _encode_result(message: Result) -> dict[str, Any]:
-    poses = [pose for pose in message.poses if pose is not None]
-    return {
+    record = {
         "type": "result",
         "id": message.id,
         "has_pose": [pose is not None for pose in message.poses],
-        "poses": _encode_poses(np.stack(poses) if poses else no_poses()),
+        "poses": _encode_poses(_stack(message.poses)),
         "texts": list(message.texts),
         "queued_ms": message.queued_ms,
         "engine_ms": message.engine_ms,
     }
+    if len(message.variants) > 1:
+        record["variants"] = [_encode_poses(_stack(poses)) for poses in message.variants]
+    return record
+
+
+def _stack(poses: tuple[PoseArray | None, ...]) -> PoseArray:
+    """(N, 24, 3) of those that there are."""
+    there = [pose for pose in poses if pose is not None]
+    return np.stack(there) if there else no_poses()
 
 
 def _decode_result(record: Json, limits: Limits) -> Result:
@@ -309,13 +367,26 @@ def _decode_result(record: Json, limits: Limits) -> Result:
         raise ProtocolError("bad_message", "has_pose does not fit the poses of the result.")
     if len(texts) != len(has_pose) or not all(isinstance(text, str) for text in texts):
         raise ProtocolError("bad_message", "A result must have one text for each answer.")
-    remaining = iter(poses)
+    offered = _items(record, "variants")
+    if len(offered) > MAX_VARIANTS:
+        raise ProtocolError(
+            "bad_message", f"A result has {len(offered)} variants; {MAX_VARIANTS} are allowed."
+        )
+    variants = [_decode_poses(item, limits) for item in offered]
+    if not all(len(variant) == len(poses) for variant in variants):
+        raise ProtocolError("bad_message", "Every variant of a result must have as many poses as the result.")
+
+    def places(given: PoseArray) -> tuple[PoseArray | None, ...]:
+        remaining = iter(given)
+        return tuple(next(remaining) if flag else None for flag in has_pose)
+
     return Result(
         id=_identifier(record),
-        poses=tuple(next(remaining) if flag else None for flag in has_pose),
+        poses=places(poses),
         texts=tuple(texts),
         queued_ms=_number(record, "queued_ms", 0.0),
         engine_ms=_number(record, "engine_ms", 0.0),
+        variants=tuple(map(places, variants)),
     )
 
 

@@ -29,7 +29,8 @@ DEFAULT_PORT: Final = 8765
 TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
 """Every task the protocol knows; a model says in its Welcome which of them it answers."""
 
-HISTORY_ROLES: Final = ("user", "assistant")
+MAX_VARIANTS: Final = 8
+"""The most poses that one start pose can be answered with; also the most that a turn of the history may hold."""
 
 
 class ProtocolError(ValueError):
@@ -52,7 +53,7 @@ CODES: Final = {
     "wrong_version": "client and backend speak different versions",
     "unauthorized": "the token is missing or wrong",
     "unknown_task": "the model does not do this task",
-    "bad_pose": "poses missing, not finite, or of the wrong shape",
+    "bad_pose": "poses missing, not finite, or of the wrong shape; those of the history too",
     "bad_image": "the image is missing, no PNG, or too large",
     "bad_text": "the instruction or history is missing or too long",
     "bad_option": "an option is out of its range",
@@ -105,14 +106,46 @@ def no_poses() -> PoseArray:
 
 
 @dataclass(frozen=True, eq=False)
+class Turn:
+    """Something that was asked earlier, and its answer; edits and conversation use the same.
+
+    Attributes:
+        instruction: what was asked.
+        pose: (24, 3), the pose that it was asked of; None when there was none or it is not known.
+        words: what the model said; empty when that is not known.
+        poses: (M, 24, 3), the poses of the answer, M at most MAX_VARIANTS. M = 0 where they are not known: the pose
+            after a turn is then the next turn's ``pose``, and after the last turn the request's own.
+    """
+
+    instruction: str
+    pose: PoseArray | None = None
+    words: str = ""
+    poses: PoseArray = field(default_factory=no_poses)
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the camera is, as the body sees it; radians.
+
+    In the frame of the body's heading (+x its left, +y up, +z the way it faces) the camera lies in the direction
+    (sin yaw cos pitch, sin pitch, cos yaw cos pitch): both are 0 in front of the body, ``yaw`` grows towards its left
+    and ``pitch`` upwards. With several start poses it is the first one's.
+    """
+
+    yaw: float
+    pitch: float
+
+
+@dataclass(frozen=True, eq=False)
 class Request:
     """One task for the model, for one pose or many.
 
     ``poses`` (N, 24, 3): the start poses, each answered with the same instruction; N = 0 asks for one answer
     without a start pose. ``parts``: names of BODY_PARTS that may move, None for all. ``strength`` 0 keeps the
     start pose, 1 takes the model's answer, between them the rotation is interpolated. ``history``: earlier
-    turns as (role, text), oldest first. The model is deterministic, so there is no seed and no number of
-    variants.
+    turns, oldest first. ``view``: where the camera is, None when that is not known. ``variants``: how many
+    different answers are wished for, 1 to MAX_VARIANTS; a model may have fewer. The model is deterministic, so
+    there is no seed.
     """
 
     id: str
@@ -120,9 +153,11 @@ class Request:
     instruction: str = ""
     poses: PoseArray = field(default_factory=no_poses)
     image_png: bytes | None = None
-    history: tuple[tuple[str, str], ...] = ()
+    history: tuple[Turn, ...] = ()
     parts: frozenset[str] | None = None
     strength: float = 1.0
+    view: View | None = None
+    variants: int = 1
 
 
 @dataclass(frozen=True)
@@ -139,8 +174,10 @@ class Progress:
 class Result:
     """The answer to request ``id``: one pose and one text per start pose, in the order of the request.
 
-    A pose is (24, 3), or None where the model answered in words only. Milliseconds: ``queued_ms`` from
-    arrival until the model began, ``engine_ms`` from then until the last pose was there.
+    A pose is (24, 3), or None where the model answered in words only, to an edit as well: it did not understand, or
+    nothing was to be moved, and nothing moves. ``variants``: all the answers there are, best first, each with a pose
+    per start pose; the first one is ``poses``, and every one has None where ``poses`` has it. Milliseconds:
+    ``queued_ms`` from arrival until the model began, ``engine_ms`` from then until the last pose was there.
     """
 
     id: str
@@ -148,6 +185,11 @@ class Result:
     texts: tuple[str, ...]
     queued_ms: float = 0.0
     engine_ms: float = 0.0
+    variants: tuple[tuple[PoseArray | None, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            object.__setattr__(self, "variants", (self.poses,))
 
 
 @dataclass(frozen=True)
@@ -235,17 +277,23 @@ def _check_history(request: Request, limits: Limits) -> None:
             f"The history has {len(request.history)} turns; send the last {limits.max_history_turns}.",
             request.id,
         )
-    for role, text in request.history:
-        if role not in HISTORY_ROLES:
-            raise ProtocolError(
-                "bad_text", f"A turn's role is {quote(role)}; it must be user or assistant.", request.id
-            )
-        if len(text) > limits.max_text_chars:
+    for turn in request.history:
+        longest = max(len(turn.instruction), len(turn.words))
+        if longest > limits.max_text_chars:
             raise ProtocolError(
                 "bad_text",
-                f"A turn of the history has {len(text)} characters; shorten it to {limits.max_text_chars}.",
+                f"A turn of the history has {longest} characters; shorten it to {limits.max_text_chars}.",
                 request.id,
             )
+        if len(turn.poses) > MAX_VARIANTS:
+            raise ProtocolError(
+                "too_large",
+                f"A turn of the history has {len(turn.poses)} poses; send at most {MAX_VARIANTS}.",
+                request.id,
+            )
+        check_poses(turn.poses, limits, request.id)
+        if turn.pose is not None:
+            check_poses(turn.pose[None], limits, request.id)
 
 
 def _check_options(request: Request) -> None:
@@ -253,6 +301,16 @@ def _check_options(request: Request) -> None:
         raise ProtocolError(
             "bad_option", f"strength is {request.strength}; it must lie between 0 and 1.", request.id
         )
+    if not 1 <= request.variants <= MAX_VARIANTS:
+        raise ProtocolError(
+            "bad_option",
+            f"variants is {quote(str(request.variants))}; it must lie between 1 and {MAX_VARIANTS}.",
+            request.id,
+        )
+    if request.view is not None and not (
+        math.isfinite(request.view.yaw) and math.isfinite(request.view.pitch)
+    ):
+        raise ProtocolError("bad_option", "The view's yaw and pitch must be finite angles.", request.id)
     if request.parts is None:
         return
     unknown = sorted(request.parts - BODY_PARTS.keys())

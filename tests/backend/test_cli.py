@@ -24,7 +24,7 @@ from PIL import Image
 from backend import cli
 from backend.batch import answer_file
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-from blender_addon.contract.messages import ProtocolError, Request
+from blender_addon.contract.messages import ProtocolError, Request, View
 from blender_addon.session import Address, Connection
 from tests.backend.conftest import png_with_empty_profile, tiny_config
 
@@ -79,6 +79,29 @@ def test_every_task_finds_what_it_needs(answers: Answers, engine: Any, tmp_path:
     assert engine.batches[0][1].image.size == (6, 4)
 
 
+def test_history_view_and_variants_of_a_line_reach_the_engine(answers: Answers, engine: Any) -> None:
+    history = [
+        {"instruction": "sit", "pose": POSE.tolist()},
+        {
+            "instruction": "lower",
+            "pose": (POSE + 1).tolist(),
+            "words": "done",
+            "poses": [(POSE + 2).tolist()],
+        },
+    ]
+    (record,) = answers({**GOOD, "history": history, "view": {"yaw": 0.5, "pitch": -1}, "variants": 2})
+    np.testing.assert_allclose(record["variants"], [POSE + 0.1, POSE + 0.2], atol=1e-6)
+    assert record["variants"][0] == record["pose"]
+    ((query,),) = engine.batches
+    assert (query.view, query.variants) == (View(0.5, -1.0), 2)
+    assert [(turn.instruction, turn.words, len(turn.poses)) for turn in query.history] == [
+        ("sit", "", 0),
+        ("lower", "done", 1),
+    ]
+    np.testing.assert_array_equal(query.history[0].pose, POSE)
+    np.testing.assert_array_equal(query.history[1].poses[0], POSE + 2)
+
+
 def test_answers_never_overwrite_the_requests(engine: Any, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(json.dumps(GOOD))
@@ -115,6 +138,22 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "a folder for an image": ({"id": "bad", "task": "estimate", "image": "."}, "bad", "cannot be read"),
     "an image that is none": ({"id": "bad", "task": "estimate", "image": "in.jsonl"}, "bad", "no PNG"),
     "a damaged image": ({"id": "bad", "task": "estimate", "image": "damaged.png"}, "bad", "damaged"),
+    "a history of roles": ({**GOOD, "id": "bad", "history": [{"role": "user"}]}, "bad", "must be texts"),
+    "a history of texts": ({**GOOD, "id": "bad", "history": ["sit"]}, "bad", "history must be a list"),
+    "a history with half a pose": (
+        {**GOOD, "id": "bad", "history": [{"instruction": "sit", "pose": POSE[:12].tolist()}]},
+        "bad",
+        "24 joints",
+    ),
+    "a view of texts": ({**GOOD, "id": "bad", "view": {"yaw": "left", "pitch": 0}}, "bad", "two angles"),
+    "a view beyond floats": (
+        {**GOOD, "id": "bad", "view": {"yaw": 10**400, "pitch": 0}},
+        "bad",
+        "two angles",
+    ),
+    "a view that is none": ({**GOOD, "id": "bad", "view": 5}, "bad", "two angles"),
+    "nine variants": ({**GOOD, "id": "bad", "variants": 9}, "bad", "between 1 and 8"),
+    "variants of text": ({**GOOD, "id": "bad", "variants": "2"}, "bad", "whole number"),
     "a failing model": ({**GOOD, "id": "bad", "instruction": "fail"}, "bad", "no such luck"),
 }
 

@@ -32,6 +32,8 @@ from blender_addon.contract.messages import (
     Progress,
     Request,
     Result,
+    Turn,
+    View,
     Welcome,
 )
 
@@ -101,19 +103,61 @@ def test_a_request_gets_its_poses_words_and_timings(start_backend: Start) -> Non
 
 
 def test_everything_the_user_set_reaches_the_engine(start_backend: Start, engine: Any) -> None:
-    history = (("user", "sit"), ("assistant", "done"))
+    history = (Turn("sit", POSES[1], "done", POSES[2:]),)
     with client(start_backend().url) as websocket:
         receive(websocket)
         websocket.send(
-            encode(Request("r", "adjust", "raise", POSES[:1], png(5, 6), history, frozenset({"head"}), 0.25))
+            encode(
+                Request(
+                    "r",
+                    "adjust",
+                    "raise",
+                    POSES[:1],
+                    png(5, 6),
+                    history,
+                    frozenset({"head"}),
+                    0.25,
+                    View(0.5, -0.25),
+                    3,
+                )
+            )
         )
         outcome(websocket)
     ((query,),) = engine.batches
-    assert (query.task, query.instruction, query.history) == ("adjust", "raise", history)
+    assert (query.task, query.instruction, query.view, query.variants) == (
+        "adjust",
+        "raise",
+        View(0.5, -0.25),
+        3,
+    )
+    (turn,) = query.history
+    assert (turn.instruction, turn.words) == ("sit", "done")
+    np.testing.assert_array_equal(turn.pose, POSES[1])
+    np.testing.assert_array_equal(turn.poses, POSES[2:])
     assert (query.parts, query.strength) == (frozenset({"head"}), 0.25)
     assert query.image.size == (5, 6)
     assert query.image.mode == "RGB"
     np.testing.assert_array_equal(query.pose_aa, POSES[0])
+
+
+def test_variants_come_with_a_pose_per_start_pose_and_the_first_is_the_answer(
+    start_backend: Start, engine: Any
+) -> None:
+    with client(start_backend().url) as websocket:
+        receive(websocket)
+        websocket.send(encode(Request("r", "adjust", "raise it", POSES, variants=3)))
+        several = outcome(websocket)
+        websocket.send(encode(Request("s", "adjust", "what?", POSES, variants=3)))
+        words_only = outcome(websocket)
+    assert isinstance(several, Result)
+    assert len(several.variants) == 3
+    for number, variant in enumerate(several.variants):
+        np.testing.assert_allclose(np.stack(variant), POSES + 0.1 * (number + 1), atol=1e-6)
+    np.testing.assert_array_equal(np.stack(several.variants[0]), np.stack(several.poses))
+    assert isinstance(words_only, Result)
+    assert words_only.poses == (None,) * 3
+    assert words_only.variants == ((None,) * 3,)
+    assert words_only.texts[0] == "I did not understand that"
 
 
 def test_a_request_without_pose_gets_one_answer(start_backend: Start) -> None:
@@ -204,9 +248,10 @@ BAD: dict[str, tuple[Any, str | None, str, str]] = {
     "a system turn": (
         {**GOOD, "history": [{"role": "system", "text": "obey"}]},
         "bad",
-        "bad_text",
-        "user or assistant",
+        "bad_message",
+        "instruction must be a text",
     ),
+    "nine variants": ({**GOOD, "variants": 9}, "bad", "bad_option", "between 1 and 8"),
     "an unknown type": ({"type": "launch", "id": "bad"}, "bad", "unknown_type", "launch"),
     "a type for clients": ({"type": "result", "id": "bad"}, None, "unknown_type", "not expected"),
     "a second hello": ({"type": "hello", "version": 1}, None, "unknown_type", "not expected"),

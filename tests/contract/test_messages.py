@@ -26,6 +26,8 @@ from blender_addon.contract.messages import (
     ProtocolError,
     Request,
     Result,
+    Turn,
+    View,
     Welcome,
     check_request,
 )
@@ -68,9 +70,14 @@ def random_messages(seed: int) -> list[Message]:
             text(),
             poses(count),
             dice.choice([None, b"", rng.bytes(100)]),
-            tuple((dice.choice(["user", "assistant"]), text()) for _ in range(dice.randint(0, 3))),
+            tuple(
+                Turn(text(), dice.choice([None, poses(1)[0]]), text(), poses(dice.randint(0, 2)))
+                for _ in range(dice.randint(0, 3))
+            ),
             dice.choice([None, frozenset(dice.sample(list(BODY_PARTS), 3))]),
             dice.random(),
+            dice.choice([None, View(dice.uniform(-3, 3), dice.uniform(-1, 1))]),
+            dice.randint(1, 8),
         ),
         Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9)),
         Result(
@@ -79,6 +86,9 @@ def random_messages(seed: int) -> list[Message]:
             tuple(text() for _ in range(count)),
             dice.random() * 1e4,
             dice.random(),
+        ),
+        Result(
+            identity, (None, poses(1)[0]), ("no", "yes"), variants=tuple((None, pose) for pose in poses(3))
         ),
         ErrorMessage(dice.choice(list(CODES)), text(), dice.choice([None, identity])),
         Cancel(identity),
@@ -144,8 +154,21 @@ BAD_FIELDS = {
     "a strength beyond floats": ({"strength": 10**400}, "bad_message"),
     "history that is no list": ({"history": {"role": "user"}}, "bad_message"),
     "history of texts": ({"history": ["hello"]}, "bad_message"),
-    "a turn without text": ({"history": [{"role": "user"}]}, "bad_message"),
-    "a long history": ({"history": [{"role": "user", "text": "x"}] * 33}, "bad_text"),
+    "a turn without instruction": ({"history": [{"words": "done"}]}, "bad_message"),
+    "a turn with a list of numbers": ({"history": [{"instruction": "x", "pose": [0.0] * 72}]}, "bad_pose"),
+    "a turn with two poses before it": (
+        {"history": [{"instruction": "x", "pose": _poses([2, 24, 3], ZEROS * 2)}]},
+        "bad_pose",
+    ),
+    "a turn with nine answers": (
+        {"history": [{"instruction": "x", "poses": _poses([9, 24, 3], ZEROS * 9)}]},
+        "too_large",
+    ),
+    "a turn with NaN": ({"history": [{"instruction": "x", "pose": _poses([1, 24, 3], NAN)}]}, "bad_pose"),
+    "a long history": ({"history": [{"instruction": "x"}] * 33}, "bad_text"),
+    "a view that is a number": ({"view": 1.5}, "bad_message"),
+    "a view without pitch": ({"view": {"yaw": 1.0}}, "bad_message"),
+    "half a variant": ({"variants": 1.5}, "bad_message"),
 }
 
 
@@ -197,6 +220,8 @@ def test_what_is_no_message_is_refused(data: str | bytes, code: str) -> None:
         {"texts": [1]},
         {"poses": None},
         {"engine_ms": -1e300},
+        {"variants": [_poses([2, 24, 3], bytes(576))]},
+        {"variants": [_poses([1, 24, 3], bytes(288))] * 9},
     ],
 )
 def test_an_inconsistent_result_is_refused(change: dict[str, Any]) -> None:
@@ -225,8 +250,14 @@ GOOD = Request("a", "adjust", "raise the arm", POSE)
         (dataclasses.replace(GOOD, strength=float("nan")), "bad_option"),
         (dataclasses.replace(GOOD, parts=frozenset({"tail"})), "bad_option"),
         (dataclasses.replace(GOOD, parts=frozenset()), "bad_option"),
-        (dataclasses.replace(GOOD, history=(("system", "x"),)), "bad_text"),
-        (dataclasses.replace(GOOD, history=(("user", "x" * 2001),)), "bad_text"),
+        (dataclasses.replace(GOOD, history=(Turn("x" * 2001),)), "bad_text"),
+        (dataclasses.replace(GOOD, history=(Turn("x", words="x" * 2001),)), "bad_text"),
+        (dataclasses.replace(GOOD, history=(Turn("x", pose=POSE),)), "bad_pose"),
+        (dataclasses.replace(GOOD, history=(Turn("x", poses=np.zeros((9, 24, 3), np.float32)),)), "too_large"),
+        (dataclasses.replace(GOOD, history=(Turn("x"),) * 33), "bad_text"),
+        (dataclasses.replace(GOOD, variants=0), "bad_option"),
+        (dataclasses.replace(GOOD, variants=9), "bad_option"),
+        (dataclasses.replace(GOOD, view=View(float("inf"), 0.0)), "bad_option"),
         (dataclasses.replace(GOOD, image_png=bytes(17 * 2**20)), "bad_image"),
     ],
 )  # fmt: skip
