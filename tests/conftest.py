@@ -17,7 +17,7 @@ from backend.server import PoseServer, ServerOptions
 
 class TurningEngine:
     """Adds 0.1 to every number of the start pose, or of zeros, and 0.1 more for each further variant; a question it
-    answers in words. ``gate`` holds it back while it is cleared."""
+    answers in words. ``gate`` holds it back while it is cleared, which it does itself at batch ``hold_at``."""
 
     name = "turning"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate", "describe")
@@ -27,9 +27,12 @@ class TurningEngine:
         self.gate.set()
         self.entered = threading.Event()
         self.batches: list[list[Query]] = []
+        self.hold_at: int | None = None
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         self.batches.append(list(queries))
+        if len(self.batches) == self.hold_at:
+            self.gate.clear()
         self.entered.set()
         assert self.gate.wait(20), "the test forgot to open the gate"
         if any(query.instruction == "fail" for query in queries):

@@ -453,8 +453,10 @@ def test_one_edit_does_not_wait_behind_a_thousand_frames(start_backend: Start, e
         assert engine.entered.wait(20)
         websocket.send(encode(Request("short", "adjust", "lower it", POSES[:1])))
         assert receive(websocket) == Progress("short", 0, 1, ahead=1)
+        engine.hold_at = 3
         engine.gate.set()
         first = outcome(websocket)
+        engine.gate.set()
         second = outcome(websocket)
     assert (first.id, second.id) == ("short", "long")
     assert "lower it" in [query.instruction for query in engine.batches[1]]
