@@ -90,14 +90,9 @@ class Engine:
         matrices = apply_heading(headings, output.gated_matrices().float())
         answers_aa = matrix_to_axis_angle(matrices).cpu().numpy().astype(np.float32)
         return [
-            Answer(finish(query, pose_aa), self._words(query))
+            Answer(finish(query, pose_aa), self.processor.prompter.words(query.task))
             for query, pose_aa in zip(queries, answers_aa, strict=True)
         ]
-
-    def _words(self, query: Query) -> str:
-        """The reply's wording without its pose token."""
-        _, answer = self.processor.prompt(query)
-        return str(answer).replace("<POSE>", "").strip(" .")
 
 
 def _require_device(device: str) -> None:

@@ -14,8 +14,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-IMAGE_SIZE: Final = 256
-"""Pixels a side that the trunk was trained on."""
 _FIRST: Final = 24
 _BOTTLENECKS: Final = (
     # (kernel, stride, channels inside, channels out)

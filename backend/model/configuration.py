@@ -9,15 +9,6 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import LlavaNextConfig
 
-POSE_PLACEHOLDER = "<pose>"
-"""Where a pose enters the prompt; takes NUM_POSE_TOKENS places."""
-SEEN_POSE_PLACEHOLDER = "<seen_pose>"
-"""Where the pose that is read from the image enters the prompt, as at ``<pose>``; a template's word, no token."""
-POSE_OUTPUT = "<POSE>"
-"""The token whose hidden state the pose decoder turns into a pose."""
-NUM_POSE_TOKENS = 25
-"""Z_avg, the learned global token, and Z_local, one token a joint."""
-
 PoseDecoderForm = Literal["mlp", "transformer", "residual"]
 PoseFeatures = Literal["local", "rows", "kinematic"]
 PoseNorm = Literal["before", "after"]

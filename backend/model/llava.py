@@ -12,9 +12,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlavaNextConfig, LlavaNextProcessor
 
-from .configuration import POSE_OUTPUT, POSE_PLACEHOLDER, PoseLlavaConfig
+from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
+
+from .configuration import PoseLlavaConfig
 from .modeling import PoseLlavaForConditionalGeneration
-from .processing import PAPER_TEMPLATES, PoseLlavaProcessor
+from .processing import PoseLlavaProcessor
 
 _ADDED: Final = (
     "model.pose_encoder.",

@@ -24,10 +24,11 @@ from backend.body.rotations import (
     rot6d_to_matrix,
     split_heading,
 )
+from backend.prompt import NUM_POSE_TOKENS
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
 from .alignment import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, PoseImageAlignment, Resampler
-from .configuration import NUM_POSE_TOKENS, PoseLlavaConfig
+from .configuration import PoseLlavaConfig
 from .pose_decoder import (
     IDENTITY_6D,
     POSE_DECODERS,

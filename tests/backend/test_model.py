@@ -113,7 +113,7 @@ def test_a_template_may_show_the_seen_pose_without_the_patches(processor, tmp_pa
     assert Engine(model, short, name="tiny").answer([Query("estimate", "", image=IMAGE)])[
         0
     ].pose_aa.shape == (24, 3)
-    words = tiny_processor().plain("raise <seen_pose> arm")
+    words = tiny_processor().prompter.plain("raise <seen_pose> arm")
     assert "<seen_pose>" not in words
 
 
@@ -240,5 +240,5 @@ def test_every_setting_of_the_processor_survives_saving(processor, tmp_path: Pat
     loaded = PoseLlavaProcessor.from_pretrained(tmp_path)
     seen = Query("adjust", "raise the left arm", POSE, IMAGE)
     assert loaded.max_instruction_tokens == 7
-    assert loaded.plain("a lfet arm") == "a left arm"
+    assert loaded.prompter.plain("a lfet arm") == "a left arm"
     assert torch.equal(loaded.encode([seen])["input_ids"], changed.encode([seen])["input_ids"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.model.spelling import Spelling
+from backend.prompt.spelling import Spelling
 
 SPELLING = Spelling(
     ["shoulder", "raise", "hand", "bend", "head", "forward", "left"], {"learn", "banana", "heed"}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from backend.engine import Engine
-from backend.model.processing import CONVERSATION_TASK
+from backend.prompt.templates import CONVERSATION_TASK
 from backend.query import Query
 from training.data.build import write_index
 from training.data.samples import Sample

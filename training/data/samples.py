@@ -19,8 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from backend.images import to_rgb
-from backend.model.configuration import POSE_OUTPUT
-from backend.model.processing import PAPER_TEMPLATES
+from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 Pose = npt.NDArray[np.float32]

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
 from backend.model import PoseLlavaProcessor
-from backend.model.configuration import NUM_POSE_TOKENS
-from backend.model.processing import PromptSample
+from backend.prompt import NUM_POSE_TOKENS, PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
 

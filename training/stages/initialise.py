@@ -30,9 +30,8 @@ from transformers import (
 )
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
 from backend.model.llava import is_whole, load_base
-from backend.model.processing import IMAGE_PLACEHOLDER
+from backend.prompt import IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml

@@ -116,7 +116,7 @@ class Trainer:
         wrapped = prepare_parts(model, settings.trainable)
         if settings.data.feature_cache is not None:
             layer = LAST if settings.stage == "stage1" else model.config.vision_feature_layer
-            if layer != LAST and processor.sees_poses and model.pose_reader is None:
+            if layer != LAST and processor.prompter.sees_poses and model.pose_reader is None:
                 raise ValueError(
                     "data.feature_cache keeps the layer that the projector reads, and <seen_pose> in the model's"
                     " templates needs the last one: leave feature_cache out"

@@ -15,8 +15,8 @@ import torch
 from transformers import CLIPVisionConfig, LlavaNextConfig, MistralConfig
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration
-from backend.model.configuration import NUM_POSE_TOKENS
 from backend.model.llava import config_on
+from backend.prompt import NUM_POSE_TOKENS
 
 from .parts import prepare_parts
 from .settings import TrainSettings

@@ -31,9 +31,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPVisionConfig, LlavaNextImageProcessorPil, MistralConfig
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-from backend.model.configuration import POSE_OUTPUT, POSE_PLACEHOLDER
 from backend.model.llava import require_whole
-from backend.model.processing import IMAGE_PLACEHOLDER, PAPER_TEMPLATES
+from backend.prompt import IMAGE_PLACEHOLDER, PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .export import Dtype, replace_folder

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model reads, the same for every engine: from (task, instruction, pose, image) to token ids, poses, pictures.
+
+``templates`` has the wording of the tasks, ``spelling`` sets slips of the keyboard right, ``tokens`` cuts text into
+ids and keeps special tokens out of what users type, ``pictures`` lays images on the pose reader's canvas, and
+``prompter`` puts the parts together. Needs numpy, Pillow and tokenizers: neither torch nor transformers. May import
+blender_addon.contract.
+"""
+
+from .prompter import PromptBatch, Prompter, PromptSample
+from .templates import (
+    COMPACT_TEMPLATES,
+    IMAGE_PLACEHOLDER,
+    NUM_POSE_TOKENS,
+    PAPER_TEMPLATES,
+    POSE_OUTPUT,
+    POSE_PLACEHOLDER,
+    SEEN_POSE_PLACEHOLDER,
+)
+from .tokens import PromptTokenizer
+
+__all__ = [
+    "COMPACT_TEMPLATES",
+    "IMAGE_PLACEHOLDER",
+    "NUM_POSE_TOKENS",
+    "PAPER_TEMPLATES",
+    "POSE_OUTPUT",
+    "POSE_PLACEHOLDER",
+    "SEEN_POSE_PLACEHOLDER",
+    "PromptBatch",
+    "PromptSample",
+    "PromptTokenizer",
+    "Prompter",
+]
