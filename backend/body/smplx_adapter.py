@@ -99,7 +99,7 @@ def load_licensed_body(path: Path) -> LicensedBody:
     if missing:
         raise BodyFileError(f"{path} is no SMPL, SMPL-H or SMPL-X model: it lacks {', '.join(missing)}.")
     try:
-        arrays = {name: _dense(data[name]) for name in _NEEDED}
+        arrays = {name: _numbers(data[name]) for name in _NEEDED}
         return _body(arrays)
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise BodyFileError(
@@ -115,8 +115,7 @@ def _body(arrays: Mapping[str, npt.NDArray[Any]]) -> LicensedBody:
     faces = arrays["f"].astype(np.int64)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertex_count:
         raise ValueError(f"its triangles are not those of {vertex_count} vertices")
-    parents = torch.from_numpy(arrays["kintree_table"][0].astype(np.int64))
-    parents[0] = -1  # files say 2**32 - 1
+    parents = torch.from_numpy(_parents(arrays["kintree_table"], count))
     posedirs = arrays["posedirs"].astype(np.float32).reshape(vertex_count * 3, 9 * (count - 1))
     return LicensedBody(
         name=_NAMES[count],
@@ -131,6 +130,17 @@ def _body(arrays: Mapping[str, npt.NDArray[Any]]) -> LicensedBody:
         parents=parents,
         all_weights=weights,
     )
+
+
+def _parents(table: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """(K,) the parent of each joint, -1 for the first."""
+    if table.shape != (2, count):
+        raise ValueError(f"its tree has the shape {table.shape}, not (2, {count})")
+    parents: npt.NDArray[np.int64] = table[0].astype(np.int64)
+    parents[0] = -1  # files say 2**32 - 1
+    if (parents[1:] < 0).any() or (parents >= np.arange(count)).any():
+        raise ValueError("a joint in its tree does not come after its parent")
+    return parents
 
 
 def _fold(weights: Tensor, parents: Tensor, hands: tuple[int, int]) -> Tensor:
@@ -175,8 +185,10 @@ def _read_npz(path: Path) -> dict[str, Any]:
         raise BodyFileError(f"{path} is no readable npz of arrays ({error}): download it again.") from error
 
 
-def _dense(value: Any) -> npt.NDArray[Any]:
-    array = np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+def _numbers(value: Any) -> npt.NDArray[Any]:
+    array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"numbers were expected, not {array.dtype}")
+    if not np.isfinite(array).all():
+        raise ValueError("a number in it is not finite")
     return array

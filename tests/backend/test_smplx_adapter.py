@@ -177,6 +177,14 @@ def test_other_files_get_one_clear_sentence(tmp_path: Path) -> None:
         load_licensed_body(save(tmp_path / "twenty.pkl", {**body_data(), "weights": np.ones((40, 20))}))
     with pytest.raises(BodyFileError, match="numbers were expected"):
         load_licensed_body(save(tmp_path / "text.pkl", {**body_data(), "f": np.array(["a"])}))
+    circle = body_data()["kintree_table"].copy()
+    circle[0, 4], circle[0, 7] = 7, 4  # was looked through for ever
+    with pytest.raises(BodyFileError, match="does not come after its parent"):
+        load_licensed_body(save(tmp_path / "circle.pkl", {**body_data(), "kintree_table": circle}))
+    with pytest.raises(BodyFileError, match=r"its tree has the shape \(1, 24\)"):
+        load_licensed_body(save(tmp_path / "tree.pkl", {**body_data(), "kintree_table": circle[:1]}))
+    with pytest.raises(BodyFileError, match="not finite"):
+        load_licensed_body(save(tmp_path / "nan.pkl", {**body_data(), "weights": np.full((48, 24), np.nan)}))
     for faces in (np.array([[0, 1, 48]]), np.array([[0, 1, -1]]), np.array([[0, 1]])):
         with pytest.raises(BodyFileError, match="its triangles are not those of 48 vertices"):
             load_licensed_body(save(tmp_path / "faces.pkl", {**body_data(), "f": faces}))
