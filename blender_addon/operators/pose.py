@@ -16,7 +16,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 from ..contract.messages import ProtocolError
 from ..rig.armature import Rig, find_armature
 from ..rig.bone_map import RigError
-from ..rig.keys import list_frames
+from ..rig.frames import list_frames
 from ..session import Connection, State
 from ..settings import ALL_PARTS, FRAME_ITEMS, PART_ITEMS, PICTURE_ITEMS, settings
 from . import backend, picture

@@ -142,12 +142,13 @@ def _poses_of(result: Result) -> PoseArray:
 def _write(order: Order, sent: PoseArray, answers: PoseArray) -> WriteReport:
     rig = _rig(order)
     joints = frozenset(joint for part in order.parts for joint in BODY_PARTS[part])
+    kept: frozenset[int] = frozenset()
     if order.task == "adjust":
         # What the model left as it was sent may have been posed anew by the user while it worked.
-        joints &= frozenset(np.flatnonzero((answers != sent).any(axis=(0, 2))).tolist())
+        kept = frozenset(np.flatnonzero((answers == sent).all(axis=(0, 2))).tolist())
     else:
         answers = _face_as_before(rig, order.frames, answers, keep_turn=order.task == "generate")
-    return rig.write(order.frames, answers, joints=joints)
+    return rig.write(order.frames, answers, joints=joints, kept=kept)
 
 
 def _face_as_before(rig: Rig, frames: tuple[float, ...], poses: PoseArray, *, keep_turn: bool) -> PoseArray:

@@ -17,6 +17,15 @@ Curves = dict[tuple[str, int], Any]
 """Curves by data path and index of the channel."""
 
 
+SAME_FRAME = 0.005
+"""Frames closer than this are one: Blender itself rounds the times of keys to a hundredth."""
+
+
+def is_same(frame: float, other: float) -> bool:
+    """Whether two frames are one."""
+    return abs(frame - other) < SAME_FRAME
+
+
 def action_curves(owner: Any) -> Iterator[Any]:
     """The F-curves of the action assigned to an object (or other ID)."""
     data = owner.animation_data
@@ -92,5 +101,8 @@ def channel_values(
     for index in range(len(now)):
         curve = curves.get((path, index))
         if curve is not None and not is_muted(curve):
-            values[:, index] = [now[index] if frame == current else curve.evaluate(frame) for frame in frames]
+            values[:, index] = [
+                now[index] if current is not None and is_same(frame, current) else curve.evaluate(frame)
+                for frame in frames
+            ]
     return values

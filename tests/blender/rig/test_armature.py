@@ -15,7 +15,7 @@ from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
 from blender_addon.rig.armature import Rig, find_armature
 from blender_addon.rig.bone_map import RigError
-from blender_addon.rig.sampling import _is_plain
+from blender_addon.rig.sample import is_plain
 
 ALL = frozenset(range(24))
 MODES = ["QUATERNION", "AXIS_ANGLE", "XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"]
@@ -99,7 +99,7 @@ def test_a_constrained_bone_is_read_as_it_shows(make_armature, apart) -> None:
     copy = armature.pose.bones["R_Elbow"].constraints.new("COPY_ROTATION")
     copy.target, copy.subtarget = armature, "L_Elbow"
     copy.owner_space = copy.target_space = "LOCAL"
-    assert not _is_plain(armature)
+    assert not is_plain(armature)
     pose[0, JOINT_INDEX["right_elbow"]] = pose[0, JOINT_INDEX["left_elbow"]]
     assert apart(rig.read([1]), pose).max() < EXACT
 
@@ -110,13 +110,13 @@ def test_curves_and_blenders_own_evaluation_agree(make_armature, random_poses, a
         pbone.rotation_mode = mode
     rig = Rig.of(armature)
     rig.write([1, 20], random_poses(2, seed=4), joints=ALL)
-    assert _is_plain(armature)
+    assert is_plain(armature)
     quick = rig.read([1, 7, 13.5, 20])
     constraint = armature.pose.bones["Head"].constraints.new("LIMIT_LOCATION")
-    assert not _is_plain(armature)
+    assert not is_plain(armature)
     assert apart(rig.read([1, 7, 13.5, 20]), quick).max() < EXACT
     constraint.mute = True
-    assert _is_plain(armature)
+    assert is_plain(armature)
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -222,6 +222,18 @@ def test_a_squat_sinks_by_what_the_legs_are_shorter(make_armature) -> None:
     report = rig.write([1], squat()[None], joints=ALL)
     legs = abs(REST_OFFSETS[4, 1] + REST_OFFSETS[7, 1])
     assert report.pelvis_shift[0] == pytest.approx(-legs / 2, abs=1e-5)
+
+
+def test_legs_that_bend_under_a_pelvis_that_does_not_turn_take_it_along_at_every_frame(make_armature) -> None:
+    rig = Rig.of(make_armature())
+    floor = world_matrices(rig, 1)[:, 2, 3].min()
+    depths = np.array([0.2, 1.0, 0.5])
+    report = rig.write([1, 5, 9], depths[:, None, None] * squat(), joints=ALL, kept=frozenset({0, 12}))
+    assert [world_matrices(rig, frame)[:, 2, 3].min() for frame in (1, 5, 9)] == pytest.approx(
+        3 * [floor], abs=1e-6
+    )
+    assert "pelvis" not in report.degrees
+    assert report.pelvis_shift[1] < report.pelvis_shift[2] < report.pelvis_shift[0] < 0
 
 
 @pytest.mark.parametrize("reason", ["pelvis may not move", "location locked", "arms only"])

@@ -14,7 +14,7 @@ from blender_addon.contract.skeleton import JOINT_INDEX
 from blender_addon.rig.armature import Rig
 from blender_addon.rig.bone_map import RigError
 from blender_addon.rig.curves import action_curves, curves_of, key_times
-from blender_addon.rig.keys import list_frames
+from blender_addon.rig.frames import list_frames
 
 ALL = frozenset(range(24))
 ELBOW = JOINT_INDEX["left_elbow"]

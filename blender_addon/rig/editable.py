@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether keys can be set on an armature as the file stands. Runs inside Blender."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .bone_map import RigError
+
+
+def check_editable(armature: Any) -> None:
+    """Raise RigError where the armature or its action belongs to another file, or where its action is assigned without
+    a slot: keys would go to a second slot and take the place of the animation that is there."""
+    if not armature.is_editable:
+        raise RigError(
+            f"{armature.name} is linked from another file; make a library override of it to pose it here "
+            "(Object > Library Override > Make)."
+        )
+    data = armature.animation_data
+    if data is None or data.action is None:
+        return
+    if not data.action.is_editable:
+        raise RigError(
+            f"The action {data.action.name} is linked from another file; make a local copy of it first."
+        )
+    # Actions have had slots since 4.4.
+    if hasattr(data, "action_slot") and data.action_slot is None and len(data.action_suitable_slots):
+        raise RigError(
+            f"The action {data.action.name} is assigned without a slot, so that its animation does not show; "
+            "choose a slot beside its name in the Action Editor, or unlink the action."
+        )

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second step of writing a pose: what changes, on which channels, at which frames. Runs inside Blender, and changes
+nothing.
+
+Legend: N frames, K channels of one property of a bone, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
+from .body import Body
+from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
+from .convert import basis_from_local, transpose
+from .curves import Curves, channel_values, curves_of, is_locked, key_times
+from .ground import CARRYING_JOINTS, pelvis_lift
+from .sample import Sample, current_frame
+
+HAIR_DEGREES = 0.02
+"""A joint that turns by less at every frame counts as unchanged and gets no key; reading is a hundred times finer."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """New values of one property of a bone.
+
+    Attributes:
+        bone: the pose bone's name.
+        property: ``location`` or one of the rotations.
+        values: (N, K) at the plan's frames.
+        locked: (K,) the channels to leave alone.
+    """
+
+    bone: str
+    property: str
+    values: Array
+    locked: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that writing a pose will change.
+
+    Attributes:
+        before: how the armature stands at the frames.
+        target: (N, J, 3, 3) the local rotations that the joints should reach.
+        turning: the joints whose rotations are written.
+        locked: the joints that should turn and cannot, all their channels being locked.
+        channels: what is written.
+        lift: (N,) metres in the world by which the pelvis rises.
+        adrift: (N,) metres by which it should have risen besides, had it not been locked or left out.
+    """
+
+    before: Sample
+    target: Array
+    turning: tuple[int, ...]
+    locked: tuple[int, ...]
+    channels: tuple[Channels, ...]
+    lift: Array
+    adrift: Array
+
+
+def make_plan(
+    body: Body, before: Sample, poses_aa: Array, *, turning: frozenset[int], may_rise: bool
+) -> Plan:
+    """Work out how the armature takes on the poses.
+
+    Args:
+        before: how it stands.
+        poses_aa: (N, 24, 3) the poses wanted at the sample's frames.
+        turning: joints that may turn.
+        may_rise: whether the pelvis's location may follow the legs.
+    """
+    target = axis_angle_to_matrix(poses_aa)
+    changes = geodesic_degrees(before.local, target).max(axis=0, initial=0.0)
+    moving = frozenset(joint for joint in turning & body.bones.keys() if changes[joint] > HAIR_DEGREES)
+    basis = basis_from_local(target, moving, before.turns, before.stage, body.tree)
+
+    curves = curves_of(body.armature)
+    reached = before.local.copy()
+    channels: dict[int, Channels] = {}
+    for joint, rotations in basis.items():
+        pbone = body.pose_bone(joint)
+        values, locked = _plan_rotation(pbone, before.frames, matrix_to_quaternion(rotations), curves)
+        reached[:, joint] = target[:, joint]
+        if any(locked):
+            missed = rotation_matrices(pbone.rotation_mode, values)
+            reached[:, joint] = target[:, joint] @ _miss(body, joint, rotations, missed)
+        if not all(locked):
+            channels[joint] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
+    lift, location = np.zeros(len(poses_aa)), None
+    wanted = lift
+    if channels.keys() & CARRYING_JOINTS:
+        wanted = pelvis_lift(
+            before.local, reached, body.positions, body.tree.frame, before.stage, before.world
+        )
+        location = _plan_location(body, before, wanted, curves) if may_rise and wanted.any() else None
+        lift = wanted if location is not None else lift
+    return Plan(
+        before=before,
+        target=target,
+        turning=tuple(channels),
+        locked=tuple(sorted(moving - channels.keys())),
+        channels=(*channels.values(), *([location] if location is not None else [])),
+        lift=lift,
+        adrift=wanted - lift,
+    )
+
+
+def _miss(body: Body, joint: int, wanted: Array, reached: Array) -> Array:
+    """What locked channels leave undone, (N, 3, 3) in the axes of the joint's local rotation."""
+    rest = body.tree.joint_rest[joint].T @ body.tree.rest[body.tree.joint_bone[joint]]
+    return np.asarray(rest @ transpose(wanted) @ reached @ rest.T)
+
+
+def _locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves) -> tuple[bool, ...]:
+    """The channels (K,) of a bone's property that may not change: by its locks or because the curve is locked."""
+    path = pbone.path_from_id(name)
+    held = []
+    for index, lock in enumerate(locks):
+        curve = curves.get((path, index))
+        held.append(bool(lock or (curve is not None and is_locked(curve))))
+    return tuple(held)
+
+
+def _plan_rotation(
+    pbone: Any, frames: Sequence[float], quats: Array, curves: Curves
+) -> tuple[Array, tuple[bool, ...]]:
+    """Channel values (N, K) for basis rotations ``quats`` (N, 4) at ascending frames, and the locked channels (K,).
+
+    Each value is the one, of those that mean the same rotation, that leaves the curves shortest between the key before
+    and the key after; so Euler angles do not flip, whole turns are kept, and quaternions keep their sign.
+    """
+    mode = pbone.rotation_mode
+    name = rotation_property(mode)
+    path = pbone.path_from_id(name)
+    locked = _locked_channels(pbone, name, rotation_locks(pbone), curves)
+    old = channel_values(pbone, name, frames, curves, current_frame(bpy.context.scene))
+    times = [key_times(curve) for (of, _), curve in curves.items() if of == path]
+    keyed = np.unique(np.concatenate([*times, np.empty(0)]))
+    kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
+    around = {kept[at] for frame in frames for at in _beside(kept, frame)}
+    at_kept = dict(zip(around, channel_values(pbone, name, list(around), curves, None).tolist(), strict=True))
+    values: list[list[float]] = []
+    for row, (frame, quat, was) in enumerate(zip(frames, quats.tolist(), old.tolist(), strict=True)):
+        before = bisect_left(kept, frame) - 1
+        neighbours = []
+        if values and (before < 0 or frames[row - 1] > kept[before]):
+            neighbours.append(values[-1])
+        elif before >= 0:
+            neighbours.append(at_kept[kept[before]])
+        if before + 1 < len(kept) and (row + 1 == len(frames) or kept[before + 1] < frames[row + 1]):
+            neighbours.append(at_kept[kept[before + 1]])
+        candidates = [values_near(mode, quat, near) for near in (was, *neighbours)]
+        # The first of equals is the one nearest to what was there.
+        best = min(candidates, key=lambda one: round(sum(math.dist(one, other) for other in neighbours), 3))
+        if any(locked):
+            best = hold_locked(mode, quats[row], best, old[row], locked).tolist()
+        values.append(best)
+    return np.array(values), locked
+
+
+def _beside(kept: list[float], frame: float) -> range:
+    """Indices of the last of the ascending frames ``kept`` before ``frame`` and of the first after it."""
+    after = bisect_left(kept, frame)
+    return range(max(after - 1, 0), min(after + 1, len(kept)))
+
+
+def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> Channels | None:
+    """The pelvis's location for a rise of ``lift`` (N,) metres, or None where it cannot follow."""
+    pbone = body.pose_bone(0)
+    if pbone.bone.use_connect:
+        return None
+    upward = np.zeros((len(lift), 3))
+    upward[:, 2] = lift
+    in_armature = np.linalg.solve(before.world, upward[..., None])
+    steps = np.linalg.solve(_location_axes(body, pbone, before.turns), in_armature)[..., 0]
+    locked = _locked_channels(pbone, "location", pbone.lock_location, curves)
+    left = tuple(
+        lock or bool(still)
+        for lock, still in zip(locked, np.abs(steps).max(0) < 1e-3 * np.abs(steps).max(), strict=True)
+    )
+    if all(left):
+        return None
+    return Channels(pbone.name, "location", before.location + np.where(left, 0.0, steps), left)
+
+
+def _location_axes(body: Body, pbone: Any, turns: Array) -> Array:
+    """(N, 3, 3) whose columns are the steps in the armature's space for one unit of each location channel."""
+    bone, parent = pbone.bone, pbone.parent
+    axes = np.empty((len(turns), 3, 3))
+    for row, turn in enumerate(turns):
+        above = {}
+        if parent is not None:
+            index = body.names.index(parent.name)
+            posed = Matrix((turn[index] @ body.tree.rest[index]).tolist()).to_4x4()
+            above = {"parent_matrix": posed, "parent_matrix_local": parent.bone.matrix_local}
+        origin, *ends = (
+            bone.convert_local_to_pose(Matrix.Translation(step), bone.matrix_local, **above).translation
+            for step in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+        )
+        axes[row] = np.array([end - origin for end in ends]).T
+    return axes
