@@ -92,8 +92,14 @@ def quaternion_to_matrix(quat: npt.ArrayLike) -> Array:
 
 def matrix_to_axis_angle(matrix: npt.ArrayLike) -> Array:
     """(..., 3, 3) to (..., 3) axis-angle with angles in [0, pi]."""
-    quat = matrix_to_quaternion(matrix)
-    w, xyz = quat[..., :1], quat[..., 1:]
+    return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
+
+
+def quaternion_to_axis_angle(quat: npt.ArrayLike) -> Array:
+    """(..., 4) unit quaternions w, x, y, z to (..., 3) axis-angle with angles in [0, pi]."""
+    q = np.asarray(quat, dtype=np.float64)
+    q = np.where(q[..., :1] < 0, -q, q)
+    w, xyz = q[..., :1], q[..., 1:]
     sine = np.linalg.norm(xyz, axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, w)
     scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)

@@ -24,7 +24,7 @@ from training.data.sources.pose_set import PoseSet
 def labelled():
     poses = constructed_poses(np.random.default_rng(0), 40)
     labels = np.array(["salsa dance"] * 20 + ["crawl_through_03_poses"] * 10 + [""] * 10)
-    return PoseSet(poses, labels)
+    return PoseSet.labelled(poses, labels)
 
 
 def joints(name, number=0):
@@ -55,7 +55,7 @@ def test_the_poses_of_actions_have_no_heading(labelled):
 
 def test_poses_without_labels_are_refused(labelled):
     with pytest.raises(ValueError, match="label"):
-        ActionSampler(PoseSet(labelled.pose_aa, np.full(40, "")))
+        ActionSampler(PoseSet.labelled(labelled.pose_aa, np.full(40, "")))
 
 
 def test_actions_ask_for_a_pose_file():

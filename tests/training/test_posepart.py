@@ -48,7 +48,7 @@ def test_every_part_is_chosen_now_and_then(pool):
 
 def test_the_part_comes_from_another_pose_of_the_pool():
     poses = constructed_poses(np.random.default_rng(1), 40)
-    pool = PosePool(PoseSet(poses, np.full(40, "x")), constructed_share=0.0)
+    pool = PosePool(PoseSet.labelled(poses, np.full(40, "x")), constructed_share=0.0)
     made = PairSampler(pool, PairSettings(related_share=0.5)).triplets(np.random.default_rng(0), 100)
     known = np.concatenate([poses.reshape(-1, 3), poses.reshape(-1, 3) * (1, -1, -1)])
     for after, joints in zip(made.after_aa, changed(made), strict=True):

@@ -54,6 +54,7 @@ class Build:
         images: for those that have pictures: the folder of them.
         noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
         body: a licensed SMPL, SMPL-H or SMPL-X file to draw pictures with; None for the neutral body.
+        gathered: the folder in which the poses were gathered already; None to read them from ``poses``.
     """
 
     source: str
@@ -67,6 +68,7 @@ class Build:
     images: Path | None = None
     noise_degrees: float = 0.0
     body: Path | None = None
+    gathered: Path | None = None
 
 
 def directives(build: Build) -> DrawSamples:
@@ -222,8 +224,11 @@ def _start_poses(build: Build) -> StartPoses:
 
 
 def _recorded(build: Build) -> PoseSet | None:
+    from .sources.gathered import read_gathered
     from .sources.reading import read_poses
 
+    if build.gathered is not None:
+        return read_gathered(build.gathered)
     if build.poses is None:
         return None
     if build.split == "test":
@@ -306,24 +311,22 @@ def _run(build: Build, workers: int) -> Iterator[int]:
 
 
 def _prepared(build: Build) -> Build:
-    """The build with its count, and with a folder of poses read once for all workers and later runs."""
+    """The build with its count, and with its poses read once for all workers and later runs."""
     if build.source in LISTED_SOURCES:
         listed = SOURCES[build.source](build)
         assert isinstance(listed, Sized)
         return replace(build, count=len(listed) if build.count is None else min(build.count, len(listed)))
     if build.count is None:
         raise ValueError(f"say how many samples of {build.source} with --count")
-    if build.source in POSELESS_SOURCES or build.poses is None or not build.poses.is_dir():
+    if build.source in POSELESS_SOURCES or build.poses is None:
         return build
-    from .sources.project_npz import write_project_npz
+    from .sources.gathered import is_gathered, write_gathered
 
-    gathered = build.folder / "poses.npz"
-    if not gathered.is_file() or not _counts(build.folder):
+    if not is_gathered(build.folder) or not _counts(build.folder):
         recorded = _recorded(build)
         assert recorded is not None
-        assert build.split != "test"
-        write_project_npz(gathered, recorded, build.split)
-    return replace(build, poses=gathered)
+        write_gathered(build.folder, recorded)
+    return replace(build, gathered=build.folder)
 
 
 def _counts(folder: Path) -> dict[str, int]:

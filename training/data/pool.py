@@ -36,7 +36,7 @@ class PosePool:
         self._share = constructed_share
         if recorded is not None:
             self._cumulative = np.cumsum(recorded.label_weights())
-            _, labels = np.unique(recorded.labels, return_inverse=True)
+            labels = recorded.label_of
             self._by_label = np.argsort(labels, kind="stable")
             self._labels = labels
             self._starts = np.searchsorted(labels[self._by_label], np.arange(labels.max() + 2))

@@ -28,7 +28,7 @@ from training.data.pool import PosePool
 from training.data.posepart import PairSampler, PairSettings
 from training.data.samples import Sample
 from training.data.shards import SampleSource
-from training.data.sources.project_npz import MissingSplitError
+from training.data.sources.project_npz import MissingSplitError, Split
 from training.data.sources.reading import read_poses
 
 Poses = npt.NDArray[np.float32]
@@ -72,11 +72,13 @@ def pose_pool(poses: Path | None, split: Literal["train", "val"] = "val") -> Pos
     """
     if poses is None:
         return PosePool(None)
-    try:
-        recorded = read_poses(poses, split)
-    except MissingSplitError:
-        recorded = read_poses(poses, "train" if split == "val" else "val")
-    return PosePool(recorded, constructed_share=0.0)
+    order: tuple[Split, ...] = ("val", "train", "test") if split == "val" else ("train", "val", "test")
+    for chosen in order:
+        try:
+            return PosePool(read_poses(poses, chosen), constructed_share=0.0)
+        except MissingSplitError as error:
+            lacking = error
+    raise lacking
 
 
 def build_benchmark(suite: str, pool: PosePool, *, count: int = DEFAULT_COUNT, seed: int = 0) -> Benchmark:

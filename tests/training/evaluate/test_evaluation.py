@@ -89,7 +89,7 @@ def test_an_answer_without_a_pose_is_the_worse_baseline_and_never_found(posepart
 def test_the_mean_pose_is_scipys_mean_of_the_rotations():
     rng = np.random.default_rng(0)
     poses = rng.normal(0, 0.3, (50, 24, 3)).astype(np.float32)
-    pool = PosePool(PoseSet(poses, np.full(50, "x")), constructed_share=0.0)
+    pool = PosePool(PoseSet.labelled(poses, np.full(50, "x")), constructed_share=0.0)
     drawn = with_heading(pool.draw(np.random.default_rng(0), 4000), np.zeros(4000))
     expected = [Rotation.from_rotvec(drawn[:, joint]).mean().as_rotvec() for joint in range(24)]
     assert np.abs(mean_pose(pool) - expected).max() < 1e-4

@@ -11,6 +11,7 @@ import pytest
 from training.data.cli import data
 from training.data.shards import SampleSource
 from training.data.sources.constructed import constructed_poses
+from training.data.sources.gathered import read_gathered
 from training.data.sources.reading import read_poses
 
 POSES = constructed_poses(np.random.default_rng(2), 60)
@@ -31,7 +32,7 @@ def test_a_folder_is_read_once_for_a_build_and_its_continuation(tmp_path: Path, 
     arguments = ["--poses", str(folder), "--output", str(tmp_path / "out"), "--shard-size", "4"]
     assert data(["build", source, *arguments, "--count", "4"]) == 0
     train = read_poses(folder, "train")
-    gathered = read_poses(tmp_path / "out" / "poses.npz", "train")
+    gathered = read_gathered(tmp_path / "out")
     assert np.allclose(gathered.pose_aa, train.pose_aa, atol=1e-5)
     assert list(gathered.labels) == list(train.labels)
     for file in folder.iterdir():

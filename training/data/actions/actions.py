@@ -62,11 +62,12 @@ class ActionSampler:
     """
 
     def __init__(self, recorded: PoseSet) -> None:
-        labelled = np.array([bool(clean_label(str(label))) for label in recorded.labels])
+        named = np.array([bool(clean_label(str(label))) for label in recorded.label_names], dtype=bool)
+        labelled = named[recorded.label_of]
         if not labelled.any():
             raise ValueError("none of the poses has a label; actions are worded from the labels of clips")
         self._poses = recorded.pose_aa
-        self._labels = recorded.labels
+        self._label_of, self._label_names = recorded.label_of, recorded.label_names
         mass = np.where(labelled, recorded.label_weights(), 0.0)
         self._cumulative = np.cumsum(mass / mass.sum())
 
@@ -78,6 +79,12 @@ class ActionSampler:
         poses = np.where(flip[:, None, None], mirror_pose(poses), poses).astype(np.float32)
         poses = with_heading(poses, np.zeros(count))
         return [
-            Sample("", "generate", "action", action_text(rng, str(self._labels[row])), target_aa=pose)
+            Sample(
+                "",
+                "generate",
+                "action",
+                action_text(rng, str(self._label_names[self._label_of[row]])),
+                target_aa=pose,
+            )
             for row, pose in zip(rows, poses, strict=True)
         ]

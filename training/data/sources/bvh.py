@@ -10,7 +10,7 @@ Legend: N frames; K bones of the file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 
+from .amass import FASTEST
 from .bones import find_bones
+from .check import tell_left_out
 from .clip import RATE, Clip, Content, PoseFormat, label_of
 from .retarget import retarget
 
@@ -107,7 +109,7 @@ def parse_bvh(text: str) -> Motion:
     numbers = words[at + 6 :]
     if len(numbers) < frames * width:
         raise ValueError(f"it ends after {len(numbers) // max(width, 1)} of its {frames} frames")
-    if frames < 1 or width < 1 or frame_time <= 0:
+    if frames < 1 or width < 1 or not 1 / FASTEST <= frame_time <= 1:
         raise ValueError(f"it has {frames} frames of {width} channels, {frame_time} seconds each")
     values = np.array(numbers[: frames * width], dtype=np.float64).reshape(frames, width)
     return Motion(tuple(names), np.array(parents), np.array(offsets), tuple(channels), values, frame_time)
@@ -137,6 +139,12 @@ def _clips(content: Content, path: Path) -> list[Clip]:
         motion.values[::step],
         motion.frame_time * step,
     )
+    finite = np.isfinite(motion.values).all(axis=1)
+    if not (finite.any() and np.isfinite(motion.offsets).all()):
+        raise ValueError("its offsets or all of its frames have numbers that are not finite")
+    # Left out before anything is computed: the way up is that of the mean of all frames.
+    tell_left_out(path, int((~finite).sum()), len(finite), "with numbers that are not finite")
+    motion = replace(motion, values=motion.values[finite])
     bones = find_bones(motion.names, motion.parents)
     local = retarget(bones, motion.rotations(), motion.offsets, motion.parents)
     pose = matrix_to_axis_angle(local).astype(np.float32)

@@ -10,28 +10,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.rotations import Array, matrix_to_axis_angle
 from blender_addon.contract.skeleton import NUM_JOINTS
+from training.data.frames import Frame, upright
 
 from .pose_set import PoseSet
-
-Frame = Literal["y_up", "z_up", "camera"]
-"""Which way the world's axes go: +y up, +z up, or as a camera sees it (+x right, +y down, +z away)."""
 
 RATE: Final = 8.0
 """Frames a second that are kept: neighbours at a recording's own rate are nearly the same pose."""
 
-TO_Y_UP: Final[dict[Frame, Array]] = {
-    "y_up": np.eye(3),
-    "z_up": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
-    # Heading 0 then faces the camera.
-    "camera": np.diag([1.0, -1.0, -1.0]),
-}
 _NO_LABEL: Final = frozenset({"pose", "poses", "stageii", "smpl", "smplx", "smplh", "motion", "neutral"})
 
 
@@ -89,7 +81,7 @@ def body_pose(root: Any, body: Any, hands: Any = None) -> npt.NDArray[np.float32
         hands: those of the two hand joints; without them the hands are at rest.
 
     Raises:
-        ValueError: another number of joints, differing numbers of poses, or numbers that are not finite.
+        ValueError: another number of joints, or differing numbers of poses.
     """
     parts = [_joints(root, 1), _joints(body, 21, 23)]
     if parts[1].shape[1] == 21:
@@ -98,10 +90,7 @@ def body_pose(root: Any, body: Any, hands: Any = None) -> npt.NDArray[np.float32
         raise ValueError(
             f"it has {' and '.join(str(len(part)) for part in parts)} poses in parts that belong together"
         )
-    pose = np.concatenate(parts, axis=1)
-    if not np.isfinite(pose).all():
-        raise ValueError("some of its rotations are no finite numbers")
-    return pose.astype(np.float32)
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def _joints(value: Any, *counts: int) -> Array:
@@ -126,27 +115,6 @@ def label_of(path: Path) -> str:
     return " ".join(words)
 
 
-def upright(pose_aa: npt.NDArray[np.float32], frame: Frame | None) -> npt.NDArray[np.float32]:
-    """The poses (N, J, 3) in a world with +y up.
-
-    Without a known frame, it is taken to be the one in which the trunks point up on average. That holds of nearly every
-    sequence; a single pose of someone lying down may be misread.
-    """
-    root = axis_angle_to_matrix(pose_aa[:, 0])
-    known = _frame_of(root) if frame is None else frame
-    if known == "y_up":
-        return pose_aa
-    turned = pose_aa.copy()
-    turned[:, 0] = matrix_to_axis_angle(TO_Y_UP[known] @ root)
-    return turned
-
-
-def _frame_of(root: Array) -> Frame:
-    up = root[:, :, 1].mean(axis=0)
-    rising: dict[Frame, float] = {"y_up": float(up[1]), "z_up": float(up[2]), "camera": -float(up[1])}
-    return max(rising, key=lambda frame: rising[frame])
-
-
 def thinned(clip: Clip) -> Clip:
     """About ``RATE`` frames a second of the clip."""
     if clip.rate is None:
@@ -158,7 +126,11 @@ def thinned(clip: Clip) -> Clip:
 def to_pose_set(clips: Sequence[Clip]) -> PoseSet:
     """All the clips' poses, upright and thinned."""
     kept = [upright(clip.pose_aa, clip.frame) for clip in map(thinned, clips)]
+    names, label_of_clip = np.unique(
+        np.array([clip.label for clip in clips], dtype=np.str_), return_inverse=True
+    )
     return PoseSet(
         np.concatenate([np.zeros((0, NUM_JOINTS, 3), np.float32), *kept]),
-        np.repeat(np.array([clip.label for clip in clips], dtype=np.str_), [len(poses) for poses in kept]),
+        np.repeat(label_of_clip.astype(np.int32), [len(poses) for poses in kept]),
+        names,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a file by what is in it, not by its name: npz, pickle, JSON or BVH. Nothing in a file is ever run."""
+"""Opens a file by what is in it, not by its name: npz, npy, pickle, JSON or BVH. Nothing in a file is ever run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def opened(path: Path) -> Iterator[Content]:
             with np.load(path, allow_pickle=False) as arrays:
                 if not isinstance(arrays, Mapping):
                     raise UnknownFormatError(f"{path} is a zip file, but none of arrays")
+                if set(arrays) == {"results"}:
+                    raise PoseFileError(f"{path} was not opened: {_ROMP}")
                 yield arrays
+        elif head.startswith(b"\x93NUMPY"):
+            yield {"poses": np.load(path, allow_pickle=False)}
         elif head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
             yield path.read_text(encoding="utf-8-sig", errors="replace")
         elif head.lstrip().startswith((b"{", b"[")):
@@ -58,7 +62,19 @@ def opened(path: Path) -> Iterator[Content]:
         raise PoseFileError(f"{path} cannot be read: {_reason(error)}") from error
 
 
+_ROMP: Final = (
+    "it is ROMP's output, a pickled dictionary inside an npz; save its poses as an array: "
+    "numpy.savez('poses.npz', poses=numpy.load(FILE, allow_pickle=True)['results'][()]['smpl_thetas'])"
+)
+_GLAMR: Final = (
+    "it is GLAMR's output, with several people; save one of them as an npz: numpy.savez('poses.npz', "
+    "global_orient=person['smpl_orient_world'], body_pose=person['smpl_pose'])"
+)
+
+
 def _named(path: Path, value: Any) -> Mapping[str, Any]:
+    if isinstance(value, dict) and "person_data" in value:
+        raise PoseFileError(f"{path} was not opened: {_GLAMR}")
     if not isinstance(value, dict):
         raise UnknownFormatError(f"{path} holds a {type(value).__name__}, not named poses")
     return value

@@ -17,10 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from training.data.frames import upright
 from training.data.samples import Sample, open_image
 
 from .amass_frames import Pose
-from .clip import PoseFileError, upright
+from .check import sound, tell_left_out
+from .clip import PoseFileError
 from .human36m import HUMAN36M_NPZ, fitted_rows
 from .listed import ListedSamples
 from .opened import opened
@@ -96,7 +98,7 @@ def photographs(annotations: Path, images: Path, kind: str, split: str) -> Liste
 def _entries(path: Path, images: Path) -> list[Photograph]:
     with opened(path) as content:
         if THREEDPW.recognises(content):
-            return list(_of_3dpw(content, images))
+            return list(_of_3dpw(content, path, images))
         if HUMAN36M_NPZ.recognises(content):
             return list(_of_npz(content, path, images))
     raise PoseFileError(f"{path} is neither a sequence of 3DPW nor an npz of SMPL fits to pictures")
@@ -109,14 +111,16 @@ def _of_npz(content: Any, path: Path, images: Path) -> Iterator[Photograph]:
         content["center"],
         200.0 * np.asarray(content["scale"], np.float64),
     )
-    for row, pose in zip(rows, upright(poses, "camera"), strict=True):
+    good = sound(poses)
+    tell_left_out(path, int((~good).sum()), len(good), "with numbers that are not finite or no radians")
+    for row, pose in zip(rows[good], upright(poses[good], "camera"), strict=True):
         name = names[row].decode() if isinstance(names[row], bytes) else str(names[row])
         x, y = (float(number) for number in centres[row])
         # Newer files of the lineage have a box's two sides.
         yield Photograph(f"{path.stem}-{row}", images / name, (x, y), float(np.max(sides[row])), pose)
 
 
-def _of_3dpw(content: Any, images: Path) -> Iterator[Photograph]:
+def _of_3dpw(content: Any, path: Path, images: Path) -> Iterator[Photograph]:
     sequence = str(content["sequence"])
     to_camera = np.asarray(content["cam_poses"], dtype=np.float64)[:, :3, :3]
     for person, (poses, joints) in enumerate(zip(content["poses"], content["poses2d"], strict=True)):
@@ -124,11 +128,13 @@ def _of_3dpw(content: Any, images: Path) -> Iterator[Photograph]:
         valid = np.asarray(content["campose_valid"][person], dtype=bool)
         count = min(len(pose_aa), len(to_camera))
         pose_aa = pose_aa[:count].copy()
+        good = sound(pose_aa)
+        tell_left_out(path, int((~good).sum()), count, "with numbers that are not finite or no radians")
         pose_aa[:, 0] = matrix_to_axis_angle(to_camera[:count] @ axis_angle_to_matrix(pose_aa[:, 0]))
         for frame, pose in enumerate(upright(pose_aa, "camera")):
             seen = np.asarray(joints[frame], dtype=np.float64)
             seen = seen[:2, seen[2] > 0]
-            if not valid[frame] or seen.shape[1] < MIN_JOINTS:
+            if not (valid[frame] and good[frame]) or seen.shape[1] < MIN_JOINTS:
                 continue
             low, high = seen.min(axis=1), seen.max(axis=1)
             x, y = (low + high) / 2

@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Final
 from zipfile import BadZipFile
-
-import numpy as np
 
 from .aist import AIST
 from .amass import AMASS
 from .bvh import BVH
+from .check import checked
 from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, thinned, to_pose_set
 from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
 from .opened import opened
-from .pose_set import PoseSet
-from .project_npz import MissingSplitError, read_project_npz
+from .pose_set import PoseSet, joined
+from .project_npz import POSES, MissingSplitError, Split, read_project_npz
 from .smpl import SMPL
 from .threedpw import THREEDPW
 
@@ -32,7 +31,7 @@ FORMATS: Final[tuple[PoseFormat, ...]] = (
 )  # fmt: skip
 """The first that recognises a file reads it. The project's own file, which knows its split, comes before them all."""
 
-SUFFIXES: Final = frozenset({".npz", ".pkl", ".pickle", ".bvh", ".json"})
+SUFFIXES: Final = frozenset({".npz", ".npy", ".pkl", ".pickle", ".bvh", ".json"})
 """Files of a folder that are looked at."""
 
 VAL_SHARE: Final = 0.05
@@ -40,11 +39,10 @@ VAL_SHARE: Final = 0.05
 
 _SPLIT_FOLDERS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
-Split = Literal["train", "val"]
-
 
 def read_poses(path: Path, split: Split) -> PoseSet:
-    """One split of the poses in a file, or in a folder and those below it.
+    """One split of the poses in a file, or in a folder and those below it; ``test`` is known to the project's own file
+    and to folders of that name.
 
     Files are split as a whole: those below a folder named train, val, validation or test as that says, the others by a
     hash of their names. Of a single recording the last part is kept for validation. In a folder, files that cannot be
@@ -89,7 +87,7 @@ def read_poses(path: Path, split: Split) -> PoseSet:
         if lacking is not None:
             raise lacking
         raise PoseFileError(f"no file in {path} holds poses in a format known here ({', '.join(_names())})")
-    return _joined([*sets, to_pose_set(chosen)])
+    return joined([*sets, to_pose_set(chosen)])
 
 
 def read_clips(path: Path) -> list[Clip]:
@@ -103,7 +101,7 @@ def read_clips(path: Path) -> list[Clip]:
     with opened(path) as content:
         for known in FORMATS:
             if known.recognises(content):
-                clips = [clip for clip in known.clips(content, path) if len(clip.pose_aa)]
+                clips = [checked(clip, path) for clip in known.clips(content, path) if len(clip.pose_aa)]
                 if not clips:
                     raise PoseFileError(f"{path} holds no poses")
                 return clips
@@ -118,7 +116,7 @@ def _is_project_file(path: Path) -> bool:
     if path.suffix.lower() != ".npz":
         return False
     with opened(path) as content:
-        return "quat_wxyz" in content
+        return POSES in content
 
 
 def _read_project_file(path: Path, split: Split) -> PoseSet:
@@ -160,9 +158,3 @@ def _split_clips(clips: list[Clip], split: Split) -> list[Clip]:
         kept = slice(None) if end == 0 else slice(end) if split == "train" else slice(end, None)
         parts.append(Clip(clip.pose_aa[kept], clip.frame, clip.rate, clip.label))
     return parts
-
-
-def _joined(sets: list[PoseSet]) -> PoseSet:
-    return PoseSet(
-        np.concatenate([one.pose_aa for one in sets]), np.concatenate([one.labels for one in sets])
-    )

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle, shortest_turn
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
+from training.data.frames import TO_Y_UP
 
 from .bones import Bones
-from .clip import TO_Y_UP
 
 LIMBS: Final = tuple(
     (f"{side}_{upper}", f"{side}_{lower}")
