@@ -14,9 +14,12 @@ May import the operators, which do the work, the rig and the settings.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +33,9 @@ from .settings import preferences
 
 URL_VARIABLE: Final = "POSELLAVA_URL"
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 _command: Any = None
 
@@ -66,14 +72,14 @@ def edit(
     """
     if not 0.0 <= strength <= 1.0:
         raise CommandError(f"A strength of {strength:g} is none; give one from 0 to 1.")
-    options: dict[str, Any] = {"parts": set(parts), "strength": strength, "send_view": send_view}
+    options: dict[str, Any] = {"strength": strength, "send_view": send_view}
     if frames is None:
         options["frames"] = "CURRENT"
     elif frames.strip():
         options["frame_list"] = frames
     else:
         raise CommandError("The list of frames is empty; write one such as 12, 1:48 or 1,5,9.")
-    return _ask("edit_pose", armature, url, token, instruction=instruction, **options)
+    return _ask("edit_pose", armature, parts, url, token, instruction=instruction, **options)
 
 
 def generate(
@@ -85,7 +91,7 @@ def generate(
     token: str | None = None,
 ) -> Outcome:
     """Make the pose that the instruction describes, and key it at the current frame. Arguments as for edit()."""
-    return _ask("generate_pose", armature, url, token, instruction=instruction, parts=set(parts))
+    return _ask("generate_pose", armature, parts, url, token, instruction=instruction)
 
 
 def estimate(
@@ -98,30 +104,62 @@ def estimate(
     token: str | None = None,
 ) -> Outcome:
     """Take on the pose of the person in an image file, and key it at the current frame. Arguments as for edit()."""
-    return _ask(
-        "estimate_pose", armature, url, token, instruction=instruction, filepath=image, parts=set(parts)
-    )
+    return _ask("estimate_pose", armature, parts, url, token, instruction=instruction, filepath=image)
 
 
-def _ask(operator: str, armature: str | None, url: str | None, token: str | None, **options: Any) -> Outcome:
+def _ask(
+    operator: str,
+    armature: str | None,
+    parts: Sequence[str],
+    url: str | None,
+    token: str | None,
+    **options: Any,
+) -> Outcome:
     """Call the panel's operator and return what came of it. The preferences name this backend for as long as it
-    takes only, so that Blender does not store them with it."""
+    takes only, so that Blender does not store them with it.
+
+    Raises:
+        CommandError: it failed, or the model answered in words alone.
+        KeyboardInterrupt: Ctrl-C was pressed; the request was cancelled.
+    """
+    unknown = sorted(set(parts) - BODY_PARTS.keys())
+    if unknown:
+        raise CommandError(f"There is no body part {unknown[0]!r}; there are {', '.join(BODY_PARTS)}.")
     _make_active(armature)
     chosen = preferences(bpy.context)
     before = chosen.url, chosen.token
     chosen.url = url or os.environ.get(URL_VARIABLE) or chosen.url
     chosen.token = token or os.environ.get(TOKEN_VARIABLE) or chosen.token
-    activity.error = ""
+    activity.forget()
     try:
-        getattr(bpy.ops.posellava, operator)(**options)
+        with _hearing_ctrl_c():
+            getattr(bpy.ops.posellava, operator)(parts=set(parts), **options)
     except RuntimeError:
         if not activity.error:  # nothing that the user can mend
             raise
         raise CommandError(activity.error) from None
     finally:
         chosen.url, chosen.token = before
-    assert activity.outcome is not None
-    return activity.outcome
+    outcome = activity.outcome
+    if outcome is None:  # no error either: the operator heard Ctrl-C
+        raise KeyboardInterrupt
+    if outcome.report is None:
+        raise CommandError(f"{outcome.words} {outcome.summary()}".strip())
+    return outcome
+
+
+@contextlib.contextmanager
+def _hearing_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C reach Python in background: Blender itself takes note of it and goes on."""
+    if not bpy.app.background or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        # None: set by C, as Blender's own is, and beyond Python's reach.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _make_active(name: str | None) -> None:
@@ -131,6 +169,7 @@ def _make_active(name: str | None) -> None:
         CommandError: there is none of that name, or no way to tell which of several is meant.
     """
     layer = bpy.context.view_layer
+    layer.update()  # an object that a script has just removed leaves a hole until then
     armatures = {one.name: one for one in layer.objects if one.type == "ARMATURE"}
     there = ", ".join(armatures) or "no armature at all"
     if name is not None:
@@ -153,8 +192,8 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {"edit": edit, "generate": gene
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit status: 0, or 1 with a sentence on standard error."""
-    options = vars(_parser().parse_args(list(arguments)))
+    """The command line; returns the exit status: 0, 1 with a sentence on standard error, or 130 after Ctrl-C."""
+    options = vars(_parser().parse_args(_join_frames(arguments)))
     task, frame, save = options.pop("task"), options.pop("frame"), options.pop("save")
     if frame is not None:
         bpy.context.scene.frame_set(frame)
@@ -163,6 +202,9 @@ def main(arguments: Sequence[str]) -> int:
     except CommandError as error:
         print(f"posellava: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("posellava: Interrupted; nothing was saved.", file=sys.stderr)
+        return INTERRUPTED
     if outcome.words:
         print(outcome.words)
     print(outcome.summary(most=24))
@@ -176,6 +218,17 @@ def main(arguments: Sequence[str]) -> int:
             )
             return 1
     return 0
+
+
+def _join_frames(arguments: Sequence[str]) -> list[str]:
+    """``--frames -10:-1`` as ``--frames=-10:-1``: argparse takes a word that begins with a dash for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1] in ("--frames", "--frame") and word[:1] == "-" and word[1:2].isdigit():
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

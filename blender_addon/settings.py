@@ -7,6 +7,7 @@ May import bpy and the contract.
 from typing import Any, Final
 
 import bpy
+from bpy.app.handlers import persistent
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
 
 from .contract.messages import DEFAULT_PORT
@@ -39,6 +40,10 @@ PICTURE_ITEMS: Final = [
     ("IMAGE", "Image", "Estimate the pose of the person in an image"),
     ("VIEWPORT", "Viewport", "Estimate the pose of what the 3D viewport shows"),
 ]
+
+
+_before_undo: dict[str, dict[str, Any]] = {}
+"""Scene name -> its options, while Blender undoes or redoes a step."""
 
 
 def _take_in_line(chosen: Any, context: Any) -> None:
@@ -86,7 +91,8 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     frames: EnumProperty(name="Frames", description="The frames that an edit changes", items=FRAME_ITEMS)
     parts: EnumProperty(
         name="Body Parts",
-        description="Body parts that may move; the others are neither moved nor keyed. Shift-click to choose several",
+        description="Body parts that may move; the others are neither moved nor keyed. "
+        "Click one to take it out or put it back",
         items=PART_ITEMS,
         options={"ENUM_FLAG"},
         default=set(ALL_PARTS),
@@ -120,15 +126,48 @@ def settings(context: Any) -> Any:
     return context.scene.posellava
 
 
+def options(chosen: Any) -> dict[str, Any]:
+    """The values of the PoseLlavaSettings ``chosen`` by name, but for the image, which belongs to the file."""
+    values = {name: getattr(chosen, name) for name in PoseLlavaSettings.__annotations__}
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str, set))}
+
+
+@persistent  # type: ignore[untyped-decorator]
+def _remember_options(*_: Any) -> None:
+    _before_undo.update((scene.name, options(scene.posellava)) for scene in bpy.data.scenes)
+
+
+@persistent  # type: ignore[untyped-decorator]
+def _keep_options(*_: Any) -> None:
+    """Undo takes back poses, not what the next request is to be: as with Blender's own tool settings."""
+    for scene in bpy.data.scenes:
+        for name, value in _before_undo.get(scene.name, {}).items():
+            if getattr(scene.posellava, name) != value:
+                setattr(scene.posellava, name, value)
+    _before_undo.clear()
+
+
+_HANDLERS: Final = (
+    (bpy.app.handlers.undo_pre, _remember_options),
+    (bpy.app.handlers.redo_pre, _remember_options),
+    (bpy.app.handlers.undo_post, _keep_options),
+    (bpy.app.handlers.redo_post, _keep_options),
+)
+
+
 def register() -> None:
     """Called when the add-on is enabled."""
     bpy.utils.register_class(PoseLlavaPreferences)
     bpy.utils.register_class(PoseLlavaSettings)
     bpy.types.Scene.posellava = PointerProperty(type=PoseLlavaSettings)
+    for handlers, function in _HANDLERS:
+        handlers.append(function)
 
 
 def unregister() -> None:
     """Called when the add-on is disabled."""
+    for handlers, function in _HANDLERS:
+        handlers.remove(function)
     del bpy.types.Scene.posellava
     bpy.utils.unregister_class(PoseLlavaSettings)
     bpy.utils.unregister_class(PoseLlavaPreferences)

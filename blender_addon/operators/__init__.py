@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the user can do: connect, edit, generate and estimate poses, cancel, add the figure, recall an instruction.
 
-``backend`` keeps the one connection, ``activity`` the request that runs and what came of the last one, ``work`` is
-the course of a request from reading poses to writing keys, ``picture`` the images that are sent.
+``target`` finds the armature that is meant, ``ask`` is what the operators of ``pose`` share, ``work`` the course of a
+request from reading poses to writing keys, ``picture`` the images that are sent. ``backend`` keeps the one connection,
+``activity`` the request that runs and what came of the last one; ``handlers`` and ``situation`` say when that is no
+longer true.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -10,7 +12,7 @@ work is done in short steps on window timer events. In background the same opera
 
 import bpy
 
-from . import backend
+from . import backend, handlers
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
 from .figure import POSELLAVA_OT_add_figure
 from .pose import (
@@ -38,10 +40,12 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     backend.register()
+    handlers.register()
 
 
 def unregister() -> None:
     """Called when the add-on is disabled, and when Blender quits."""
+    handlers.unregister()
     backend.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -6,32 +6,36 @@ Operators write it; the panel, the command line and scripts read it.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from ..contract.messages import ProtocolError
 from ..rig.armature import WriteReport
 from ..session import Edit, Handle, History
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request that ended well.
+    """What came of a request that was answered.
 
     Attributes:
         task: ``adjust``, ``generate`` or ``estimate``.
         instruction: what the user asked for.
         words: what the model said.
-        report: what was keyed.
+        report: what was keyed; None where the model answered in words alone and nothing was touched.
         milliseconds: from handing the request to the connection until the last key was written.
     """
 
     task: str
     instruction: str
     words: str
-    report: WriteReport
+    report: WriteReport | None
     milliseconds: float
 
     def summary(self, most: int = 3) -> str:
         """One line for the user: which joints moved most, by how much, on how many frames."""
+        if self.report is None:
+            return "The model gave no pose; nothing was changed. Say it in other words."
         locked = ", ".join(self.report.held).replace("_", " ")
         if not self.report.degrees and locked:
             return f"Nothing was keyed: all that should move is locked ({locked}); unlock its rotation to pose it."
@@ -46,6 +50,24 @@ class Outcome:
         return f"Moved {', '.join(moved[:most])}{rest} on {frames} frame{'s' if frames != 1 else ''}{held}."
 
 
+@dataclass(frozen=True)
+class Notice:
+    """Why there is no outcome.
+
+    Attributes:
+        sentence: for the user; it says what to do.
+        failed: False where the user wanted it so, as with Cancel.
+        situation: what the user had chosen then. Once that has changed, the sentence may no longer be true, and the
+            panel shows it no more.
+        until_connected: whether a connection is what was lacking.
+    """
+
+    sentence: str
+    failed: bool = True
+    situation: Hashable = None
+    until_connected: bool = False
+
+
 @dataclass
 class Activity:
     """The state that the panel shows.
@@ -55,15 +77,15 @@ class Activity:
         abandoned: the user cancelled it before it was sent.
         handle: the request that was sent and is not answered yet.
         outcome: what came of the last request, None when it failed or before the first.
-        error: why the last request failed, a sentence for the user; empty when it did not.
-        history: every request that ended well.
+        notice: why the last request, or an attempt to connect, came to nothing; None when it did not.
+        history: every request that was answered.
     """
 
     preparing: bool = False
     abandoned: bool = False
     handle: Handle | None = None
     outcome: Outcome | None = None
-    error: str = ""
+    notice: Notice | None = None
     history: History = field(default_factory=History)
 
     @property
@@ -71,23 +93,43 @@ class Activity:
         """Whether a request is under way."""
         return self.preparing or self.handle is not None
 
+    @property
+    def error(self) -> str:
+        """Why the last request failed, a sentence for the user; empty when it did not."""
+        return self.notice.sentence if self.notice is not None and self.notice.failed else ""
+
     def begin(self) -> None:
         """A request starts: what came of the last one is no longer shown."""
-        self.preparing, self.abandoned = True, False
-        self.handle, self.outcome, self.error = None, None, ""
+        self.forget()
+        self.preparing, self.abandoned, self.handle = True, False, None
 
     def sent(self, handle: Handle) -> None:
         """The request was handed to the connection."""
         self.preparing, self.handle = False, handle
 
     def succeed(self, outcome: Outcome) -> None:
-        """The request ended well."""
+        """The request was answered."""
         self.preparing, self.handle, self.outcome = False, None, outcome
         self.history.add(Edit(outcome.task, outcome.instruction, outcome.words))
 
-    def fail(self, sentence: str) -> None:
-        """The request, or an attempt to connect, failed; the sentence says what to do."""
-        self.preparing, self.handle, self.error = False, None, sentence
+    def fail(self, error: Exception, situation: Hashable = None) -> None:
+        """The request, or an attempt to connect, came to nothing; the text of ``error`` says what to do."""
+        code = error.code if isinstance(error, ProtocolError) else ""
+        self.end()
+        self.notice = Notice(
+            sentence=str(error),
+            failed=code != "cancelled",
+            situation=situation,
+            until_connected=code in ("not_connected", "no_backend"),
+        )
+
+    def end(self) -> None:
+        """The request is over, without a word."""
+        self.preparing, self.handle = False, None
+
+    def forget(self) -> None:
+        """What came of the last request is no longer so: it was undone, or another file is open."""
+        self.outcome, self.notice = None, None
 
 
 activity = Activity()

@@ -2,12 +2,14 @@
 """The add-on's one connection to a backend, and the timer that shows its state in the window."""
 
 import atexit
+import contextlib
 from typing import Any, Final
 
 import bpy
 
 from ..session import Address, Connection, Handle, State, Status
 from ..settings import preferences
+from .activity import activity
 
 SHOW_SECONDS: Final = 0.1
 """Pause between two looks at the connection's state; short enough that the status light seems immediate."""
@@ -71,6 +73,13 @@ def _address(context: Any) -> Address:
     return address
 
 
+def _follow_preferences() -> None:
+    assert _connection is not None
+    with contextlib.suppress(BackendError):  # shown when Connect is pressed; until then the connection stays
+        if _address(bpy.context) != _connection.address:
+            connect(bpy.context)
+
+
 def redraw() -> None:
     """Have the sidebars drawn anew."""
     for window in bpy.context.window_manager.windows:
@@ -82,8 +91,11 @@ def redraw() -> None:
 
 
 def _show() -> float | None:
-    """Timer: redraw when the connection's state or a request's progress changed; ends with the connection."""
+    """Timer: redraw when the connection's state or a request's progress changed, and go to another backend when the
+    preferences name one; ends with the connection."""
     assert _connection is not None
+    if not activity.running and status().state is not State.DISCONNECTED:
+        _follow_preferences()
     ended = status().state is State.DISCONNECTED
     if _connection.poll():
         redraw()

@@ -8,6 +8,7 @@ import bpy
 from ..session import State
 from . import backend
 from .activity import activity
+from .situation import situation
 
 
 class POSELLAVA_OT_connect(bpy.types.Operator):
@@ -19,11 +20,11 @@ class POSELLAVA_OT_connect(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         """Start connecting; returns at once."""
-        activity.error = ""
+        activity.forget()
         try:
             backend.connect(context)
         except backend.BackendError as error:
-            activity.fail(str(error))
+            activity.fail(error, situation(context))
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         backend.redraw()

@@ -61,7 +61,7 @@ def course(order: Order, connection: Connection) -> Course:
     """Carry the order out.
 
     Raises:
-        ProtocolError: there are more frames than the backend takes, it gave no pose, or the user cancelled.
+        ProtocolError: there are more frames than the backend takes, it failed, or the user cancelled.
         RigError: the armature cannot be used, or is gone.
         PictureError: the picture cannot be made.
     """
@@ -90,8 +90,8 @@ def course(order: Order, connection: Connection) -> Course:
     if handle.result is None:
         assert handle.error is not None
         raise handle.error
-    answers = _poses_of(handle.result)
-    report = _write(order, poses, answers)
+    answers = _poses_of(handle.result, poses)
+    report = None if answers is None else _write(order, poses, answers)
     elapsed = 1000 * (time.perf_counter() - sent_at)
     words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
     return Outcome(order.task, order.instruction, words, report, elapsed)
@@ -128,15 +128,12 @@ def _give_way() -> Generator[None, None, None]:
         raise ProtocolError("cancelled", "Cancelled; nothing was changed.")
 
 
-def _poses_of(result: Result) -> PoseArray:
-    """(N, 24, 3); raises ProtocolError where the model answered in words only."""
-    poses = [pose for pose in result.poses if pose is not None]
-    if not poses or len(poses) < len(result.poses):
-        said = f" It said: {result.texts[0]}" if result.texts and result.texts[0] else ""
-        raise ProtocolError(
-            "engine_failed", f"The model answered without a pose; say it in other words.{said}", result.id
-        )
-    return np.stack(poses)
+def _poses_of(result: Result, sent: PoseArray) -> PoseArray | None:
+    """(N, 24, 3), a pose that was answered in words alone as it was sent; None where all were."""
+    if all(pose is None for pose in result.poses):
+        return None
+    poses: PoseArray = np.stack([sent[n] if pose is None else pose for n, pose in enumerate(result.poses)])
+    return poses
 
 
 def _write(order: Order, sent: PoseArray, answers: PoseArray) -> WriteReport:

@@ -8,7 +8,9 @@ import bpy
 
 from ..operators import backend
 from ..operators.activity import activity
-from ..rig.armature import find_armature
+from ..operators.ask import PANEL_POINTER
+from ..operators.situation import standing_notice
+from ..operators.target import find_target, others_in_pose_mode
 from ..rig.bone_map import RigError
 from ..session import State
 from ..settings import settings
@@ -22,6 +24,8 @@ CHARACTER_WIDTH: Final = 6.4
 """Average width of a character of the interface font, in pixels at scale 1."""
 MARGIN: Final = 62
 """Pixels at scale 1 beside a wrapped text: borders, icon, scroll bar."""
+FIELD_BUTTONS: Final = 4
+"""Characters that the buttons at the end of the instruction field take the place of."""
 
 
 class _Tab:
@@ -40,22 +44,16 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         """Called by Blender to draw the panel."""
         layout = self.layout
+        layout.context_pointer_set(PANEL_POINTER, settings(context))
         _draw_connection(context, layout)
         layout.separator()
+        _draw_target(context, layout)
         _draw_instruction(context, layout)
         if activity.running:
             _draw_progress(layout)
             return
         _draw_buttons(layout)
-        if activity.error:
-            box = layout.box()
-            box.alert = True
-            _wrapped(context, box, activity.error, "ERROR")
-        elif activity.outcome is not None:
-            box = layout.box()
-            if activity.outcome.words:
-                _wrapped(context, box, activity.outcome.words, "SPEAKER")
-            _wrapped(context, box, activity.outcome.summary(), "CHECKMARK")
+        _draw_outcome(context, layout)
 
 
 class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
@@ -147,15 +145,33 @@ def _draw_connection(context: Any, layout: Any) -> None:
         _wrapped(context, box, status.sentence, "INFO" if status.state is State.CONNECTING else "ERROR")
 
 
+def _draw_target(context: Any, layout: Any) -> None:
+    """Which armature is meant; where there is none that can be posed, why, and the way to one."""
+    try:
+        armature = find_target(context)
+    except RigError as error:
+        if not activity.running:
+            _wrapped(context, layout, str(error), "INFO")
+        layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
+        return
+    layout.label(text=armature.name, icon="OUTLINER_OB_ARMATURE")
+    others = others_in_pose_mode(context, armature)
+    if others:
+        _wrapped(
+            context,
+            layout,
+            f"Only this one is posed; {others} other{'s are' if others > 1 else ' is'} in Pose Mode too.",
+            "INFO",
+        )
+
+
 def _draw_instruction(context: Any, layout: Any) -> None:
     chosen = settings(context)
-    try:
-        layout.label(text=find_armature(context).name, icon="OUTLINER_OB_ARMATURE")
-    except RigError:
-        layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
     row = layout.row(align=True)
     row.prop(chosen, "instruction", text="", placeholder="Raise the left arm …")
     row.menu("POSELLAVA_MT_recall", text="", icon="RECOVER_LAST")
+    if len(chosen.instruction) > _characters(context) - FIELD_BUTTONS:  # the field itself shows one line
+        _wrapped(context, layout, chosen.instruction, "BLANK1")
 
 
 def _draw_buttons(layout: Any) -> None:
@@ -185,18 +201,32 @@ def _draw_progress(layout: Any) -> None:
     column.operator("posellava.cancel", icon="CANCEL")
 
 
+def _draw_outcome(context: Any, layout: Any) -> None:
+    """What came of the last request: words and a tick, words and a hint where no pose came, or why there is neither."""
+    notice, outcome = standing_notice(context), activity.outcome
+    if notice is not None:
+        box = layout.box()
+        box.alert = notice.failed
+        _wrapped(context, box, notice.sentence, "ERROR" if notice.failed else "INFO")
+    elif outcome is not None:
+        box = layout.box()
+        if outcome.words:
+            _wrapped(context, box, outcome.words, "SPEAKER")
+        _wrapped(context, box, outcome.summary(), "INFO" if outcome.report is None else "CHECKMARK")
+
+
+def _characters(context: Any) -> int:
+    """How many characters of average width a line of the sidebar holds."""
+    scale = context.preferences.system.ui_scale
+    return max(int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH), 16)
+
+
 def _wrapped(context: Any, layout: Any, text: str, icon: str) -> None:
     """A text in as many lines as the sidebar's width asks for; Blender's own labels are cut off."""
-    scale = context.preferences.system.ui_scale
-    width = int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH)
     column = layout.column(align=True)
     column.scale_y = 0.85
-    for number, line in enumerate(textwrap.wrap(text, max(width, 16))):
+    for number, line in enumerate(textwrap.wrap(text, _characters(context))):
         column.label(text=line, icon=icon if number == 0 else "BLANK1")
-
-
-def _draw_add_entry(menu: Any, context: Any) -> None:
-    menu.layout.operator("posellava.add_figure", text="SMPL Figure", icon="OUTLINER_OB_ARMATURE")
 
 
 CLASSES = (
@@ -212,11 +242,9 @@ def register() -> None:
     """Called when the add-on is enabled."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.VIEW3D_MT_armature_add.append(_draw_add_entry)
 
 
 def unregister() -> None:
     """Called when the add-on is disabled."""
-    bpy.types.VIEW3D_MT_armature_add.remove(_draw_add_entry)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

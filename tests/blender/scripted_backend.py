@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A backend for tests: the real server and protocol, with an engine whose answers a test can foresee.
 
-It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds.
-With ``--picture FILE`` it saves the picture that came with the last request. Prints ``listening URL`` as
-``posellava serve`` does.
+It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds; each
+further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
+With ``--picture FILE`` it saves the picture that came with the last request, with ``--asked FILE`` what else came, as
+JSON. Prints ``listening URL`` as ``posellava serve`` does.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -24,6 +26,7 @@ from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
 
 TURN_DEGREES: Final = 40.0
 WORDS: Final = "I turned the left shoulder."
+NO_POSE_WORDS: Final = "I do not know how to pose that."
 
 
 class ScriptedEngine:
@@ -32,23 +35,45 @@ class ScriptedEngine:
     name = "scripted"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
-    def __init__(self, delay: float, picture: Path | None) -> None:
+    def __init__(self, delay: float, picture: Path | None, asked: Path | None) -> None:
         self.delay = delay
         self.picture = picture
+        self.asked = asked
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """One answer per query."""
         time.sleep(self.delay)
         if self.picture is not None and queries[0].image is not None:
             queries[0].image.save(self.picture)
-        return [Answer(turned(query.pose_aa), WORDS) for query in queries]
+        if self.asked is not None:
+            self.asked.write_text(json.dumps(record(queries[0])))
+        return [self._answer(query) for query in queries]
+
+    def _answer(self, query: Query) -> Answer:
+        if query.instruction.endswith("?"):
+            return Answer(None, NO_POSE_WORDS)
+        variants = np.stack([turned(query.pose_aa, times) for times in range(1, query.variants + 1)])
+        return Answer(variants[0], WORDS, variants)
 
 
-def turned(pose_aa: np.ndarray | None) -> np.ndarray:
+def record(query: Query) -> dict[str, Any]:
+    """What a test wants to know of a query."""
+    return {
+        "instruction": query.instruction,
+        "variants": query.variants,
+        "view": None if query.view is None else [query.view.yaw, query.view.pitch],
+        "history": [
+            [turn.instruction, None if turn.pose is None else turn.pose.tolist()] for turn in query.history
+        ],
+        "pose": None if query.pose_aa is None else query.pose_aa.tolist(),
+    }
+
+
+def turned(pose_aa: np.ndarray | None, times: int = 1) -> np.ndarray:
     """(24, 3) with the left shoulder turned; from the zero pose when there is none."""
     pose = np.zeros((NUM_JOINTS, 3), dtype=np.float32) if pose_aa is None else pose_aa.copy()
     shoulder = JOINT_INDEX["left_shoulder"]
-    turn = Rotation.from_euler("z", TURN_DEGREES, degrees=True)
+    turn = Rotation.from_euler("z", times * TURN_DEGREES, degrees=True)
     pose[shoulder] = (turn * Rotation.from_rotvec(pose[shoulder])).as_rotvec()
     return pose
 
@@ -60,10 +85,11 @@ def main() -> None:
     parser.add_argument("--token")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--asked", type=Path)
     options = parser.parse_args()
     asyncio.run(
         run_until_signal(
-            ScriptedEngine(options.delay, options.picture),
+            ScriptedEngine(options.delay, options.picture, options.asked),
             ServerOptions(port=options.port, token=options.token, batch_size=4),
             lambda url: print(f"listening {url}", flush=True),
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..scripted_backend import WORDS
+from ..scripted_backend import NO_POSE_WORDS, WORDS
 
 InBlender = Callable[..., dict[str, Any]]
 
@@ -170,3 +170,88 @@ result["after_failure"] = [preferences.url, preferences.token]
     )
     assert result["after"] == result["after_failure"] == ["ws://127.0.0.1:9", "of the preferences"]
     assert "ws://127.0.0.1:10" in result["error"]
+
+
+def test_a_body_part_that_is_none_is_named(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+try:
+    cli.edit("raise it", parts=["tail"])
+except cli.CommandError as error:
+    result["error"] = str(error)
+"""
+    )
+    assert result["error"].startswith("There is no body part 'tail'; there are root, ")
+
+
+def test_a_scene_whose_armature_was_removed_says_that_there_is_none(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+bpy.context.view_layer.objects.active = bpy.data.objects["SMPL Figure"]
+bpy.data.objects.remove(bpy.data.objects["SMPL Figure"])
+errors = []
+for armature in (None, "SMPL Figure"):
+    try:
+        cli.edit("raise it", armature=armature)
+    except cli.CommandError as error:
+        errors.append(str(error))
+result["errors"] = errors
+"""
+    )
+    assert "No armature is selected" in result["errors"][0]
+    assert "There is no armature 'SMPL Figure'" in result["errors"][1]
+
+
+def test_frames_before_zero_are_taken(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+run("edit", "--instruction", "raise it", "--frames", "-3:-1", "--frame", "-2")
+result["frames"] = frames()
+""",
+        POSELLAVA_URL=start_backend().url,
+    )
+    assert result["status"] == 0
+    assert result["frames"] == [-3, -2, -1]
+
+
+def test_an_answer_in_words_alone_is_a_failure_with_the_words(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE + 'run("edit", "--instruction", "what is love?")', POSELLAVA_URL=start_backend().url
+    )
+    assert result["status"] == 1
+    assert "keyed" not in result["out"]
+    assert result["err"].startswith(f"posellava: {NO_POSE_WORDS} ")
+
+
+def test_ctrl_c_ends_it_at_once_and_nothing_is_saved(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+import signal, threading, time
+# As in Blender, whose own handler only takes note.
+signal.signal(signal.SIGINT, lambda *_: None)
+from bl_ext.user_default.posellava.operators.activity import activity
+def press():
+    while activity.handle is None:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=press).start()
+began = time.monotonic()
+run("edit", "--instruction", "raise it", "--save", os.environ["OUT"])
+result["seconds"] = time.monotonic() - began
+result["frames"], result["saved"] = frames(), os.path.exists(os.environ["OUT"])
+""",
+        POSELLAVA_URL=start_backend("--delay", "60").url,
+        OUT=str(tmp_path / "out.blend"),
+    )
+    assert result["status"] == 130
+    assert result["seconds"] < 30
+    assert result["err"] == "posellava: Interrupted; nothing was saved.\n"
+    assert (result["frames"], result["saved"]) == ([], False)

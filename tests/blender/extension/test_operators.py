@@ -141,8 +141,8 @@ orders = []
 def course(order, connection, real=work.course):
     orders.append(order)
     return real(order, connection)
-from bl_ext.user_default.posellava.operators import pose
-pose.course = course
+from bl_ext.user_default.posellava.operators import ask
+ask.course = course
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="3:4", strength=0.25)
 bpy.context.scene.posellava.strength = 0.5
 call(bpy.ops.posellava.edit_pose, instruction="raise it")
@@ -227,15 +227,15 @@ def test_only_the_panels_buttons_wait_for_a_connection(in_blender: InBlender) ->
         + """
 from types import SimpleNamespace
 from bl_ext.user_default.posellava.operators import pose
-def obstacle(region):
+def obstacle(**pointer):
     return pose.POSELLAVA_OT_edit_pose.obstacle(SimpleNamespace(
-        region=region, scene=bpy.context.scene, view_layer=bpy.context.view_layer))
-result["button"] = obstacle(SimpleNamespace(type="UI"))
-result["script"] = [obstacle(None), obstacle(SimpleNamespace(type="WINDOW"))]
+        scene=bpy.context.scene, view_layer=bpy.context.view_layer, **pointer))
+result["button"] = obstacle(posellava_panel=bpy.context.scene.posellava)
+result["script"] = obstacle()
 """
     )
     assert "press Connect" in result["button"]
-    assert result["script"] == ["", ""]
+    assert result["script"] == ""
 
 
 def test_cancel_is_heard_while_poses_are_still_read(
@@ -256,7 +256,7 @@ try:
 except Exception as error:
     result["error"] = str(error)
 result["sent"] = activity.handle is not None
-activity.fail("")
+activity.end()
 result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
 """,
         URL=start_backend().url,

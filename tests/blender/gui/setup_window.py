@@ -63,9 +63,9 @@ def stand(figure):
 
 def time_calls():
     """Measure how long the add-on holds the window's thread; Blender's drawing and the writing of keys count apart."""
-    pose, picture, work, backend, panel = (
+    ask, picture, work, backend, panel = (
         importlib.import_module(f"{EXTENSION}.{name}")
-        for name in ("operators.pose", "operators.picture", "operators.work", "operators.backend", "ui.panel")
+        for name in ("operators.ask", "operators.picture", "operators.work", "operators.backend", "ui.panel")
     )
     activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
     apart = [0.0]
@@ -111,7 +111,7 @@ def time_calls():
         return draw
 
     for name in ("invoke", "modal"):
-        setattr(pose._Ask, name, timed_handler(getattr(pose._Ask, name), name))
+        setattr(ask.Ask, name, timed_handler(getattr(ask.Ask, name), name))
     for cls in panel.CLASSES:
         cls.draw = timed_draw(cls.draw, cls.__name__)
     connect = backend.connect

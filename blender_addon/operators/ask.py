@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every operator that asks the model shares: when it may run, and how its request runs to the end.
+
+Called by a button (invoke) it runs on window timer events and adds one undo step when the keys are there. Called by a
+script, or in background (execute), it returns when the keys are there and raises RuntimeError with the sentence for the
+user when they are not.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from bpy.props import EnumProperty, StringProperty
+
+from ..contract.messages import ProtocolError
+from ..rig.armature import Rig
+from ..rig.bone_map import RigError
+from ..rig.frames import list_frames
+from ..session import Connection, State
+from ..settings import ALL_PARTS, PART_ITEMS, settings
+from . import backend, picture
+from .activity import Outcome, activity
+from .situation import situation
+from .target import find_target
+from .work import Course, Order, Wait, course
+
+TICK_SECONDS: Final = 0.02
+HEARING_SECONDS: Final = 0.1
+"""Longest wait without a look at signals: Windows interrupts no wait."""
+
+PANEL_POINTER: Final = "posellava_panel"
+"""Blender polls a panel's button in the context of the viewport beside it; this pointer, which the panel and the menu
+set in their layouts, tells it from a script."""
+
+Failure: Final = (ProtocolError, RigError, backend.BackendError, picture.PictureError)
+"""What a user can mend; the text of each is one sentence that says how. Anything else is a defect and shows itself."""
+
+
+class Ask:
+    """An operator that asks the model. The options that a caller does not give are taken from the panel's settings."""
+
+    task: str
+    _from_panel: tuple[str, ...]
+
+    instruction: StringProperty(name="Instruction", options={"SKIP_SAVE"})
+    parts: EnumProperty(
+        name="Body Parts",
+        items=PART_ITEMS,
+        options={"ENUM_FLAG", "SKIP_SAVE"},
+        default=set(ALL_PARTS),
+    )
+
+    _course: Course
+    _waits_for: Wait | None = None
+    _timer: Any = None
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether the button can be pressed; the reason why not is shown as its tooltip."""
+        reason = cls.obstacle(context)
+        if reason:
+            cls.poll_message_set(reason)  # type: ignore[attr-defined]
+        return not reason
+
+    @classmethod
+    def obstacle(cls, context: Any) -> str:
+        """Why the operator cannot run now, or an empty text.
+
+        A script has options of its own, which no poll sees, and need not connect first: it gets its sentence from
+        execute.
+        """
+        if activity.running:
+            return "A request is running; wait for it or press Cancel."
+        if getattr(context, PANEL_POINTER, None) is None:
+            return ""
+        if backend.status().state is not State.CONNECTED:
+            return "Not connected to a backend; press Connect first."
+        try:
+            find_target(context)
+        except RigError as error:
+            return str(error)
+        return cls.lacks(settings(context))
+
+    @classmethod
+    def lacks(cls, chosen: Any) -> str:
+        """What the panel's settings lack for this operator, a sentence, or an empty text."""
+        return ""
+
+    def execute(self, context: Any) -> set[str]:
+        """Run to the end."""
+        try:
+            self._begin(context)
+            while True:
+                wait = next(self._course)
+                while wait is not None and not wait(HEARING_SECONDS):
+                    pass
+        except StopIteration as end:
+            return self._succeed(end.value)
+        except KeyboardInterrupt:
+            cancel_running()
+            return self._fail(context, ProtocolError("cancelled", "Interrupted."))
+        except Failure as error:
+            return self._fail(context, error)
+        except BaseException:
+            activity.end()
+            raise
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Start, and go on in modal()."""
+        try:
+            self._begin(context)
+        except Failure as error:
+            return self._fail(context, error)
+        except BaseException:
+            activity.end()
+            raise
+        manager = context.window_manager
+        self._timer = manager.event_timer_add(TICK_SECONDS, window=context.window)
+        manager.modal_handler_add(self)
+        backend.redraw()
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: Any, event: Any) -> set[str]:
+        """Advance on timer events; everything else is the user's."""
+        if event.type != "TIMER" or (self._waits_for is not None and not self._waits_for(0.0)):
+            return {"PASS_THROUGH"}
+        try:
+            self._waits_for = next(self._course)
+        except StopIteration as end:
+            self._stop(context)
+            return self._succeed(end.value)
+        except Failure as error:
+            self._stop(context)
+            return self._fail(context, error)
+        except BaseException:
+            self._stop(context)
+            activity.end()
+            raise
+        if self._waits_for is not None:
+            backend.redraw()  # it is sent now
+        return {"PASS_THROUGH"}
+
+    def cancel(self, context: Any) -> None:
+        """Called by Blender when the window goes away or another file is opened."""
+        cancel_running()
+        self._stop(context)
+        activity.fail(
+            ProtocolError(
+                "connection_lost",
+                "The window in which the button was pressed was closed before the answer came. "
+                "Nothing was changed; press the button again.",
+            )
+        )
+        backend.redraw()
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender for its Adjust Last Operation panel: changing an option there would ask again, waiting."""
+        self.layout.label(text=self.instruction or self.bl_label)  # type: ignore[attr-defined]
+
+    def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
+        """The frames that this operator keys."""
+        return tuple(list_frames(context, rig, "CURRENT"))
+
+    def share_of_answer(self) -> float:
+        """How far the poses go towards the model's answer, 0 to 1."""
+        return 1.0
+
+    def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
+        """What makes the picture to send, or None."""
+        return None
+
+    def _begin(self, context: Any) -> None:
+        """Collect everything the request needs and put its course together; raises what Failure names."""
+        self._take_settings(context)
+        activity.begin()
+        armature = find_target(context)
+        order = Order(
+            task=self.task,
+            instruction=self.instruction.strip(),
+            armature=armature.name,
+            frames=self.frames_to_key(context, Rig.of(armature)),
+            parts=frozenset(self.parts),
+            strength=self.share_of_answer(),
+            take_picture=self.picture_maker(context),
+        )
+        self._course = course(order, self._open_connection(context))
+
+    def _take_settings(self, context: Any) -> None:
+        """Fill in from the panel what the caller did not give."""
+        chosen = settings(context)
+        for name in self._from_panel:
+            if not self.properties.is_property_set(name):  # type: ignore[attr-defined]
+                setattr(self, name, getattr(chosen, name))
+
+    def _open_connection(self, context: Any) -> Connection:
+        connection = backend.connection(context)
+        if connection.status.state in (State.DISCONNECTED, State.FAILED):
+            backend.connect(context)
+        return connection
+
+    def _stop(self, context: Any) -> None:
+        self._course.close()
+        context.window_manager.event_timer_remove(self._timer)
+
+    def _succeed(self, outcome: Outcome) -> set[str]:
+        activity.succeed(outcome)
+        backend.redraw()
+        said = outcome.words if outcome.report is None else ""
+        self.report({"INFO"}, said or outcome.summary())  # type: ignore[attr-defined]
+        keyed = outcome.report is not None and outcome.report.keys
+        return {"FINISHED"} if keyed else {"CANCELLED"}  # no undo step that undoes nothing
+
+    def _fail(self, context: Any, error: Exception) -> set[str]:
+        activity.fail(error, situation(context))
+        backend.redraw()
+        self.report({"ERROR" if activity.error else "INFO"}, str(error))  # type: ignore[attr-defined]
+        return {"CANCELLED"}
+
+
+def cancel_running() -> None:
+    """Cancel the request that was sent, or have the one that is being put together given up."""
+    if activity.handle is not None:
+        backend.cancel(activity.handle)
+    else:
+        activity.abandoned = activity.preparing
