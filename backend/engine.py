@@ -2,7 +2,8 @@
 """The one object that answers: queries in, poses and words out, many at a time.
 
 An edit is one prefill: the reply's wording up to ``<POSE>`` is fixed, so question and reply go through the model
-together and the state of ``<POSE>`` is decoded. Nothing here looks at the words; what happens to the model's answer is
+together and the state of ``<POSE>`` is decoded. From the state before the reply is told whether the model would answer
+with words instead. Nothing here looks at the words; what happens to the model's answer is
 only what the user set: the parts that may move and the strength.
 
 Legend: B queries, J = 24 joints. May import backend.model, backend.body and blender_addon.contract.
@@ -89,10 +90,18 @@ class Engine:
         output = self.model(**inputs, logits_to_keep=None, use_cache=False)
         matrices = apply_heading(headings, output.gated_matrices().float())
         answers_aa = matrix_to_axis_angle(matrices).cpu().numpy().astype(np.float32)
-        return [
-            Answer(finish(query, pose_aa), self.processor.prompter.words(query.task))
-            for query, pose_aa in zip(queries, answers_aa, strict=True)
-        ]
+        first_logits = output.first_logits.float().cpu().numpy()
+        return [self._answer(*each) for each in zip(queries, answers_aa, first_logits, strict=True)]
+
+    def _answer(
+        self, query: Query, pose_aa: npt.NDArray[np.float32], first_logits: npt.NDArray[np.float32]
+    ) -> Answer:
+        """The pose, or words where the model would begin with words: then nothing moves."""
+        prompter = self.processor.prompter
+        words = prompter.in_words(query.task, first_logits[prompter.first_ids(query.task)])
+        if words is not None:
+            return Answer(None, words)
+        return Answer(finish(query, pose_aa), prompter.words(query.task))
 
 
 def _require_device(device: str) -> None:

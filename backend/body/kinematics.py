@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from backend.body.rotations import compose
 from blender_addon.contract.skeleton import NUM_JOINTS, PARENTS, REST_OFFSETS
 
 
@@ -20,7 +21,7 @@ class _Level(NamedTuple):
 
     joints: Tensor  # (K,) int64
     parents: Tensor  # (K,) int64
-    offsets: Tensor  # (K, 3, 1), metres
+    offsets: Tensor  # (K, 1, 3), metres
 
 
 class _Tree(NamedTuple):
@@ -39,7 +40,7 @@ def _tree(device: torch.device, dtype: torch.dtype) -> _Tree:
             _Level(
                 torch.tensor(below, device=device),
                 torch.tensor([above.index(PARENTS[joint]) for joint in below], device=device),
-                torch.tensor(REST_OFFSETS[below], dtype=dtype, device=device).unsqueeze(-1),
+                torch.tensor(REST_OFFSETS[below], dtype=dtype, device=device).unsqueeze(-2),
             )
         )
         visited += below
@@ -63,8 +64,8 @@ def forward_kinematics(local: Tensor) -> tuple[Tensor, Tensor]:
     rotations, positions = [rotation], [position]
     for level in tree.levels:
         parent = rotation.index_select(-3, level.parents)
-        position = position.index_select(-2, level.parents) + (parent @ level.offsets).squeeze(-1)
-        rotation = parent @ local.index_select(-3, level.joints)
+        position = position.index_select(-2, level.parents) + (parent * level.offsets).sum(-1)
+        rotation = compose(parent, local.index_select(-3, level.joints))
         rotations.append(rotation)
         positions.append(position)
     return (

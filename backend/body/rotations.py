@@ -79,6 +79,12 @@ def rot6d_to_matrix(rot6d: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
 
 
+def compose(after: Tensor, before: Tensor) -> Tensor:
+    """The rotation ``before`` and then ``after``, (..., 3, 3) each, in their own precision: autocast would take a
+    matrix product in half of it."""
+    return (after.unsqueeze(-1) * before.unsqueeze(-3)).sum(-2)
+
+
 def nearest_rotation(matrix: Tensor) -> Tensor:
     """The rotations (..., 3, 3) nearest to matrices, by singular values (Levinson et al. 2020, "An Analysis of SVD for
     Deep Rotation Estimation"); of a sum of two rotations it is the one half way between them."""

@@ -37,6 +37,12 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
             that is ``predicting`` it (the paper's public code).
         vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
         vision_stem_blocks: residual blocks after each of these; none without a number.
+        pose_history: whether the residual decoder sees the pose before the last turn, and may go back to it.
+        text_encoder_layers: of the encoder that reads each instruction by itself; 0 for none.
+        text_encoder_hidden_size, text_encoder_attention_heads, text_encoder_intermediate_size, text_encoder_positions:
+            its sizes, those of MiniLM but for the length.
+        sees_patches: whether the model has a vision tower, its projector and the modules of stage 1; without them
+            pictures are read by the pose reader alone.
         pose_reader: whether the model has a reader of the poses that images show, which fills ``<seen_pose>``; without
             it stage 1's decoder does.
     """
@@ -57,4 +63,11 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_state: PoseState = "token"
     vision_stem: list[int] = field(default_factory=list)
     vision_stem_blocks: list[int] = field(default_factory=list)
+    pose_history: bool = False
+    text_encoder_layers: int = 0
+    text_encoder_hidden_size: int = 384
+    text_encoder_attention_heads: int = 12
+    text_encoder_intermediate_size: int = 1536
+    text_encoder_positions: int = 176
+    sees_patches: bool = True
     pose_reader: bool = False

@@ -27,6 +27,8 @@ _ADDED: Final = (
     "alignment.",
 )
 """What LLaVA-NeXT has no weights for."""
+_GROWN: Final = ("model.text_encoder.", "model.text_projector.", "pose_decoder.recall.")
+"""What changes may add to a PoseLLaVA model that lacks it."""
 MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
 
 
@@ -51,13 +53,15 @@ def readable_weights(folder: Path) -> Iterator[None]:
 def load_base(
     folder: Path, changes: dict[str, Any], *, dtype: torch.dtype, attention: str = "sdpa"
 ) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """The model and processor in a folder; ``changes`` are fields of PoseLlavaConfig for a LLaVA-NeXT checkpoint.
+    """The model and processor in a folder; ``changes`` are fields of PoseLlavaConfig to set on it.
+
+    What the changes add to a PoseLLaVA model is as it is drawn, and the rest as it was.
 
     Raises:
         ValueError: the checkpoint lacks weights that it should have, or they are damaged.
     """
     if is_whole(folder):
-        return load_whole(folder, dtype=dtype, attention=attention)
+        return load_whole(folder, changes, dtype=dtype, attention=attention)
     return from_llava(folder, changes, dtype=dtype, attention=attention)
 
 
@@ -67,14 +71,21 @@ def is_whole(folder: Path) -> bool:
 
 
 def load_whole(
-    folder: Path, *, dtype: torch.dtype, attention: str = "sdpa"
+    folder: Path, changes: dict[str, Any] | None = None, *, dtype: torch.dtype, attention: str = "sdpa"
 ) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
-    """PoseLLaVA's own model and processor in a folder. Raises ValueError where weights are missing or damaged."""
+    """PoseLLaVA's own model and processor in a folder, with what ``changes`` of its configuration add.
+
+    Raises:
+        ValueError: weights are missing or damaged.
+    """
+    config = PoseLlavaConfig.from_pretrained(folder)
+    for name, value in (changes or {}).items():
+        setattr(config, name, value)
     with readable_weights(folder):
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
+            folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
-    require_whole(info["missing_keys"], allowed=(), folder=folder)
+    require_whole(info["missing_keys"], allowed=_GROWN if changes else (), folder=folder)
     return model, PoseLlavaProcessor.from_pretrained(folder)
 
 

@@ -33,6 +33,7 @@ from .pose_decoder import (
     IDENTITY_6D,
     POSE_DECODERS,
     DecodedPose,
+    FromZero,
     PoseContext,
     ResidualPoseDecoder,
     RotationHead,
@@ -40,6 +41,7 @@ from .pose_decoder import (
 )
 from .pose_encoder import PoseEncoder, PoseProjector
 from .pose_reader import MapHead, PoseReader
+from .text_encoder import TextEncoder, TextProjector
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -55,6 +57,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         text_loss: mean cross-entropy over the labelled positions, where labels were given.
         logits: (B, L, vocabulary), or without the row structure (N, vocabulary), the N labelled positions only.
+        first_logits: (B, vocabulary) of the answer's first token, where its position was given.
         pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open.
         gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
         initial_matrices: (Q, J, 3, 3) the poses that were edited.
@@ -64,6 +67,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
 
     text_loss: Tensor | None = None
     logits: Tensor | None = None
+    first_logits: Tensor | None = None
     pose_matrices: Tensor | None = None
     gate_logits: Tensor | None = None
     initial_matrices: Tensor | None = None
@@ -115,6 +119,12 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.normal_(module.global_token, std=EMBEDDING_STD)
         elif isinstance(module, (TransformerPoseDecoder, ResidualPoseDecoder, Resampler)):
             init.normal_(module.queries, std=EMBEDDING_STD)
+        elif isinstance(module, TextEncoder):
+            init.normal_(module.places, std=self.config.text_config.initializer_range)
+        elif isinstance(module, FromZero):
+            init.zeros_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, PoseImageAlignment):
             init.normal_(module.decoder_queries, std=EMBEDDING_STD)
             init.constant_(module.logit_scale, INITIAL_LOGIT_SCALE)
@@ -137,15 +147,36 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
             )
         self.pose_encoder = PoseEncoder(config)
         self.pose_projector = PoseProjector(config)
+        self.text_encoder: TextEncoder | None = None
+        if config.text_encoder_layers:
+            self.text_encoder = TextEncoder(config)
+            self.text_projector = TextProjector(config)
+        if not config.sees_patches:
+            del self.vision_tower, self.multi_modal_projector, self.image_newline
         self.post_init()
 
-    def embed_with_poses(self, input_ids: Tensor, poses: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Word embeddings (B, L, H) with each pose's 25 tokens at its placeholder, and Z_local (P, J, D).
+    def embed_with_poses(
+        self,
+        input_ids: Tensor,
+        poses: Tensor | None,
+        texts: Tensor | None = None,
+        text_places: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Word embeddings (B, L, H) with each pose's 25 tokens at its placeholder and, where there is a text encoder,
+        what it says of each instruction's words; and Z_local (P, J, D).
 
         Raises:
             ValueError: the number of placeholders is not 25 for each pose.
         """
         embeds: Tensor = self.get_input_embeddings()(input_ids)
+        if self.text_encoder is not None and texts is not None and text_places is not None:
+            # Words that were generated meanwhile are of no instruction.
+            text_places = functional.pad(
+                text_places, (0, input_ids.shape[1] - text_places.shape[1]), value=-1
+            )
+            embeds = embeds + self.text_projector.added(self.text_encoder(texts), text_places).to(
+                embeds.dtype
+            )
         places = input_ids == self.config.pose_token_index
         expected = 0 if poses is None else len(poses) * NUM_POSE_TOKENS
         if int(places.sum()) != expected:
@@ -169,7 +200,7 @@ class PoseLlavaForConditionalGeneration(
         self.model = PoseLlavaModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.pose_decoder = POSE_DECODERS[config.pose_decoder](config)
-        self.alignment = PoseImageAlignment(config)
+        self.alignment = PoseImageAlignment(config) if config.sees_patches else None
         self.pose_reader = PoseReader() if config.pose_reader else None
         self.post_init()
 
@@ -182,6 +213,9 @@ class PoseLlavaForConditionalGeneration(
         poses: Tensor | None = None,
         pose_images: Tensor | None = None,
         canvases: Tensor | None = None,
+        texts: Tensor | None = None,
+        text_places: Tensor | None = None,
+        answer_at: Tensor | None = None,
         labels: Tensor | None = None,
         past_key_values: Any = None,
         logits_to_keep: int | Tensor | None = 0,
@@ -197,6 +231,9 @@ class PoseLlavaForConditionalGeneration(
             pose_images: (P,) the image that a pose is read from in the place of the one in ``poses``, or -1; None
                 where all are given. Answers to a pose that is read are turned to its heading.
             canvases: (images, 3, 256, 256) the images as the pose reader sees them; needed where it is to read one.
+            texts: (T, N) every instruction by itself, and text_places: (B, L) where each token of the prompt is among
+                these, or -1; where there is a text encoder.
+            answer_at: (B,) where the answers begin, for ``first_logits``.
             labels: (B, L) the ids to predict, -100 where none is; logits are then made there only.
             past_key_values: cache of earlier tokens; poses are decoded in passes without one only.
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
@@ -209,7 +246,9 @@ class PoseLlavaForConditionalGeneration(
         headings: Tensor | None = None
         if pose_images is not None and poses is not None and bool((pose_images >= 0).any()):
             poses, headings = self._with_seen_poses(poses, pose_images, pixel_values, canvases)
-        embeds, pose_local = self.model.embed_with_poses(input_ids, poses)
+        if self.model.text_encoder is not None and texts is None and input_ids.shape[1] > 1:
+            raise ValueError("this model has a text encoder: give texts and text_places too")
+        embeds, pose_local = self.model.embed_with_poses(input_ids, poses, texts, text_places)
         shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
             inputs_embeds=embeds,
@@ -221,6 +260,9 @@ class PoseLlavaForConditionalGeneration(
         )
         hidden: Tensor = backbone.last_hidden_state
         output = PoseLlavaOutput(past_key_values=backbone.past_key_values, hidden_states=hidden)
+        if answer_at is not None:
+            rows = torch.arange(len(hidden), device=hidden.device)
+            output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
         if labels is not None:
             wanted = labels[:, 1:] != -100
             output["logits"] = self.lm_head(hidden[:, :-1][wanted])
@@ -266,7 +308,7 @@ class PoseLlavaForConditionalGeneration(
         states = hidden.new_zeros(1, NUM_JOINTS, hidden.shape[-1])
         if poses is None or pose_local is None:
             all_poses, all_local = standing_rot6d, standing_local
-            chosen = torch.zeros_like(rows)
+            chosen = earlier = torch.zeros_like(rows)
         else:
             places = input_ids == self.config.pose_token_index
             pose_states = hidden[places].reshape(len(poses), NUM_POSE_TOKENS, -1)[:, 1:]
@@ -278,13 +320,17 @@ class PoseLlavaForConditionalGeneration(
             before = in_row[rows, columns]
             first = per_row.cumsum(0) - per_row
             chosen = torch.where(before > 0, first[rows] + before - 1, len(poses))
+            earlier = torch.where(before > 1, chosen - 1, chosen)
+        matrices = rot6d_to_matrix(all_poses)
         context = PoseContext(
             state=hidden[rows, at],
             prompt=hidden[rows],
             prompt_hidden=prompt_hidden,
-            initial=rot6d_to_matrix(all_poses)[chosen],
+            initial=matrices[chosen],
             initial_tokens=all_local[chosen],
             initial_states=states[chosen],
+            earlier=matrices[earlier],
+            earlier_tokens=all_local[earlier],
         )
         return context, chosen
 
@@ -303,7 +349,7 @@ class PoseLlavaForConditionalGeneration(
             if pixel_values is None:
                 raise ValueError("a pose is to be read from an image: give pixel_values too")
             image_global, image_local, _ = self._image_tokens(pixel_values[images, 0])
-            seen = self.alignment.reconstruct(image_global, image_local)
+            seen = self._stage1().reconstruct(image_global, image_local)
         yaw, upright = split_heading(seen)
         given, headings = poses.float().clone(), poses.new_zeros(len(poses))
         given[reads], headings[reads] = matrix_to_rot6d(upright), yaw
@@ -312,9 +358,17 @@ class PoseLlavaForConditionalGeneration(
     def _image_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Stage 1's tokens of images (B, 3, height, width): global (B, D), local (B, J, D), and the latter's attention
         (B, J, N)."""
+        stage1 = self._stage1()
         vision = self.model.vision_tower(pixels)
-        image_local, attention = self.alignment.resampler(vision.last_hidden_state[:, 1:])
-        return self.alignment.image_global(vision.pooler_output), image_local, attention
+        image_local, attention = stage1.resampler(vision.last_hidden_state[:, 1:])
+        return stage1.image_global(vision.pooler_output), image_local, attention
+
+    def _stage1(self) -> PoseImageAlignment:
+        if self.alignment is None:
+            raise ValueError(
+                "this model has no vision tower and no modules of stage 1 (sees_patches): start from one that has"
+            )
+        return self.alignment
 
     def align(self, pixel_values: Tensor, poses: Tensor) -> AlignmentOutput:
         """Stage 1: tokens of images and of the poses that they show.
@@ -325,25 +379,28 @@ class PoseLlavaForConditionalGeneration(
         """
         image_global, image_local, attention = self._image_tokens(pixel_values[:, 0])
         pose_global, pose_local = self.model.pose_encoder(poses.to(pixel_values.dtype))
+        stage1 = self._stage1()
         return AlignmentOutput(
             pose_global=pose_global,
             image_global=image_global,
             pose_local=pose_local,
             image_local=image_local,
             attention=attention,
-            reconstruction=self.alignment.reconstruct(pose_global, pose_local),
-            image_reconstruction=self.alignment.reconstruct(image_global, image_local),
-            logit_scale=self.alignment.logit_scale,
-            logit_bias=self.alignment.logit_bias,
+            reconstruction=stage1.reconstruct(pose_global, pose_local),
+            image_reconstruction=stage1.reconstruct(image_global, image_local),
+            logit_scale=stage1.logit_scale,
+            logit_bias=stage1.logit_bias,
         )
 
     def prepare_inputs_for_generation(
-        self, *args: Any, poses: Tensor | None = None, is_first_iteration: bool = False, **kwargs: Any
+        self, *args: Any, is_first_iteration: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
-        """Poses, like images, are placed in the first pass; the cache carries them afterwards."""
+        """Poses and texts, like images, are placed in the first pass; the cache carries them afterwards."""
+        kwargs.pop("answer_at", None)  # What is generated is not one of the fixed answers.
+        placed = {name: kwargs.pop(name, None) for name in ("poses", "texts", "text_places")}
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(
             *args, is_first_iteration=is_first_iteration, **kwargs
         )
         if is_first_iteration or not kwargs.get("use_cache", True):
-            inputs["poses"] = poses
+            inputs |= placed
         return inputs

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from backend.body.rotations import matrix_to_rot6d, rot6d_to_matrix
+from backend.body.rotations import compose, matrix_to_rot6d, rot6d_to_matrix
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .configuration import PoseLlavaConfig
@@ -30,6 +30,8 @@ class PoseContext(NamedTuple):
         initial: (Q, J, 3, 3) the pose that is edited, or the standing pose where none was given.
         initial_tokens: (Q, J, D) its tokens from the pose encoder.
         initial_states: (Q, J, H) hidden states at those tokens in the prompt; zero where none was given.
+        earlier: (Q, J, 3, 3) the pose before the last turn; ``initial`` where there was no turn.
+        earlier_tokens: (Q, J, D) its tokens from the pose encoder.
     """
 
     state: Tensor
@@ -38,6 +40,8 @@ class PoseContext(NamedTuple):
     initial: Tensor
     initial_tokens: Tensor
     initial_states: Tensor
+    earlier: Tensor
+    earlier_tokens: Tensor
 
 
 class DecodedPose(NamedTuple):
@@ -60,6 +64,10 @@ class RotationHead(nn.Linear):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, 6)
+
+
+class FromZero(nn.Linear):
+    """A linear layer whose weights and bias begin at zero: what it is added to stays as it was until it learns."""
 
 
 class MlpPoseDecoder(nn.Module):
@@ -96,12 +104,33 @@ class TransformerPoseDecoder(nn.Module):
         return DecodedPose(rot6d_to_matrix(self.head(self.layers(queries, memory)).float()))
 
 
+class Recall(nn.Module):
+    """What the residual decoder makes of the turn before: it sees how each joint turned in it, and says how far to go
+    back to the pose before it. 1 takes the turn back exactly, less in part, and below 0 it goes further the same way.
+
+    It starts as if there had been no turn, and without one the answer is the same to the bit.
+    """
+
+    def __init__(self, config: PoseLlavaConfig) -> None:
+        super().__init__()
+        self.seen = FromZero(config.pose_hidden_size, config.pose_decoder_hidden_size, bias=False)
+        self.back = FromZero(config.pose_decoder_hidden_size, 1)
+
+    def forward(self, rot6d: Tensor, decoded: Tensor, context: PoseContext) -> Tensor:
+        """Rotations (Q, J, 6) with the share of the pose before that ``decoded`` (Q, J, W) says."""
+        turned = (context.earlier != context.initial).flatten(1).any(1)[:, None, None]
+        share = torch.where(turned, self.back(decoded).float(), 0.0)
+        return rot6d + share * (matrix_to_rot6d(context.earlier) - rot6d)
+
+
 class ResidualPoseDecoder(nn.Module):
     """Joint queries that see the initial pose and the prompt, and say of each joint whether and how it turns.
 
     A query is the sum of a learned vector, the initial pose's encoder token and the language model's state at that
     token (which has read the instruction where the instruction comes first). From it come a gate, a rotation
     relative to the initial one in the parent's frame, an absolute rotation, and the blend of the two.
+
+    With ``pose_history`` there is also ``Recall``.
     """
 
     def __init__(self, config: PoseLlavaConfig) -> None:
@@ -119,6 +148,7 @@ class ResidualPoseDecoder(nn.Module):
         self.absolute = RotationHead(width)
         self.blend = nn.Linear(width, 1)
         self.gate = nn.Linear(width, 1)
+        self.recall = Recall(config) if config.pose_history else None
 
     def forward(self, context: PoseContext) -> DecodedPose:
         """Rotations as if every joint turned, and the gates that say which do."""
@@ -128,14 +158,18 @@ class ResidualPoseDecoder(nn.Module):
             + self.from_states(context.initial_states)
             + self.from_state(context.state).unflatten(-1, (NUM_JOINTS, -1))
         )
+        if self.recall is not None:
+            queries = queries + self.recall.seen(context.earlier_tokens - context.initial_tokens)
         decoded = self.layers(
             queries, self.memory(context.prompt), memory_key_padding_mask=context.prompt_hidden
         )
         # Rotations in float32 whatever the model's precision.
-        relative = rot6d_to_matrix(self.relative(decoded).float()) @ context.initial
+        relative = compose(rot6d_to_matrix(self.relative(decoded).float()), context.initial)
         absolute = rot6d_to_matrix(self.absolute(decoded).float())
         share = torch.sigmoid(self.blend(decoded).float())
         mixed = share * matrix_to_rot6d(absolute) + (1 - share) * matrix_to_rot6d(relative)
+        if self.recall is not None:
+            mixed = self.recall(mixed, decoded, context)
         return DecodedPose(rot6d_to_matrix(mixed), self.gate(decoded).squeeze(-1).float())
 
 

@@ -28,6 +28,10 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         prompt_format: how a question is wrapped, with ``{question}``; Mistral's is ``[INST] {question} [/INST] ``.
         max_instruction_tokens: longer instructions are cut, so that one sentence cannot exhaust the memory.
         known_words: words that misspelt ones are taken back to; None leaves the spelling to the model.
+        turn_template: how a turn before the question is read; None where none is.
+        verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
+        pose_threshold: the least probability of a pose among the answers at which it is given.
+        reads_texts: whether the model reads each instruction by itself too.
     """
 
     def __init__(
@@ -38,6 +42,10 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         prompt_format: str = "{question}",
         max_instruction_tokens: int = 512,
         known_words: list[str] | None = None,
+        turn_template: str | None = None,
+        verbal_answers: dict[str, str] | None = None,
+        pose_threshold: float = 0.5,
+        reads_texts: bool = False,
         patch_size: int | None = None,
         vision_feature_select_strategy: str | None = None,
         chat_template: str | None = None,
@@ -59,6 +67,10 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self.prompt_format = prompt_format
         self.max_instruction_tokens = max_instruction_tokens
         self.known_words = known_words
+        self.turn_template = turn_template
+        self.verbal_answers = verbal_answers
+        self.pose_threshold = pose_threshold
+        self.reads_texts = reads_texts
         self.prompter = Prompter(
             PromptTokenizer(
                 tokenizer.backend_tokenizer,
@@ -72,6 +84,9 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             max_instruction_tokens=max_instruction_tokens,
             known_words=known_words,
             image_tokens=self.image_token_count,
+            turn_template=turn_template,
+            verbal_answers=verbal_answers,
+            pose_threshold=pose_threshold,
         )
 
     def encode(
@@ -86,13 +101,15 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         Args:
             samples: each asks for one pose, or is of the task ``chat`` and has a reply.
             replies: for each sample the words to answer with, or None for its template's.
-            with_labels: add ``labels``: the answer and the end of the text, -100 elsewhere.
+            with_labels: add ``labels``: the answer and the end of the text, -100 elsewhere. Of an answer that its first
+                token chooses only that one: the rest is not the model's to say.
 
         Returns:
-            input_ids, attention_mask (B, L), poses (P, J, 6) or absent, headings (B,) radians that were taken out of
-            the poses (0 where there was none), pixel_values and image_sizes where there are images, and, absent where
-            all poses are given, pose_images (P,), the image that each is to be read from, -1 where it is given, and
-            canvases.
+            input_ids, attention_mask (B, L), answer_at (B,), where each answer begins, poses (P, J, 6) or absent,
+            headings (B,) radians that were taken out of the poses (0 where there was none), texts and text_places where
+            the model reads them (see ``PromptBatch``), pixel_values and image_sizes where there are images, and, absent
+            where all poses are given, pose_images (P,), the image that each is to be read from, -1 where it is given,
+            and canvases.
 
         Raises:
             ValueError: an unknown task, or an image task without an image.
@@ -102,11 +119,17 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         batch: dict[str, Any] = {
             "input_ids": ids,
             "attention_mask": mask,
+            "answer_at": torch.from_numpy(prompts.answer_at),
             "headings": torch.from_numpy(prompts.headings),
         }
         if with_labels:
-            answers = torch.arange(ids.shape[1]) >= torch.from_numpy(prompts.answer_at).unsqueeze(1)
-            batch["labels"] = ids.masked_fill(~answers | (mask == 0), IGNORED_LABEL)
+            after = torch.arange(ids.shape[1]) - torch.from_numpy(prompts.answer_at).unsqueeze(1)
+            fixed = torch.from_numpy(prompts.is_fixed).unsqueeze(1)
+            learnt = (after >= 0) & (mask > 0) & ((after == 0) | ~fixed)
+            batch["labels"] = ids.masked_fill(~learnt, IGNORED_LABEL)
+        if self.reads_texts:
+            batch["texts"] = torch.from_numpy(prompts.texts)
+            batch["text_places"] = torch.from_numpy(prompts.text_places)
         if len(prompts.poses):
             batch["poses"] = torch.from_numpy(prompts.poses)
             if (prompts.pose_images >= 0).any():

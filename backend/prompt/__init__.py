@@ -10,23 +10,27 @@ blender_addon.contract.
 from .prompter import PromptBatch, Prompter, PromptSample
 from .templates import (
     COMPACT_TEMPLATES,
+    COMPACT_TURN,
     IMAGE_PLACEHOLDER,
     NUM_POSE_TOKENS,
     PAPER_TEMPLATES,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
     SEEN_POSE_PLACEHOLDER,
+    VERBAL_ANSWERS,
 )
 from .tokens import PromptTokenizer
 
 __all__ = [
     "COMPACT_TEMPLATES",
+    "COMPACT_TURN",
     "IMAGE_PLACEHOLDER",
     "NUM_POSE_TOKENS",
     "PAPER_TEMPLATES",
     "POSE_OUTPUT",
     "POSE_PLACEHOLDER",
     "SEEN_POSE_PLACEHOLDER",
+    "VERBAL_ANSWERS",
     "PromptBatch",
     "PromptSample",
     "PromptTokenizer",

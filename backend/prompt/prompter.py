@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fills the templates in, cuts the text into tokens and lays a batch out.
 
-Legend: B samples, L the longest one's tokens, P poses read (``<pose>`` placeholders, row by row), J = 24 joints.
+Turns before the question stand before it, each with its instruction and the pose that it was asked of.
+
+Legend: B samples, L the longest one's tokens, P poses read (``<pose>`` placeholders, row by row), J = 24 joints, T
+instructions, N the longest one's tokens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from blender_addon.contract.kinematics import heading, yaw_matrix
+from blender_addon.contract.messages import Turn
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
@@ -33,6 +38,10 @@ from .templates import (
 from .tokens import PromptTokenizer
 
 PROCESSOR_FILE: Final = "processor_config.json"
+MAX_TURNS: Final = 3
+"""So many of the last turns are read."""
+NO_PLACE: Final = -1
+"""In ``text_places``: the token is of no instruction."""
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -48,6 +57,8 @@ class PromptSample(Protocol):
     def pose_aa(self) -> Floats | None: ...
     @property
     def image(self) -> Image.Image | None: ...
+    @property
+    def history(self) -> Sequence[Turn]: ...
 
 
 @dataclass(frozen=True)
@@ -58,21 +69,35 @@ class PromptBatch:
         input_ids: (B, L).
         attention_mask: (B, L), 0 on padding.
         answer_at: (B,) where each answer begins; what is predicted at the place before is its first token.
-        poses: (P, J, 6) rot6d without their heading; the standing pose holds the place of one that is seen.
-        headings: (B,) radians, the heading that was taken out of each sample's pose; 0 where there was none.
+        is_fixed: (B,) whether the answer is one of those that its first token chooses between.
+        poses: (P, J, 6) rot6d without the heading of the sample's last pose; the standing pose holds the place of one
+            that is seen.
+        headings: (B,) radians, the heading that was taken out of each sample's poses; 0 where there was none.
         images: the pictures that the prompts need, row by row.
         pose_images: (P,) the number of the image that a pose is read from, -1 where it is given.
         shows_patches: whether a prompt has places for an image's patches.
+        texts: (T, N) every instruction by itself, between the tokens that begin and end a text, padded.
+        text_places: (B, L) for each token which of the T x N it is, NO_PLACE where it is of no instruction.
     """
 
     input_ids: Ints
     attention_mask: Ints
     answer_at: Ints
+    is_fixed: npt.NDArray[np.bool_]
     poses: Floats
     headings: Floats
     images: list[Image.Image]
     pose_images: Ints
     shows_patches: bool
+    texts: Ints
+    text_places: Ints
+
+
+class _Piece(NamedTuple):
+    """A part of a prompt; instructions are told from the template's words."""
+
+    text: str
+    is_instruction: bool = False
 
 
 class Prompter:
@@ -85,6 +110,9 @@ class Prompter:
         max_instruction_tokens: longer instructions are cut.
         known_words: words that slips of the keyboard are taken back to; None leaves the spelling to the model.
         image_tokens: how many places an image takes; None where no template shows patches.
+        turn_template: how a turn before the question is read; None where none is.
+        verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
+        pose_threshold: the least probability of a pose among the answers at which it is given.
     """
 
     def __init__(
@@ -96,6 +124,9 @@ class Prompter:
         max_instruction_tokens: int = 512,
         known_words: Sequence[str] | None = None,
         image_tokens: Callable[[Image.Image], int] | None = None,
+        turn_template: str | None = None,
+        verbal_answers: Mapping[str, str] | None = None,
+        pose_threshold: float = 0.5,
     ) -> None:
         self.tokenizer = tokenizer
         self.templates = templates
@@ -103,6 +134,9 @@ class Prompter:
         self._max_instruction_tokens = max_instruction_tokens
         self._spelling = None if known_words is None else Spelling(known_words, tokenizer.vocabulary())
         self._image_tokens = image_tokens
+        self._turn_template = turn_template
+        self.verbal_answers = dict(verbal_answers or {})
+        self.pose_threshold = pose_threshold
 
     @classmethod
     def load(cls, folder: Path) -> Prompter:
@@ -121,6 +155,9 @@ class Prompter:
                 prompt_format=settings["prompt_format"],
                 max_instruction_tokens=settings["max_instruction_tokens"],
                 known_words=settings["known_words"],
+                turn_template=settings.get("turn_template"),
+                verbal_answers=settings.get("verbal_answers"),
+                pose_threshold=settings.get("pose_threshold", 0.5),
             )
         except OSError:
             raise FileNotFoundError(f"there is no {file}: copy or download the model again") from None
@@ -155,18 +192,62 @@ class Prompter:
         Raises:
             ValueError: a task that has no template.
         """
+        pieces, answer = self._pieces(sample, template)
+        return "".join(piece.text for piece in pieces), answer
+
+    def _pieces(self, sample: PromptSample, template: int = 0) -> tuple[list[_Piece], str]:
         if sample.task not in self.templates:
             raise ValueError(f"unknown task {sample.task!r}; this model knows {', '.join(self.templates)}")
         chosen = self.templates[sample.task][template]
-        question = chosen["question"].replace("{instruction}", self.plain(sample.instruction))
-        return self._prompt_format.replace("{question}", question), chosen["answer"]
+        before, after = self._prompt_format.split("{question}")
+        pieces = [_Piece(before)]
+        for turn in self._turns(sample):
+            pieces += self._filled(self._turn_template or "", turn.instruction)
+        pieces += self._filled(chosen["question"], sample.instruction)
+        return [*pieces, _Piece(after)], chosen["answer"]
 
-    def conversation_prompt(self, sample: PromptSample) -> str:
+    def _filled(self, template: str, instruction: str) -> Iterator[_Piece]:
+        before, *after = template.split("{instruction}")
+        yield _Piece(before)
+        for words in after:
+            yield _Piece(self.plain(instruction), is_instruction=True)
+            yield _Piece(words)
+
+    def _turns(self, sample: PromptSample) -> Sequence[Turn]:
+        """The turns that are read with a sample, oldest first: none where no pose is to be changed."""
+        if self._turn_template is None or sample.pose_aa is None:
+            return ()
+        return tuple(sample.history)[-MAX_TURNS:]
+
+    def _conversation(self, sample: PromptSample) -> list[_Piece]:
         """The question of a conversation, wrapped: the user's words, after the image where there is one."""
-        question = self.plain(sample.instruction)
-        if sample.image is not None:
-            question = f"{IMAGE_PLACEHOLDER}\n{question}"
-        return self._prompt_format.replace("{question}", question)
+        before, after = self._prompt_format.split("{question}")
+        shown = "" if sample.image is None else f"{IMAGE_PLACEHOLDER}\n"
+        return [
+            _Piece(before + shown),
+            _Piece(self.plain(sample.instruction), is_instruction=True),
+            _Piece(after),
+        ]
+
+    def first_ids(self, task: str) -> list[int]:
+        """(1 + V,) the tokens that an answer can begin with: a pose's, then those of the V verbal answers in order."""
+        answers = (self.templates[task][0]["answer"], *self.verbal_answers.values())
+        return [self.tokenizer.ids(answer)[0] for answer in answers]
+
+    def in_words(self, task: str, first_logits: npt.ArrayLike) -> str | None:
+        """The verbal answer that the model chose, or None where it answers with a pose: where nothing is asked for in
+        words, as from a picture, it always does.
+
+        Args:
+            task: what was asked for.
+            first_logits: (1 + V,) those of ``first_ids``.
+        """
+        logits = np.asarray(first_logits, dtype=np.float64)
+        chances = np.exp(logits - logits.max())
+        asked = "{instruction}" in self.templates[task][0]["question"]
+        if not self.verbal_answers or not asked or chances[0] >= self.pose_threshold * chances.sum():
+            return None
+        return list(self.verbal_answers.values())[int(chances[1:].argmax())]
 
     def words(self, task: str) -> str:
         """The wording of a task's fixed answer without its pose token."""
@@ -191,49 +272,82 @@ class Prompter:
         """
         ids: list[list[int]] = []
         answer_at: list[int] = []
+        is_fixed: list[bool] = []
         poses: list[Floats] = []
         headings = np.zeros(len(samples), dtype=np.float32)
         images: list[Image.Image] = []
         pose_images: list[int] = []
+        texts: list[list[int]] = []
+        spans: list[tuple[int, int, int]] = []  # row, first token and end of each of the texts
         shows_patches = False
         for row, sample in enumerate(samples):
             reply = None if replies is None else replies[row]
             if sample.task == CONVERSATION_TASK and reply is not None:
-                question, answer = self.conversation_prompt(sample), reply
+                pieces, answer = self._conversation(sample), reply
             else:
-                question, answer = self.prompt(sample)
+                pieces, answer = self._pieces(sample)
                 answer = answer if reply is None else reply
-            sees_pose, shows = SEEN_POSE_PLACEHOLDER in question, IMAGE_PLACEHOLDER in question
+            template = "".join(piece.text for piece in pieces if not piece.is_instruction)
+            sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
             if sees_pose or shows:
                 if sample.image is None:
                     raise ValueError(f"the task {sample.task!r} needs an image")
                 images.append(sample.image)
-            if sees_pose or POSE_PLACEHOLDER in question:
+            if sees_pose or POSE_PLACEHOLDER in template:
                 given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
-                rot6d, headings[row] = _without_heading(given)
-                poses.append(rot6d)
-                pose_images.append(len(images) - 1 if sees_pose else -1)
-                question = question.replace(SEEN_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
-            if shows:
-                shows_patches = True
-                question = question.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * self._places(images[-1]))
-            question = question.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
-            prompt_ids = [self.tokenizer.bos_id, *self.tokenizer.ids(question)]
+                earlier = [STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)]
+                rot6d, headings[row] = _without_heading([*earlier, given])
+                poses += rot6d
+                pose_images += [len(images) - 1 if sees_pose else -1] * len(rot6d)
+            shows_patches = shows_patches or shows
+            prompt_ids, found = self._prompt_ids(pieces, self._places(images[-1]) if shows else 0)
+            for first, end in found:
+                texts.append([self.tokenizer.bos_id, *prompt_ids[first:end], self.tokenizer.eos_id])
+                spans.append((row, first, end))
+            fixed = bool(self.verbal_answers) and (reply is None or reply in self.verbal_answers.values())
             answer_ids = self.tokenizer.ids(answer)
-            if closed:
+            if closed and not fixed:
                 answer_ids.append(self.tokenizer.eos_id)
             ids.append(prompt_ids + answer_ids)
             answer_at.append(len(prompt_ids))
+            is_fixed.append(fixed)
+        input_ids = _padded(ids, self.tokenizer.pad_id)
+        padded_texts = _padded(
+            texts or [[self.tokenizer.bos_id, self.tokenizer.eos_id]], self.tokenizer.pad_id
+        )
+        text_places = np.full(input_ids.shape, NO_PLACE, dtype=np.int64)
+        for number, (row, first, end) in enumerate(spans):
+            text_places[row, first:end] = number * padded_texts.shape[1] + 1 + np.arange(end - first)
         return PromptBatch(
-            input_ids=_padded(ids, self.tokenizer.pad_id),
+            input_ids=input_ids,
             attention_mask=_padded([[1] * len(row) for row in ids], 0),
             answer_at=np.array(answer_at, dtype=np.int64),
+            is_fixed=np.array(is_fixed),
             poses=np.stack(poses) if poses else np.zeros((0, NUM_JOINTS, 6), dtype=np.float32),
             headings=headings,
             images=images,
             pose_images=np.array(pose_images, dtype=np.int64),
             shows_patches=shows_patches,
+            texts=padded_texts,
+            text_places=text_places,
         )
+
+    def _prompt_ids(self, pieces: Sequence[_Piece], patches: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """The tokens of a question with its placeholders expanded, and from where to where its instructions are."""
+        text, spans = "", []
+        for piece in pieces:
+            words = piece.text
+            if piece.is_instruction:
+                spans.append((len(text), len(text) + len(words)))
+            else:
+                words = words.replace(SEEN_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
+                words = words.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
+                words = words.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * patches)
+            text += words
+        ids, starts = self.tokenizer.ids_and_starts(text)
+        # The token that begins the prompt comes before all of these.
+        found = [(1 + bisect_left(starts, first), 1 + bisect_left(starts, end)) for first, end in spans]
+        return [self.tokenizer.bos_id, *ids], found
 
     def _places(self, image: Image.Image) -> int:
         if self._image_tokens is None:
@@ -243,12 +357,13 @@ class Prompter:
         return self._image_tokens(image)
 
 
-def _without_heading(pose_aa: npt.ArrayLike) -> tuple[Floats, float]:
-    """The pose (J, 3) as rot6d (J, 6), turned to face +z, and the heading in radians that it had."""
-    local = axis_angle_to_matrix(pose_aa)
-    yaw = float(heading(local[0]))
-    local[0] = yaw_matrix(-yaw) @ local[0]
-    return local[..., :2].swapaxes(-1, -2).reshape(-1, 6).astype(np.float32), yaw
+def _without_heading(poses_aa: Sequence[npt.ArrayLike]) -> tuple[list[Floats], float]:
+    """Poses (J, 3) as rot6d (J, 6), turned so that the last one faces +z, and the heading in radians that it had."""
+    local = axis_angle_to_matrix(np.stack([np.asarray(pose) for pose in poses_aa]))
+    yaw = float(heading(local[-1, 0]))
+    local[:, 0] = yaw_matrix(-yaw) @ local[:, 0]
+    rot6d = local[..., :2].swapaxes(-1, -2).reshape(len(local), -1, 6).astype(np.float32)
+    return list(rot6d), yaw
 
 
 def _padded(rows: list[list[int]], value: int) -> Ints:

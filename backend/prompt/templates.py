@@ -2,7 +2,8 @@
 """The placeholders of a prompt and the wording of the tasks, which is stored with each checkpoint.
 
 In a question ``{instruction}``, ``<pose>``, ``<image>`` and ``<seen_pose>`` are filled in. An answer that holds
-``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose.
+``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. Answers in words are fixed
+too: the first token that the model would say chooses between them and a pose.
 """
 
 from __future__ import annotations
@@ -57,3 +58,14 @@ COMPACT_TEMPLATES: Final[Templates] = {
 """Short wording for a small model. The pose comes last, so that its tokens have read the instruction; where none is
 given the standing pose stands in. An image enters with the pose that stage 1 sees in it, which a small language model
 reads far better than patches."""
+
+COMPACT_TURN: Final = "earlier: {instruction} <pose> "
+"""How a small model reads a turn before the question: what was asked, and of which pose."""
+
+VERBAL_ANSWERS: Final = {
+    "unclear": "Sorry, I do not understand what is to change.",
+    "no_request": "That does not ask for a pose.",
+    "impossible": "A body cannot do that.",
+    "already": "It is like that already.",
+}
+"""What may be answered in the place of a pose. No two begin with the same token, nor as an answer with a pose does."""

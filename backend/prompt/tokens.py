@@ -79,6 +79,11 @@ class PromptTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def ids_and_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text and where in it each token begins."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoded.ids, [start for start, _ in encoded.offsets]
+
     def words_only(self, text: str) -> str:
         """The text with every special token in it reduced to a plain word, however deep one lies in another."""
         while self._special.search(text):

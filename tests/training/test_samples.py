@@ -14,8 +14,8 @@ from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix as to_matrix
 from blender_addon.contract.rotations import matrix_to_axis_angle
 from training.data.build import write_index
-from training.data.samples import Sample, from_record, to_record
-from training.data.shards import SampleSource, shard_name, write_shard
+from training.data.samples import VERBAL_ANSWERS, Sample, Turn, from_record, to_record
+from training.data.shards import SampleSource, Shard, shard_name, write_shard
 from training.stages.batches import Collator
 from training.stages.initialise import FreshModel, fresh_model
 
@@ -182,3 +182,21 @@ def test_the_length_to_sort_by_is_the_length_of_the_row(collator: Collator) -> N
     lengths = [collator.length(sample) for sample in eight_edits()]
     rows = [collator.instructions([sample]).inputs["input_ids"].shape[1] for sample in eight_edits()]
     assert np.ptp(np.array(rows) - np.array(lengths)) == 0
+
+
+def test_turns_and_answers_in_words_survive_shards_and_records(tmp_path: Path) -> None:
+    poses = np.random.default_rng(0).normal(0, 0.3, (4, 24, 3)).astype(np.float32)
+    samples = [
+        Sample("a", "adjust", "k", "more", poses[0], poses[1], history=(Turn("one", poses[2]), Turn("two", poses[3]))),
+        Sample("b", "adjust", "k", "hm", poses[0], reply=VERBAL_ANSWERS["unclear"]),
+        Sample("c", "adjust", "k", "up", poses[1], poses[0], history=(Turn("three", poses[0]),)),
+    ]  # fmt: skip
+    write_shard(tmp_path / "shard.npz", samples)
+    shard = Shard(tmp_path / "shard.npz")
+    read = [*(shard[row] for row in range(3)), *(from_record(to_record(sample)) for sample in samples)]
+    for sample, again in zip(samples * 2, read, strict=True):
+        assert (again.task, again.instruction, again.reply) == (sample.task, sample.instruction, sample.reply)
+        assert (again.target_aa is None) == (sample.target_aa is None)
+        assert [turn.instruction for turn in again.history] == [turn.instruction for turn in sample.history]
+        for turn, other in zip(sample.history, again.history, strict=True):
+            np.testing.assert_array_equal(turn.pose, other.pose)

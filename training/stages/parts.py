@@ -22,6 +22,7 @@ PROJECTIONS: Final = 8
 """Poses that the reader's lift learns from places and positions alone, for each of a picture."""
 _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
 _TRUNK: Final = "pose_reader.trunk."
+_TEXT_ENCODER: Final = "text_encoder."
 
 
 @dataclass
@@ -92,12 +93,13 @@ class AlignmentTask(nn.Module):
 def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:
     """Freezes what does not learn and adds LoRA; returns the model, wrapped by peft where LoRA is used."""
     model.requires_grad_(False)
-    parts: list[tuple[nn.Module | nn.Parameter, bool]] = [
+    parts: list[tuple[nn.Module | nn.Parameter | None, bool]] = [
         (model.model.language_model.layers, settings.language_model == "full"),
         (model.model.language_model.norm, settings.language_model == "full"),
-        (model.model.vision_tower, settings.vision_tower),
-        (model.model.multi_modal_projector, settings.vision_projector),
-        (model.model.image_newline, settings.vision_projector),
+        (getattr(model.model, "vision_tower", None), settings.vision_tower),
+        (getattr(model.model, "multi_modal_projector", None), settings.vision_projector),
+        (getattr(model.model, "image_newline", None), settings.vision_projector),
+        (getattr(model.model, "text_projector", None), settings.text_projector),
         (model.model.pose_encoder, settings.pose_encoder),
         (model.model.pose_projector, settings.pose_projector),
         (model.pose_decoder, settings.pose_decoder),
@@ -105,8 +107,12 @@ def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableS
     ]
     wrapped: Any = add_lora(model, settings.lora) if settings.language_model == "lora" else model
     for part, learns in parts:
-        if learns:
+        if learns and part is not None:
             part.requires_grad_(True)
+    encoder = model.model.text_encoder
+    if encoder is not None and settings.text_encoder:
+        for layer in encoder.layers.layers[-settings.text_encoder :]:
+            layer.requires_grad_(True)
     if model.pose_reader is not None and settings.pose_reader:
         model.pose_reader.requires_grad_(True)
         model.pose_reader.trunk.fine.requires_grad_(False)
@@ -143,12 +149,12 @@ def _train_rows(table: Tensor, rows: list[int]) -> None:
 
 
 def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
-    """Parameters that learn, in groups: matrices decay, vectors do not, embeddings and the pose reader's trunk do not
-    and have their own rates.
+    """Parameters that learn, in groups: matrices decay, vectors do not, embeddings, the text encoder and the pose
+    reader's trunk do not and have their own rates.
 
     ``ratio`` of a group is its share of the learning rate.
     """
-    decayed, plain, embeddings, trunk = [], [], [], []
+    decayed, plain, embeddings, trunk, text_encoder = [], [], [], [], []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -156,6 +162,8 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
             embeddings.append(parameter)
         elif _TRUNK in name:
             trunk.append(parameter)
+        elif _TEXT_ENCODER in name:
+            text_encoder.append(parameter)
         elif parameter.ndim >= 2 and not name.endswith(("queries", "joint_position", "global_token")):
             decayed.append(parameter)
         else:
@@ -165,5 +173,6 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
         {"params": plain, "weight_decay": 0.0, "ratio": 1.0},
         {"params": embeddings, "weight_decay": 0.0, "ratio": settings.embedding_ratio},
         {"params": trunk, "weight_decay": 0.0, "ratio": settings.trunk_ratio},
+        {"params": text_encoder, "weight_decay": 0.0, "ratio": settings.text_encoder_ratio},
     ]
     return [group for group in groups if group["params"]]

@@ -27,7 +27,8 @@ class ModelSettings:
         start: a folder: a PoseLLaVA model, a LLaVA-NeXT one that is given the pose modules, or, with ``fresh``, where
             the fresh model is kept.
         fresh: a YAML file that describes a model to make where ``start`` holds none yet; None: ``start`` must exist.
-        changes: fields of PoseLlavaConfig to set on a LLaVA-NeXT start.
+        changes: fields of PoseLlavaConfig to set on the start. Parts that they add to a small model begin so that its
+            answers stay as they are, and its words are read by the newest list of what the data say.
     """
 
     start: Path
@@ -47,11 +48,14 @@ class LoraSettings:
 @dataclass(frozen=True)
 class TrainableSettings:
     """Which parts of the model learn. ``embeddings``: none, the special tokens' rows, or all, input and output;
-    ``pose_reader``: all of it but the first layers of its trunk, up to 32 x 32 places."""
+    ``text_encoder``: so many of its last layers, and its projector where ``text_projector`` says so; ``pose_reader``:
+    all of it but the first layers of its trunk, up to 32 x 32 places."""
 
     language_model: TrainedPart = "full"
     lora: LoraSettings = field(default_factory=LoraSettings)
     embeddings: EmbeddingRows = "special"
+    text_encoder: int = 0
+    text_projector: bool = True
     vision_tower: bool = False
     vision_projector: bool = False
     pose_encoder: bool = True
@@ -99,7 +103,7 @@ class OptimiserSettings:
     """AdamW with linear warm-up and a cosine to ``final_ratio`` of the rate.
 
     ``warmup`` is the share of the run; ``embedding_ratio`` scales the rate of the embeddings, ``trunk_ratio`` that of
-    the pose reader's trunk, which has learnt before.
+    the pose reader's trunk and ``text_encoder_ratio`` that of the text encoder, which have learnt before.
     """
 
     learning_rate: float
@@ -109,6 +113,7 @@ class OptimiserSettings:
     final_ratio: float = 0.0
     embedding_ratio: float = 1.0
     trunk_ratio: float = 0.2
+    text_encoder_ratio: float = 0.2
     clip: float = 1.0
 
 
@@ -126,7 +131,8 @@ class RunSettings:
         checkpoint_minutes: a checkpoint is also due after so many minutes; 0 for none.
         keep: newest checkpoints to keep besides the best.
         log_steps: steps between lines of the log.
-        precision: of the forward and backward pass; bf16 keeps float32 master weights.
+        precision: of the forward and backward pass; bf16 keeps float32 master weights, autocast float32 weights of
+            which matrix products take bfloat16: twice as fast on a processor with instructions for it.
         zero: DeepSpeed's ZeRO stage.
         threads: of torch on a CPU; 0 leaves torch's choice.
         gradient_checkpointing: recompute activations of the language model.
@@ -142,7 +148,7 @@ class RunSettings:
     checkpoint_minutes: float = 0.0
     keep: int = 2
     log_steps: int = 20
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "autocast"] = "fp32"
     zero: Literal[0, 1, 2, 3] = 0
     threads: int = 0
     gradient_checkpointing: bool = False
