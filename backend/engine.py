@@ -80,11 +80,6 @@ class Engine:
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
-        for query in queries:
-            if query.task == "adjust" and query.pose_aa is None:
-                raise ValueError(
-                    "the task 'adjust' needs a pose; use 'generate' to make one from words alone"
-                )
         inputs = self.processor.encode(queries).to(self.model.device)
         headings = inputs.pop("headings")
         output = self.model(**inputs, logits_to_keep=None, use_cache=False)

@@ -26,7 +26,8 @@ import build_addon
 from backend.body.draw import Camera
 from backend.body.neutral import load_neutral_body
 from training.data.images import draw_camera, draw_heading, turn_to
-from training.data.samples import Sample, to_record
+from training.data.records import to_record
+from training.data.samples import Sample
 from training.evaluate.benchmarks import pose_pool
 
 EXTENSION: Final = "bl_ext.user_default.posellava"

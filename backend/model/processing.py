@@ -95,14 +95,18 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         *,
         with_labels: bool = False,
         replies: Sequence[str | None] | None = None,
+        further: Sequence[Sequence[tuple[str, str]]] | None = None,
+        templates: Sequence[int] | None = None,
     ) -> BatchFeature:
         """Question and fixed answer of each sample as one padded batch.
 
         Args:
             samples: each asks for one pose, or is of the task ``chat`` and has a reply.
             replies: for each sample the words to answer with, or None for its template's.
-            with_labels: add ``labels``: the answer and the end of the text, -100 elsewhere. Of an answer that its first
+            with_labels: add ``labels``: the answers and the end of each, -100 elsewhere. Of an answer that its first
                 token chooses only that one: the rest is not the model's to say.
+            further: for each sample the questions and answers that follow the first.
+            templates: for each sample which of its task's fitting templates to ask in; None for the first.
 
         Returns:
             input_ids, attention_mask (B, L), answer_at (B,), where each answer begins, poses (P, J, 6) or absent,
@@ -112,9 +116,11 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             and canvases.
 
         Raises:
-            ValueError: an unknown task, or an image task without an image.
+            ValueError: an unknown task, or a task without the image or the pose that it needs.
         """
-        prompts = self.prompter.encode(samples, replies=replies, closed=with_labels)
+        prompts = self.prompter.encode(
+            samples, replies=replies, further=further, templates=templates, closed=with_labels
+        )
         ids, mask = torch.from_numpy(prompts.input_ids), torch.from_numpy(prompts.attention_mask)
         batch: dict[str, Any] = {
             "input_ids": ids,
@@ -123,10 +129,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             "headings": torch.from_numpy(prompts.headings),
         }
         if with_labels:
-            after = torch.arange(ids.shape[1]) - torch.from_numpy(prompts.answer_at).unsqueeze(1)
-            fixed = torch.from_numpy(prompts.is_fixed).unsqueeze(1)
-            learnt = (after >= 0) & (mask > 0) & ((after == 0) | ~fixed)
-            batch["labels"] = ids.masked_fill(~learnt, IGNORED_LABEL)
+            batch["labels"] = ids.masked_fill(~torch.from_numpy(prompts.is_learnt), IGNORED_LABEL)
         if self.reads_texts:
             batch["texts"] = torch.from_numpy(prompts.texts)
             batch["text_places"] = torch.from_numpy(prompts.text_places)

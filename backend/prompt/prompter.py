@@ -34,6 +34,8 @@ from .templates import (
     POSE_PLACEHOLDER,
     SEEN_POSE_PLACEHOLDER,
     Templates,
+    fitting,
+    reads_image,
 )
 from .tokens import PromptTokenizer
 
@@ -69,7 +71,8 @@ class PromptBatch:
         input_ids: (B, L).
         attention_mask: (B, L), 0 on padding.
         answer_at: (B,) where each answer begins; what is predicted at the place before is its first token.
-        is_fixed: (B,) whether the answer is one of those that its first token chooses between.
+        is_learnt: (B, L) the tokens that are the model's to say: the answers, of this turn and of those that follow; of an
+            answer that its first token chooses only that one.
         poses: (P, J, 6) rot6d without the heading of the sample's last pose; the standing pose holds the place of one
             that is seen.
         headings: (B,) radians, the heading that was taken out of each sample's poses; 0 where there was none.
@@ -83,7 +86,7 @@ class PromptBatch:
     input_ids: Ints
     attention_mask: Ints
     answer_at: Ints
-    is_fixed: npt.NDArray[np.bool_]
+    is_learnt: npt.NDArray[np.bool_]
     poses: Floats
     headings: Floats
     images: list[Image.Image]
@@ -189,16 +192,18 @@ class Prompter:
     def prompt(self, sample: PromptSample, *, template: int = 0) -> tuple[str, str]:
         """The question, wrapped, and the answer of a sample, with ``<pose>`` not yet expanded.
 
+        Args:
+            sample: what is asked.
+            template: which of the templates that fit what is given, counted round.
+
         Raises:
-            ValueError: a task that has no template.
+            ValueError: a task that has no template; a pose to adjust that is neither given nor seen.
         """
         pieces, answer = self._pieces(sample, template)
         return "".join(piece.text for piece in pieces), answer
 
     def _pieces(self, sample: PromptSample, template: int = 0) -> tuple[list[_Piece], str]:
-        if sample.task not in self.templates:
-            raise ValueError(f"unknown task {sample.task!r}; this model knows {', '.join(self.templates)}")
-        chosen = self.templates[sample.task][template]
+        chosen = self._template(sample, template)
         before, after = self._prompt_format.split("{question}")
         pieces = [_Piece(before)]
         for turn in self._turns(sample):
@@ -206,12 +211,28 @@ class Prompter:
         pieces += self._filled(chosen["question"], sample.instruction)
         return [*pieces, _Piece(after)], chosen["answer"]
 
+    def _template(self, sample: PromptSample, number: int) -> dict[str, str]:
+        if sample.task not in self.templates:
+            raise ValueError(f"unknown task {sample.task!r}; this model knows {', '.join(self.templates)}")
+        templates, has_image = self.templates[sample.task], sample.image is not None
+        fit = fitting(templates, has_pose=sample.pose_aa is not None, has_image=has_image)
+        chosen = templates[fit[number % len(fit)]]
+        if sample.task == "adjust" and sample.pose_aa is None and not reads_image(chosen["question"]):
+            way_out = (
+                "this model sees none in a picture"
+                if has_image
+                else "use 'generate' to make one from words alone"
+            )
+            raise ValueError(f"the task 'adjust' needs a pose; {way_out}")
+        return chosen
+
     def _filled(self, template: str, instruction: str) -> Iterator[_Piece]:
         before, *after = template.split("{instruction}")
+        plain = self.plain(instruction)
         yield _Piece(before)
         for words in after:
-            yield _Piece(self.plain(instruction), is_instruction=True)
-            yield _Piece(words)
+            yield _Piece(plain, is_instruction=True)
+            yield _Piece(words if plain else words.removeprefix(" "))
 
     def _turns(self, sample: PromptSample) -> Sequence[Turn]:
         """The turns that are read with a sample, oldest first: none where no pose is to be changed."""
@@ -220,14 +241,19 @@ class Prompter:
         return tuple(sample.history)[-MAX_TURNS:]
 
     def _conversation(self, sample: PromptSample) -> list[_Piece]:
-        """The question of a conversation, wrapped: the user's words, after the image where there is one."""
+        """The question of a conversation, wrapped: the user's words, after the image and the pose where there are."""
         before, after = self._prompt_format.split("{question}")
         shown = "" if sample.image is None else f"{IMAGE_PLACEHOLDER}\n"
+        shown += "" if sample.pose_aa is None else f"{POSE_PLACEHOLDER} "
         return [
             _Piece(before + shown),
             _Piece(self.plain(sample.instruction), is_instruction=True),
             _Piece(after),
         ]
+
+    def _later_turn(self, question: str) -> str:
+        """The question of a later turn, wrapped; what a format says before the first turn is not said again."""
+        return self._prompt_format.rpartition(". ")[2].replace("{question}", self.plain(question))
 
     def first_ids(self, task: str) -> list[int]:
         """(1 + V,) the tokens that an answer can begin with: a pose's, then those of the V verbal answers in order."""
@@ -258,6 +284,8 @@ class Prompter:
         samples: Sequence[PromptSample],
         *,
         replies: Sequence[str | None] | None = None,
+        further: Sequence[Sequence[tuple[str, str]]] | None = None,
+        templates: Sequence[int] | None = None,
         closed: bool = False,
     ) -> PromptBatch:
         """Question and answer of each sample, side by side.
@@ -265,14 +293,16 @@ class Prompter:
         Args:
             samples: each asks for one pose, or is of the task ``chat`` and has a reply.
             replies: for each sample the words to answer with, or None for its template's.
+            further: for each sample the questions and answers that follow the first.
+            templates: for each sample which of its task's fitting templates to ask in; None for the first.
             closed: end each answer with the token that ends a text, for training.
 
         Raises:
-            ValueError: an unknown task, or an image task without an image.
+            ValueError: an unknown task, or a task without the image or the pose that it needs.
         """
         ids: list[list[int]] = []
         answer_at: list[int] = []
-        is_fixed: list[bool] = []
+        is_learnt: list[list[int]] = []
         poses: list[Floats] = []
         headings = np.zeros(len(samples), dtype=np.float32)
         images: list[Image.Image] = []
@@ -285,7 +315,7 @@ class Prompter:
             if sample.task == CONVERSATION_TASK and reply is not None:
                 pieces, answer = self._conversation(sample), reply
             else:
-                pieces, answer = self._pieces(sample)
+                pieces, answer = self._pieces(sample, 0 if templates is None else templates[row])
                 answer = answer if reply is None else reply
             template = "".join(piece.text for piece in pieces if not piece.is_instruction)
             sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
@@ -305,12 +335,23 @@ class Prompter:
                 texts.append([self.tokenizer.bos_id, *prompt_ids[first:end], self.tokenizer.eos_id])
                 spans.append((row, first, end))
             fixed = bool(self.verbal_answers) and (reply is None or reply in self.verbal_answers.values())
-            answer_ids = self.tokenizer.ids(answer)
-            if closed and not fixed:
-                answer_ids.append(self.tokenizer.eos_id)
-            ids.append(prompt_ids + answer_ids)
             answer_at.append(len(prompt_ids))
-            is_fixed.append(fixed)
+            turns = [(prompt_ids, answer)]
+            turns += [
+                (self.tokenizer.ids(self._later_turn(asked)), said)
+                for asked, said in (() if further is None else further[row])
+            ]
+            row_ids: list[int] = []
+            row_learnt: list[int] = []
+            for number, (asked_ids, said) in enumerate(turns):
+                said_ids = self.tokenizer.ids(said)
+                if (closed and not fixed) or number < len(turns) - 1:
+                    said_ids.append(self.tokenizer.eos_id)
+                row_ids += asked_ids + said_ids
+                learnt = [1] + [0] * (len(said_ids) - 1) if fixed else [1] * len(said_ids)
+                row_learnt += [0] * len(asked_ids) + learnt
+            ids.append(row_ids)
+            is_learnt.append(row_learnt)
         input_ids = _padded(ids, self.tokenizer.pad_id)
         padded_texts = _padded(
             texts or [[self.tokenizer.bos_id, self.tokenizer.eos_id]], self.tokenizer.pad_id
@@ -322,7 +363,7 @@ class Prompter:
             input_ids=input_ids,
             attention_mask=_padded([[1] * len(row) for row in ids], 0),
             answer_at=np.array(answer_at, dtype=np.int64),
-            is_fixed=np.array(is_fixed),
+            is_learnt=_padded(is_learnt, 0).astype(bool),
             poses=np.stack(poses) if poses else np.zeros((0, NUM_JOINTS, 6), dtype=np.float32),
             headings=headings,
             images=images,

@@ -4,6 +4,9 @@
 In a question ``{instruction}``, ``<pose>``, ``<image>`` and ``<seen_pose>`` are filled in. An answer that holds
 ``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. Answers in words are fixed
 too: the first token that the model would say chooses between them and a pose.
+
+A task may have templates for different inputs: one that holds ``<pose>`` and ``<image>`` is for a pose with a picture,
+and so on. The first that fits what is given is the one to ask with; training asks in all of them.
 """
 
 from __future__ import annotations
@@ -25,33 +28,119 @@ CONVERSATION_TASK: Final = "chat"
 """Words alone, for training on conversations; it has no template."""
 
 Templates = dict[str, list[dict[str, str]]]
-"""For each task one or more pairs of ``question`` and ``answer``; the first is the one that engines use."""
+"""For each task one or more pairs of ``question`` and ``answer``."""
+
+_ANSWERS: Final = (
+    "Sure, the SMPL pose is <POSE>.",
+    "The SMPL pose is <POSE>.",
+    "It is <POSE>.",
+    "Sure, it is <POSE>.",
+    "The SMPL pose of the person is <POSE>.",
+    "Sure, <POSE>.",
+    "The SMPL format of this person's pose is <POSE>.",
+)
+
+_ADJUST: Final = (
+    (
+        "Kindly review the provided description. {instruction} Given the initial pose of a human|, can you predict and"
+        " adjust the SMPL pose according to the textual description?",
+        " in the image",
+    ),
+    (
+        "Please peruse the description below. {instruction} Start with the pose| and use the textual description to"
+        " generate the corresponding adjusted SMPL pose.",
+        " depicted in the image",
+    ),
+    (
+        "Your attention is required for the following text. {instruction} Using the initial pose of the human| and the"
+        " provided textual description, attempt to predict a SMPL pose that matches the description.",
+        " in the image",
+    ),
+    (
+        "Kindly review the following passage for context. {instruction} Your goal is to synthesize a SMPL pose based on"
+        " the human pose |, refining it based on the details provided in the text.",
+        "depicted in the image",
+    ),
+    (
+        "Take a moment to read the following passage. {instruction} Given the initial pose| and the textual"
+        " description, try adjusting the SMPL pose to match the requirements outlined in the description.",
+        " in the image",
+    ),
+    (
+        "The following description requires your attention. {instruction} Incorporate both the pose| and the semantic"
+        " context of the text to generate an adjusted SMPL pose that reflects the described changes.",
+        " in the image",
+    ),
+    (
+        "Please read and understand the following information. {instruction} Given the initial human pose|, your task"
+        " is to refine it into a SMPL pose that aligns with the provided text description.",
+        " in the image",
+    ),
+    (
+        "Take a look at the following description. {instruction} Utilize the pose| as a baseline, then apply"
+        " adjustments to the SMPL pose based on the accompanying textual description.",
+        " depicted in the image",
+    ),
+    (
+        "Please read the following description. {instruction} Commencing with the pose|, adapt it according to the"
+        " textual guidance to produce a modified SMPL pose.",
+        " visible in the image",
+    ),
+    (
+        "Please consider the details provided below. {instruction} Start with the initial pose of the human| and"
+        " generate a SMPL pose adjustment that fits the description provided in the text.",
+        " in the image",
+    ),
+)
+"""Each with the words that stand at the bar where the pose is seen in a picture."""
+
+_GENERATE: Final = (
+    "There is a person doing this: {instruction} Can you use SMPL pose to describe the pose?",
+    "There is a person: {instruction} Please output this person's SMPL pose.",
+    "What's the SMPL pose of this person? {instruction}",
+    "Use SMPL pose to describe this person's behavior. {instruction}",
+    "Human pose is described as words: {instruction} The SMPL pose is?",
+    "I have a word description of a person's pose, can you give the SMPL pose of this person? {instruction}",
+    "A person is described as: {instruction} Use the SMPL pose to reflect this.",
+    "Human pose can be described as words: {instruction} And it can also be described in SMPL pose format, can you"
+    " output this?",
+    "{instruction} Give the SMPL pose.",
+)
+
+_ESTIMATE: Final = (
+    "Can you predict the SMPL pose of the person in this image?",
+    "There is a person in the middle of the image, please output this person's SMPL pose.",
+    "What is the human pose in this image? Please respond with SMPL pose.",
+    "What is the person doing in this image? Please output SMPL pose.",
+    "There is a person in the middle of the image, use SMPL to describe the pose.",
+)
+
+
+def _answered(questions: list[str]) -> list[dict[str, str]]:
+    return [
+        {"question": question, "answer": _ANSWERS[number % len(_ANSWERS)]}
+        for number, question in enumerate(questions)
+    ]
+
 
 PAPER_TEMPLATES: Final[Templates] = {
     "adjust": [
-        {
-            "question": "<pose>\nKindly review the provided description. {instruction} Given the initial pose of a "
-            "human, can you predict and adjust the SMPL pose according to the textual description?",
-            "answer": "Sure, the SMPL pose is <POSE>.",
-        }
+        *_answered(["<pose> " + words.replace("|", "") for words, _ in _ADJUST]),
+        *_answered(["<image>\n" + words.replace("|", seen) for words, seen in _ADJUST]),
+        *_answered(["<image>\n<pose> " + words.replace("|", seen) for words, seen in _ADJUST]),
     ],
-    "generate": [
-        {
-            "question": "There is a person doing this: {instruction} Can you use SMPL pose to describe the pose?",
-            "answer": "Sure, the SMPL pose is <POSE>.",
-        }
-    ],
-    "estimate": [
-        {
-            "question": "<image>\n{instruction} Can you predict the SMPL pose of the person in this image?",
-            "answer": "Sure, the SMPL pose is <POSE>.",
-        }
-    ],
+    "generate": _answered(list(_GENERATE)),
+    "estimate": _answered(["<image>\n{instruction} " + words for words in _ESTIMATE]),
 }
-"""The papers' wording of the three tasks, for a model that starts from LLaVA."""
+"""The papers' and their public data's wording of the three tasks, for a model that starts from LLaVA."""
+
+PAPER_ANSWERS: Final = frozenset(_ANSWERS)
 
 COMPACT_TEMPLATES: Final[Templates] = {
-    "adjust": [{"question": "adjust: {instruction} <pose>", "answer": "<POSE>"}],
+    "adjust": [
+        {"question": "adjust: {instruction} <pose>", "answer": "<POSE>"},
+        {"question": "adjust: {instruction} <seen_pose>", "answer": "<POSE>"},
+    ],
     "generate": [{"question": "generate: {instruction} <pose>", "answer": "<POSE>"}],
     "estimate": [{"question": "estimate: <image> <seen_pose>", "answer": "<POSE>"}],
 }
@@ -69,3 +158,26 @@ VERBAL_ANSWERS: Final = {
     "already": "It is like that already.",
 }
 """What may be answered in the place of a pose. No two begin with the same token, nor as an answer with a pose does."""
+
+
+def fitting(templates: list[dict[str, str]], *, has_pose: bool, has_image: bool) -> list[int]:
+    """Numbers of the templates that read what is given: all of it, or else the pose alone.
+
+    A picture that no template reads is left aside, as a viewport render is by models that do not look at it. Where no
+    pose is given, a template with ``<pose>`` does as well: the standing pose stands in. Never empty.
+    """
+    reads = [_reads(template["question"]) for template in templates]
+    for wanted in ((has_pose, has_image), (has_pose, False)):
+        found = [number for number, one in enumerate(reads) if one == wanted]
+        if found:
+            return found
+    return [number for number, (_, image) in enumerate(reads) if not image] or list(range(len(reads)))
+
+
+def reads_image(question: str) -> bool:
+    """Whether a picture stands in the question, by itself or as the pose that is seen in it."""
+    return IMAGE_PLACEHOLDER in question or SEEN_POSE_PLACEHOLDER in question
+
+
+def _reads(question: str) -> tuple[bool, bool]:
+    return POSE_PLACEHOLDER in question, reads_image(question)

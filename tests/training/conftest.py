@@ -14,7 +14,8 @@ import yaml
 
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from training.data.build import write_index
-from training.data.samples import Sample, to_record
+from training.data.records import to_record
+from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 
 TINY_MODEL = {

@@ -14,7 +14,8 @@ from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix as to_matrix
 from blender_addon.contract.rotations import matrix_to_axis_angle
 from training.data.build import write_index
-from training.data.samples import VERBAL_ANSWERS, Sample, Turn, from_record, to_record
+from training.data.records import from_record, to_record
+from training.data.samples import VERBAL_ANSWERS, Sample, Turn
 from training.data.shards import SampleSource, Shard, shard_name, write_shard
 from training.stages.batches import Collator
 from training.stages.initialise import FreshModel, fresh_model
@@ -87,7 +88,10 @@ def test_a_record_with_a_broken_pose_is_named(pose: list[float]) -> None:
     [
         ({"conversations": [{"from": "human"}, {"from": "gpt", "value": "<POSE>"}]}, "no text under value"),
         ({"conversations": ["raise it", "<POSE>"]}, "no text under value"),
-        ({"conversations": [{"value": "raise it"}, {"value": "I cannot."}]}, "must hold <POSE> once"),
+        (
+            {"conversations": [{"value": "raise it"}, {"value": "I cannot."}]},
+            "hold <POSE> 0 times, where 1 poses are",
+        ),
         ({"input_pose": ["left"] * 72}, "input_pose must be 72 finite numbers"),
     ],
 )

@@ -2,9 +2,11 @@
 """Samples on disk: a folder of npz shards with an index, quick to write in parallel and to read in any order.
 
 A shard holds ``pose_aa`` and ``target_aa`` (N, 24, 3) float32 with ``has_pose`` and ``has_target`` (N,), ``texts``,
-the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply, turns]`` a line, of which ``turns`` has the
-instructions of the earlier turns, ``turn_poses_aa`` (T, 24, 3), the poses of all samples' turns end to end, ``images``
-with ``image_ends`` (N,), the encoded pictures end to end, and ``image_joints`` (N, 24, 2), NaN where unknown.
+the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply, turns, further, more]`` a line, of which
+``turns`` has the instructions of the earlier turns, ``further`` the questions and answers that follow, and ``more`` the
+number of further target poses; ``turn_poses_aa`` (T, 24, 3), the poses of all samples' turns end to end, and
+``more_targets_aa`` (M, 24, 3) likewise; ``images`` with ``image_ends`` (N,), the encoded pictures end to end, and
+``image_joints`` (N, 24, 2), NaN where unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from PIL import Image
 
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
-from .samples import Sample, Turn, encode_image, read_records
+from .frames import Frame
+from .records import read_records
+from .samples import Sample, Turn, encode_image
 
 INDEX: Final = "index.json"
 SHARDS_IN_MEMORY: Final = 48
@@ -42,6 +46,8 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
             [
                 *(sample.id, sample.task, sample.kind, sample.instruction, sample.reply),
                 [turn.instruction for turn in sample.history],
+                sample.further,
+                len(sample.targets_aa[1:]),
             ]
         )
         for sample in samples
@@ -63,6 +69,7 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
             image_joints=_stack(
                 [sample.image_joints for sample in samples], np.full((NUM_JOINTS, 2), np.nan)
             ),
+            more_targets_aa=np.concatenate([sample.targets_aa[1:] for sample in samples]),
             turn_poses_aa=_stack([turn.pose for turn in turns], STANDING_POSE).reshape(-1, NUM_JOINTS, 3),
         )
     partial.replace(path)
@@ -72,6 +79,9 @@ def _stack(
     rows: Sequence[npt.NDArray[np.float32] | None], missing: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     return np.array([missing if row is None else row for row in rows], dtype=np.float32)
+
+
+_NOTHING: Final = (*("",) * 5, (), (), 0)
 
 
 class Shard:
@@ -86,8 +96,10 @@ class Shard:
             with np.load(path, allow_pickle=False) as arrays:
                 self._arrays: dict[str, npt.NDArray[Any]] = {name: arrays[name] for name in arrays.files}
             lines = self._arrays["texts"].tobytes().decode().split("\n")
-            self._texts = [json.loads(line) for line in lines]
-            self._turn_ends = np.cumsum([len(turns) for *_, turns in self._texts])
+            # What shards of earlier versions do not say is empty in them.
+            self._texts = [(*(said := json.loads(line)), *_NOTHING[len(said) :]) for line in lines]
+            self._turn_ends = np.cumsum([len(said[5]) for said in self._texts])
+            self._more_ends = np.cumsum([said[7] for said in self._texts])
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is damaged: delete it and build the data again") from error
 
@@ -95,10 +107,11 @@ class Shard:
         return len(self._texts)
 
     def __getitem__(self, row: int) -> Sample:
-        name, task, kind, instruction, reply, asked = self._texts[row]
+        name, task, kind, instruction, reply, asked, further, more = self._texts[row]
         arrays = self._arrays
         last = int(self._turn_ends[row])
-        before = arrays["turn_poses_aa"][last - len(asked) : last]
+        before = arrays["turn_poses_aa"][last - len(asked) : last] if asked else ()
+        more_end = int(self._more_ends[row])
         ends = arrays["image_ends"]
         start, end = int(ends[row - 1]) if row else 0, int(ends[row])
         # Shards that earlier versions built do not say where pictures show the joints.
@@ -114,6 +127,8 @@ class Shard:
             reply=reply,
             image_joints=None if joints is None or np.isnan(joints).all() else joints,
             history=tuple(Turn(words, pose) for words, pose in zip(asked, before, strict=True)),
+            more_targets_aa=arrays["more_targets_aa"][more_end - more : more_end] if more else None,
+            further=tuple((question, answer) for question, answer in further),
         )
 
 
@@ -122,12 +137,16 @@ class SampleSource:
 
     ``sizes`` has the number of samples of each shard.
 
+    Args:
+        path: the folder or the file.
+        frame: the world of a file's poses where its records name none; None to recognise it.
+
     Raises:
         FileNotFoundError: nothing there.
         ValueError: no samples there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, frame: Frame | None = None) -> None:
         self.path = path
         self._loaded: OrderedDict[int, Shard | list[Sample]] = OrderedDict()
         self._files: list[str] = []
@@ -136,7 +155,7 @@ class SampleSource:
             self._files = [entry["file"] for entry in index["shards"]]
             self.sizes = [int(entry["count"]) for entry in index["shards"]]
         elif path.is_file():
-            records = list(read_records(path))
+            records = list(read_records(path, frame))
             self._loaded[0] = records
             self.sizes = [len(records)]
         else:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.captions.caption import Captioner
 from training.data.captions.sampler import COUNTED_POSES, CaptionSampler
+from training.data.frames import Frame
 from training.data.images import PictureSampler
 from training.data.pool import PosePool
 from training.data.posepart import PairSampler, PairSettings
@@ -95,17 +96,24 @@ def build_benchmark(suite: str, pool: PosePool, *, count: int = DEFAULT_COUNT, s
 
 
 def read_benchmark(
-    suite: str, source: Path, pool: PosePool, *, count: int = DEFAULT_COUNT, seed: int = 0
+    suite: str,
+    source: Path,
+    pool: PosePool,
+    *,
+    count: int = DEFAULT_COUNT,
+    seed: int = 0,
+    frame: Frame | None = None,
 ) -> Benchmark:
     """Cases of a data set instead: those of the suite's task in a folder of shards or a file in the paper's JSON form.
 
-    Where there are more than ``count``, the seed draws which.
+    Where there are more than ``count``, the seed draws which. ``frame`` is the world of a file's poses; None to
+    recognise it.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: fewer than two samples are of the suite's task and have a target pose.
     """
-    data = SampleSource(source)
+    data = SampleSource(source, frame=frame)
     rows = (data.read(shard, row) for shard, size in enumerate(data.sizes) for row in range(size))
     samples = [row for row in rows if row.task == TASKS[suite] and row.target_aa is not None]
     if len(samples) < 2:

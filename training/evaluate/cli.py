@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backend.arguments import at_least_two, positive
+from training.data.frames import FRAMES
 
 if TYPE_CHECKING:
     from backend.engine import Engine
@@ -42,6 +43,11 @@ def evaluate(argv: Sequence[str]) -> int:
         metavar="DATA",
         help="a data set whose samples are the cases instead, such as a released test: a folder of shards that "
         "'posellava data build' made, or a file in the paper's JSON form",
+    )
+    parser.add_argument(
+        "--frame",
+        choices=FRAMES,
+        help="of --samples, a JSON file: which way is up in its poses; camera: +y down (default: recognised)",
     )
     parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
     parser.add_argument(
@@ -153,6 +159,7 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
         arguments.seed,
         arguments.batch_size,
         arguments.samples,
+        arguments.frame,
     )
     if arguments.poses is None:
         which = "every pose is" if arguments.samples is None else "the mean is of poses that are"

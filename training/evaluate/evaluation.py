@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from backend.engine import Engine
+from training.data.frames import Frame
 
 from .benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
 from .bootstrap import Bootstrap
@@ -30,6 +31,7 @@ class Evaluation:
         seed: of the cases, the pools of retrieval and the resamples.
         batch_size: queries that the model answers at once.
         samples: a folder of shards or a file of a data set whose samples are the cases instead; None to build them.
+        frame: the world of such a file's poses; None to recognise it.
     """
 
     suite: str
@@ -38,6 +40,7 @@ class Evaluation:
     seed: int = 0
     batch_size: int = 64
     samples: Path | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def evaluate(
     if evaluation.samples is None:
         benchmark = build_benchmark(evaluation.suite, pool, **size)
     else:
-        benchmark = read_benchmark(evaluation.suite, evaluation.samples, pool, **size)
+        benchmark = read_benchmark(evaluation.suite, evaluation.samples, pool, **size, frame=evaluation.frame)
     samples = benchmark.samples
     replies = []
     for batch in ask(engine, samples, batch_size=evaluation.batch_size):

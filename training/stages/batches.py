@@ -4,7 +4,7 @@
 Poses enter as the model sees them: an initial pose without its heading, and its target in the frame of that
 heading; a generated pose without its own heading; an estimated one as the camera sees it.
 
-Legend: B samples, L tokens, Q samples with a target pose, J = 24 joints.
+Legend: B samples, L tokens, Q target poses, J = 24 joints.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -84,6 +85,8 @@ class Collator:
         """Length in tokens, to sort by; an image counts with what its tiles take."""
         tokens = len(self.processor.tokenizer(sample.instruction, add_special_tokens=False)["input_ids"])
         length = min(tokens, self.processor.max_instruction_tokens) + self._overhead.get(sample.task, 0)
+        for words in (text for turn in sample.further for text in turn):
+            length += len(self.processor.tokenizer(words, add_special_tokens=False)["input_ids"])
         if sample.pose_aa is not None:
             length += NUM_POSE_TOKENS * (1 + len(sample.history)) + TURN_TOKENS * len(sample.history)
         if sample.reply is not None:
@@ -93,10 +96,14 @@ class Collator:
         return length
 
     def instructions(self, samples: Sequence[Sample]) -> Batch:
-        """A batch of stages 2 and 3."""
+        """A batch of stages 2 and 3. Where a task has several wordings, a sample's name says in which it is asked."""
         opened = [_with_open_image(sample) for sample in samples]
         encoded = self.processor.encode(
-            cast(list[PromptSample], opened), with_labels=True, replies=[sample.reply for sample in samples]
+            cast(list[PromptSample], opened),
+            with_labels=True,
+            replies=[sample.reply for sample in samples],
+            further=[sample.further for sample in samples],
+            templates=[crc32(sample.id.encode()) for sample in samples],
         )
         inputs = dict(encoded)
         headings = inputs.pop("headings")
@@ -143,12 +150,17 @@ def _with_open_image(sample: Sample) -> Sample:
 
 
 def targets_in_frame(samples: Sequence[Sample], headings: Tensor) -> Tensor:
-    """Target rotations (Q, J, 3, 3) in the frame that the model works in; ``headings`` (Q,) of the initial poses."""
+    """Target rotations (Q, J, 3, 3) of samples in the frame that the model works in; ``headings``, one a sample, of the
+    initial poses."""
     if not samples:
         return torch.zeros(0, NUM_JOINTS, 3, 3)
-    poses_aa = [sample.target_aa for sample in samples if sample.target_aa is not None]
-    local = axis_angle_to_matrix(torch.from_numpy(np.stack(poses_aa)).float())
+    poses_aa = [sample.targets_aa for sample in samples]
+    counts = torch.tensor([len(poses) for poses in poses_aa])
+    local = axis_angle_to_matrix(torch.from_numpy(np.concatenate(poses_aa)).float())
     _, upright = split_heading(local)
-    turned = apply_heading(-headings, local)
-    own = torch.tensor([sample.task == "generate" for sample in samples])[:, None, None, None]
-    return torch.where(own, upright, turned)
+    turned = apply_heading(-headings.repeat_interleave(counts), local)
+    # Words alone say nothing of where a pose is to face; a picture shows it, and a pose has a heading of its own.
+    own = [
+        sample.task == "generate" or (sample.pose_aa is None and sample.image is None) for sample in samples
+    ]
+    return torch.where(torch.tensor(own).repeat_interleave(counts)[:, None, None, None], upright, turned)

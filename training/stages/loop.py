@@ -355,7 +355,9 @@ def stage_task(settings: TrainSettings, collator: Collator) -> StageTask:
 def open_stream(settings: TrainSettings, collator: Collator) -> tuple[BatchStream, int]:
     """The run's stream of samples, and how many samples its sources have."""
     sources = [
-        WeightedSource(name, SampleSource(source.path), source.weight, varied=source.varied)
+        WeightedSource(
+            name, SampleSource(source.path, frame=source.frame), source.weight, varied=source.varied
+        )
         for name, source in settings.data.sources.items()
     ]
     stream = BatchStream(

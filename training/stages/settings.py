@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from training.data.frames import Frame
+
 Stage = Literal["stage1", "stage2", "stage3"]
 SETTINGS_FILE: Final = "settings.yaml"
 """Name under which a run keeps its configuration."""
@@ -69,12 +71,14 @@ class TrainableSettings:
 class SourceSettings:
     """A folder of shards or a JSON file of the paper's form, and its share of the samples.
 
-    ``varied``, of pictures: mirrored, moved, scaled and tinted anew in every epoch.
+    ``varied``, of pictures: mirrored, moved, scaled and tinted anew in every epoch. ``frame``, of a file's poses: which
+    way is up; None to recognise it (``training/data/records.py``).
     """
 
     path: Path
     weight: float = 1.0
     varied: bool = False
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True)

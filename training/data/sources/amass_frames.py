@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.frames import upright
+from training.data.sound import sound
 
 from .amass import AMASS, is_smplx
-from .check import sound
 from .clip import PoseFileError
 from .opened import opened
 

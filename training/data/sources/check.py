@@ -14,28 +14,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from training.data.sound import LARGEST_TURN, turns
+
 from .clip import Clip, PoseFileError
 
 _log = logging.getLogger(__name__)
 
-LARGEST_TURN: Final = 3 * np.pi
-"""Radians. Fits wind joints up to two turns at times; more is in degrees, or broken."""
 UNIT: Final = 0.02
 """How far a quaternion's length may be from 1; within it, it is normalised."""
 
 Flags = npt.NDArray[np.bool_]
-
-
-def turns(pose_aa: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(N,) the largest angle of each pose (N, J, 3), radians; NaN where a number is not finite."""
-    largest: npt.NDArray[np.float64] = np.linalg.norm(pose_aa.astype(np.float64), axis=-1).max(axis=-1)
-    return np.where(np.isfinite(largest), largest, np.nan)
-
-
-def sound(pose_aa: npt.NDArray[np.float32]) -> Flags:
-    """(N,) whether the numbers of each pose (N, J, 3) are finite and can be radians."""
-    found: Flags = turns(pose_aa) <= LARGEST_TURN
-    return found
 
 
 def checked(clip: Clip, path: Path) -> Clip:

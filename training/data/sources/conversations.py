@@ -3,19 +3,19 @@
 
 ``llava_instruct_150k.json`` or ``llava_v1_5_mix665k.json`` of https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K
 (CC BY 4.0, non-commercial as made with GPT-4): a list of ``{"id", "image"?, "conversations": [{"from": "human" | "gpt",
-"value"}, …]}``. Images, such as those of COCO's train2017 (https://cocodataset.org), are fetched apart. Of each
-conversation the first question and its answer are taken: what follows refers back to them.
+"value"}, …]}``. Images, such as those of COCO's train2017 (https://cocodataset.org), are fetched apart. All turns
+of a conversation are one sample.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.data.samples import Sample, from_record
+from training.data.records import from_record, load_records
+from training.data.samples import Sample
 
 from .listed import ListedSamples
 
@@ -32,14 +32,7 @@ def conversations(path: Path, images: Path | None) -> ListedSamples[Mapping[str,
         FileNotFoundError: no such file.
         ValueError: it is no list of records, or none of them can be used.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
-        records = json.loads(text) if lines is None else [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise ValueError(f"{path} is no readable JSON ({error})") from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise ValueError(f"{path} holds no list of conversations")
+    records = load_records(path)
     if images is None:
         records = [record for record in records if "image" not in record]
         if not records:

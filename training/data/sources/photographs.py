@@ -19,9 +19,10 @@ from PIL import Image
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.data.frames import upright
 from training.data.samples import Sample, open_image
+from training.data.sound import sound
 
 from .amass_frames import Pose
-from .check import sound, tell_left_out
+from .check import tell_left_out
 from .clip import PoseFileError
 from .human36m import HUMAN36M_NPZ, fitted_rows
 from .listed import ListedSamples
