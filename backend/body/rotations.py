@@ -85,6 +85,13 @@ def compose(after: Tensor, before: Tensor) -> Tensor:
     return (after.unsqueeze(-1) * before.unsqueeze(-3)).sum(-2)
 
 
+def turn_over(rot6d: Tensor) -> Tensor:
+    """Poses (..., J, 6) of a world with +y up in one with +y down, or back: half a turn about +x, of joint 0 alone."""
+    signs = torch.ones_like(rot6d[..., :1, :])
+    signs[..., [1, 2, 4, 5]] = -1
+    return torch.cat([signs * rot6d[..., :1, :], rot6d[..., 1:, :]], dim=-2)
+
+
 def nearest_rotation(matrix: Tensor) -> Tensor:
     """The rotations (..., 3, 3) nearest to matrices, by singular values (Levinson et al. 2020, "An Analysis of SVD for
     Deep Rotation Estimation"); of a sum of two rotations it is the one half way between them."""

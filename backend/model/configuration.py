@@ -13,6 +13,7 @@ PoseDecoderForm = Literal["mlp", "transformer", "residual"]
 PoseFeatures = Literal["local", "rows", "kinematic"]
 PoseNorm = Literal["before", "after"]
 PoseState = Literal["token", "predicting"]
+PoseWorld = Literal["y_up", "y_down"]
 
 
 @strict
@@ -35,6 +36,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         pose_decoder_hidden_size, pose_decoder_layers: the transformer of the latter two forms.
         pose_state: which hidden state is decoded: the ``token``'s own (the paper), or the one at the position
             that is ``predicting`` it (the paper's public code).
+        pose_world: which way +y goes in the poses that the encoder reads and the decoder writes: ``y_up``, as
+            everywhere here, or ``y_down``, as in the paper's public data. What enters and leaves the model has +y up.
         vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
         vision_stem_blocks: residual blocks after each of these; none without a number.
         pose_history: whether the residual decoder sees the pose before the last turn, and may go back to it.
@@ -61,6 +64,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_decoder_hidden_size: int = 512
     pose_decoder_layers: int = 2
     pose_state: PoseState = "token"
+    pose_world: PoseWorld = "y_up"
     vision_stem: list[int] = field(default_factory=list)
     vision_stem_blocks: list[int] = field(default_factory=list)
     pose_history: bool = False

@@ -31,13 +31,13 @@ from .alignment import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, PoseImageAlignme
 from .configuration import PoseLlavaConfig
 from .pose_decoder import (
     IDENTITY_6D,
-    POSE_DECODERS,
     DecodedPose,
     FromZero,
     PoseContext,
     ResidualPoseDecoder,
     RotationHead,
     TransformerPoseDecoder,
+    pose_decoder,
 )
 from .pose_encoder import PoseEncoder, PoseProjector
 from .pose_reader import MapHead, PoseReader
@@ -199,7 +199,7 @@ class PoseLlavaForConditionalGeneration(
         super(LlavaNextForConditionalGeneration, self).__init__(config)
         self.model = PoseLlavaModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self.pose_decoder = POSE_DECODERS[config.pose_decoder](config)
+        self.pose_decoder = pose_decoder(config)
         self.alignment = PoseImageAlignment(config) if config.sees_patches else None
         self.pose_reader = PoseReader() if config.pose_reader else None
         self.post_init()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from backend.body.rotations import compose, matrix_to_rot6d, rot6d_to_matrix
+from backend.body.rotations import compose, matrix_to_rot6d, rot6d_to_matrix, turn_over
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .configuration import PoseLlavaConfig
@@ -77,11 +77,12 @@ class MlpPoseDecoder(nn.Module):
         super().__init__()
         hidden = config.text_config.hidden_size
         self.layers = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, NUM_JOINTS * 6))
+        self.world = config.pose_world
 
     def forward(self, context: PoseContext) -> DecodedPose:
         """Decode the state alone."""
         rot6d = self.layers(context.state).float().reshape(-1, NUM_JOINTS, 6)
-        return DecodedPose(rot6d_to_matrix(rot6d))
+        return DecodedPose(rot6d_to_matrix(turn_over(rot6d) if self.world == "y_down" else rot6d))
 
 
 class TransformerPoseDecoder(nn.Module):
@@ -171,6 +172,13 @@ class ResidualPoseDecoder(nn.Module):
         if self.recall is not None:
             mixed = self.recall(mixed, decoded, context)
         return DecodedPose(rot6d_to_matrix(mixed), self.gate(decoded).squeeze(-1).float())
+
+
+def pose_decoder(config: PoseLlavaConfig) -> MlpPoseDecoder | TransformerPoseDecoder | ResidualPoseDecoder:
+    """The decoder that a configuration asks for. Raises ValueError for a world that its form does not know."""
+    if config.pose_world != "y_up" and config.pose_decoder != "mlp":
+        raise ValueError("pose_world: only the decoder 'mlp', the public code's, writes poses with +y down")
+    return POSE_DECODERS[config.pose_decoder](config)
 
 
 POSE_DECODERS: dict[str, type[MlpPoseDecoder | TransformerPoseDecoder | ResidualPoseDecoder]] = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.body.kinematics import forward_kinematics
-from backend.body.rotations import matrix_to_rot6d, rot6d_to_matrix
+from backend.body.rotations import matrix_to_rot6d, rot6d_to_matrix, turn_over
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .configuration import PoseLlavaConfig
@@ -36,6 +36,7 @@ class PoseEncoder(nn.Module):
         super().__init__()
         width = config.pose_hidden_size
         self.features = config.pose_features
+        self.world = config.pose_world
         self.embed = nn.Linear(FEATURE_SIZES[config.pose_features], width)
         self.joint_position = nn.Parameter(torch.empty(NUM_JOINTS, width))
         self.global_token = nn.Parameter(torch.empty(1, width))
@@ -56,6 +57,8 @@ class PoseEncoder(nn.Module):
         Returns:
             Z_avg (P, D) and Z_local (P, J, D).
         """
+        if self.world == "y_down":
+            poses = turn_over(poses)
         features = poses
         if self.features == "rows":
             features = rot6d_to_matrix(poses.float())[..., :2, :].flatten(-2).to(poses.dtype)

@@ -71,8 +71,8 @@ class PromptBatch:
         input_ids: (B, L).
         attention_mask: (B, L), 0 on padding.
         answer_at: (B,) where each answer begins; what is predicted at the place before is its first token.
-        is_learnt: (B, L) the tokens that are the model's to say: the answers, of this turn and of those that follow; of an
-            answer that its first token chooses only that one.
+        is_learnt: (B, L) the tokens that are the model's to say: the answers, of this turn and of those that follow; of
+            an answer that its first token chooses only that one.
         poses: (P, J, 6) rot6d without the heading of the sample's last pose; the standing pose holds the place of one
             that is seen.
         headings: (B,) radians, the heading that was taken out of each sample's poses; 0 where there was none.

@@ -23,6 +23,7 @@ from transformers import (
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d
 from backend.engine import Engine
 from backend.model import PoseLlavaForConditionalGeneration
+from backend.model.pose_decoder import PoseContext
 from backend.query import Query
 from training.stages.initialise import minilm_pieces
 from training.stages.released import convert, new_name
@@ -164,7 +165,9 @@ def test_poses_are_encoded_as_by_the_public_code(
     release: Release, model: PoseLlavaForConditionalGeneration
 ) -> None:
     matrices = axis_angle_to_matrix(POSES_AA)
-    theirs = release.pose_tower(matrices[..., :2, :].flatten(-2))
+    down = matrices.clone()
+    down[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ matrices[:, 0]  # as its data have it
+    theirs = release.pose_tower(down[..., :2, :].flatten(-2))
     token, joints = model.model.pose_encoder(matrix_to_rot6d(matrices))
     assert torch.allclose(torch.cat([token.unsqueeze(1), joints], dim=1), theirs, atol=1e-5)
     projected = model.model.pose_projector(theirs)
@@ -184,6 +187,10 @@ def test_poses_are_decoded_as_by_the_public_code(
     assert torch.equal(numbers, pairs.transpose(-1, -2))
     assert torch.allclose(theirs.mT @ theirs, torch.eye(3).expand_as(theirs), atol=1e-5)
     assert model.config.pose_state == "predicting"
+    theirs[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ theirs[:, 0]
+    nothing = torch.zeros(0)
+    context = PoseContext(states, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+    assert torch.allclose(model.pose_decoder(context).matrices, theirs, atol=1e-5)
 
 
 def test_words_are_read_as_by_the_public_code(

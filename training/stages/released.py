@@ -7,6 +7,8 @@ modules of its own), and what becomes of it:
 - The pose tower reads the first two rows of each joint's rotation matrix (``pose_features: rows``), norms after each
   block (``pose_norm: after``), and adds the positions to the doubled embedding; the doubling goes into the embedding.
 - The pose head writes 6D as three pairs (x, y and z of both columns); its rows are brought into this project's order.
+- Its poses have +y down, as a camera sees; the encoder and the head turn them (``pose_world: y_down``), so that asking
+  and answering have +y up as everywhere here.
 - The state that predicts ``<POSE>`` is decoded (``pose_state: predicting``).
 - ``<image>`` and ``<pose>`` are no words there. Here they are two further rows of the embeddings, at their mean; what
   is looked up there is replaced by the image's and the pose's tokens.
@@ -258,4 +260,5 @@ def _config(released: dict[str, Any], weights: Mapping[str, Tensor], tokenizer: 
         pose_intermediate_size=len(weights[tower + "0.linear1.weight"]),
         pose_decoder="mlp",
         pose_state="predicting",
+        pose_world="y_down",
     )
