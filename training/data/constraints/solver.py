@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The least change of poses that meets ranges of measures, for hundreds of poses at a time.
+
+Each step solves a damped Gauss-Newton problem (Levenberg 1944, Marquardt 1963) for small turns of all joints that may
+move. Squared are: what measures lack to their ranges; the turn of each joint from the start, so that what need not
+move stays; the distance from recorded poses (``prior``); what passes a joint's range; how deep arms are in the body.
+Where a measure's range is not reached from the start, the arms and legs begin elsewhere and it is tried again.
+
+Legend: B poses, J = 24 joints, D = 72 turns (three a joint, in its own frame), M measures, m of one pose at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from backend.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
+
+from .body import DESCENDANTS, PLACE_JOINTS, Bodies, bodies
+from .measures import DEGREES, Instances, Measure, measure, wrapped
+from .prior import FIRST, LAST, load_prior
+
+ANGLE_SCALE: Final = 2.0
+LENGTH_SCALE: Final = 0.01
+"""Degrees and metres that count as one where a measure misses its range."""
+MET_DEGREES: Final = 3.0
+MET_METRES: Final = 0.02
+"""By how much a measure may miss and still count as met."""
+STEPS: Final = 14
+CHANGE_WEIGHT: Final = 0.5
+PRIOR_WEIGHT: Final = 0.004
+LIMIT_WEIGHT: Final = 400.0
+FROZEN: Final = 1e9
+LEAST_TURN: Final = 0.012
+"""Radians; a joint that turned less is given back its start."""
+MOST_TURN: Final = 0.45
+"""Radians that a joint turns in one step at most."""
+
+# How unwillingly joints turn, beside each other: a limb's root before its ends, the spine's joints all a little.
+_STIFFNESS: Final = {
+    "pelvis": 2.0, "spine1": 2.0, "spine2": 2.0, "spine3": 2.0, "neck": 1.2, "head": 1.0, "left_collar": 6.0,
+    "left_shoulder": 0.7, "left_elbow": 0.7, "left_wrist": 1.6, "left_hip": 0.8, "left_knee": 0.8, "left_ankle": 1.0,
+    "left_foot": 8.0, "left_hand": 50.0,
+}  # fmt: skip
+
+
+def _stiffness() -> Tensor:
+    values = torch.ones(NUM_JOINTS)
+    for name, value in _STIFFNESS.items():
+        values[JOINT_INDEX[name]] = value
+        values[JOINT_INDEX[name.replace("left_", "right_")]] = value
+    return values
+
+
+_STIFF: Final = _stiffness()
+
+
+@dataclass(frozen=True)
+class Want:
+    """A measure of the result and its range, in degrees or metres; ``weight`` 1 must be met, less is a wish."""
+
+    measure: Measure
+    low: float
+    high: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is asked of one pose.
+
+    Attributes:
+        start: (J, 3, 3) local rotations, the root without heading: what the change is counted from.
+        free: (J,) which joints may turn.
+        wants: what the result is to be like.
+    """
+
+    start: Tensor
+    free: Tensor
+    wants: Sequence[Want]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """``local`` (B, J, 3, 3), equal to the start's where nothing turned, whether all is met (B,), and by how much each
+    measure misses, in units of what counts as met, for each pose."""
+
+    local: Tensor
+    met: Tensor
+    misses: list[list[float]]
+
+
+_ARM_POINTS: Final = ("elbow", "fore", "wrist", "palm", "tips")
+_HULL: Final = (("pelvis", "spine2", 0.125), ("spine2", "neck", 0.12), ("neck", "crown", 0.085))
+_AVOIDED: Final = tuple(
+    (measure("clear", f"{side}_{point}", a, b), radius, JOINT_INDEX[f"{name}_shoulder"])
+    for side, name in (("L", "left"), ("R", "right"))
+    for point in _ARM_POINTS
+    for a, b, radius in _HULL
+)
+_AVOIDED_PLACES: Final = torch.tensor([one.places for one, _, _ in _AVOIDED])
+_AVOIDED_RADII: Final = torch.tensor([radius for _, radius, _ in _AVOIDED])
+_AVOID_WEIGHT: Final = 0.35
+
+
+def solve(problems: Sequence[Problem], *, steps: int = STEPS) -> Solution:
+    """Meets what is asked of each pose as nearly as it can."""
+    start = torch.stack([problem.start for problem in problems]).float()
+    free = torch.stack([problem.free for problem in problems])
+    first = _Batch(start, free, [problem.wants for problem in problems])
+    local = first.solved(_unlocked(start, free), steps)
+    excess = first.excess(local)
+    misses = first.by_pose(excess)
+    failed = [row for row, miss in enumerate(misses) if max(miss, default=0.0) > 1.0]
+    for begin in _OTHER_BEGINNINGS:
+        if not failed:
+            break
+        rows = torch.tensor(failed)
+        again = _Batch(start[rows], free[rows], [problems[row].wants for row in failed])
+        other = again.solved(begin(start[rows], free[rows]), steps)
+        for place, (row, miss) in enumerate(zip(failed, again.by_pose(again.excess(other)), strict=True)):
+            if sum(miss) < sum(misses[row]):
+                misses[row] = miss
+                local[row] = other[place]
+        failed = [row for row in failed if max(misses[row]) > 1.0]
+    met = torch.tensor([max(miss, default=0.0) <= 1.0 for miss in misses])
+    turned = matrix_to_axis_angle(start.transpose(-1, -2) @ local).norm(dim=-1)
+    local = torch.where((turned > LEAST_TURN)[..., None, None], local, start)
+    return Solution(local, met, misses)
+
+
+class _Batch:
+    """Problems laid side by side."""
+
+    def __init__(self, start: Tensor, free: Tensor, wants: Sequence[Sequence[Want]]) -> None:
+        self.start, self.free = start, free
+        self.start_aa = matrix_to_axis_angle(start)
+        flat = [want for some in wants for want in some]
+        rows = [row for row, some in enumerate(wants) for _ in some]
+        self.rows = torch.tensor(rows, dtype=torch.long)
+        self.slots = torch.tensor([slot for some in wants for slot in range(len(some))], dtype=torch.long)
+        self.most = max((len(some) for some in wants), default=0)
+        self.instances = Instances(self.rows, [want.measure for want in flat])
+        self.low = torch.tensor([want.low for want in flat])
+        self.high = torch.tensor([want.high for want in flat])
+        weights = torch.tensor([want.weight for want in flat])
+        self.counted = weights >= 1.0
+        scale = torch.where(self.instances.is_angle, ANGLE_SCALE, LENGTH_SCALE)
+        self.factor = weights.sqrt() / scale
+        prior = load_prior()
+        self.low_aa = torch.minimum(prior.low, self.start_aa[:, FIRST:LAST])
+        self.high_aa = torch.maximum(prior.high, self.start_aa[:, FIRST:LAST])
+        self.prior = prior
+
+    def residuals(self, values: Tensor) -> Tensor:
+        """What each measure is above its range, or (negative) below it."""
+        middle = (self.low + self.high) / 2
+        centred = torch.where(
+            self.instances.wraps & middle.isfinite(), middle + wrapped(values - middle), values
+        )
+        over, under = (centred - self.high).clamp(min=0), (centred - self.low).clamp(max=0)
+        return over + under
+
+    def excess(self, local: Tensor) -> Tensor:
+        """(M,) by how much each measure misses its range, in units of what counts as met."""
+        if not self.instances.count:
+            return torch.zeros(0)
+        body = bodies(local)
+        missing = self.residuals(self.instances.values(body.places, body.lowest)).abs()
+        unit = torch.where(self.instances.is_angle, MET_DEGREES, MET_METRES)
+        return torch.where(self.counted, missing / unit, 0.0)
+
+    def by_pose(self, excess: Tensor) -> list[list[float]]:
+        """The misses of each pose's measures."""
+        misses: list[list[float]] = [[] for _ in range(len(self.start))]
+        for row, value in zip(self.rows.tolist(), excess.tolist(), strict=True):
+            misses[row].append(value)
+        return misses
+
+    def solved(self, local: Tensor, steps: int) -> Tensor:
+        """``local`` after so many steps."""
+        damping = 1.0
+        for step in range(steps):
+            # Coarse first: far from the goal long steps, towards the end hardly any damping.
+            damping = 2.0 * 0.6**step + 0.01
+            local = self._step(local, damping)
+        return local
+
+    def _step(self, local: Tensor, damping: float) -> Tensor:
+        body = bodies(local)
+        count = len(local)
+        hessian = torch.zeros(count, NUM_JOINTS, 3, NUM_JOINTS, 3)
+        gradient = torch.zeros(count, NUM_JOINTS, 3)
+        self._add_measures(body, hessian, gradient)
+        diagonal = hessian.diagonal(dim1=1, dim2=3)  # (B, 3, 3, J), a view
+        current = matrix_to_axis_angle(local)
+        # The turn from the start.
+        turned = matrix_to_axis_angle(self.start.transpose(-1, -2) @ local)
+        jacobian = _inverse_right_jacobian(turned)
+        weighted = CHANGE_WEIGHT * _STIFF[None, :, None]
+        gradient += weighted * (jacobian.transpose(-1, -2) @ turned[..., None]).squeeze(-1)
+        block = weighted[..., None] * (jacobian.transpose(-1, -2) @ jacobian)
+        # Ranges of the joints, and people's habits.
+        jacobian = _inverse_right_jacobian(current[:, FIRST:LAST])
+        aa = current[:, FIRST:LAST]
+        passed = (aa - self.high_aa).clamp(min=0) + (aa - self.low_aa).clamp(max=0)
+        outside = (passed != 0).float() * LIMIT_WEIGHT
+        gradient[:, FIRST:LAST] += (jacobian.transpose(-1, -2) @ (outside * passed)[..., None]).squeeze(-1)
+        block[:, FIRST:LAST] += jacobian.transpose(-1, -2) @ (outside[..., None] * jacobian)
+        diagonal += block.permute(0, 2, 3, 1)
+        away = aa - self.prior.mean
+        n = LAST - FIRST
+        pulled = PRIOR_WEIGHT * (away.reshape(count, -1) @ self.prior.precision).reshape(count, n, 3)
+        gradient[:, FIRST:LAST] += (jacobian.transpose(-1, -2) @ pulled[..., None]).squeeze(-1)
+        # The precision itself stands for its product with the Jacobians, which are near one.
+        hessian[:, FIRST:LAST, :, FIRST:LAST, :] += PRIOR_WEIGHT * self.prior.precision.reshape(n, 3, n, 3)
+        free = self.free.float()
+        gradient = gradient * free[..., None]
+        hessian *= free[:, :, None, None, None] * free[:, None, None, :, None]
+        flat = hessian.reshape(count, 3 * NUM_JOINTS, 3 * NUM_JOINTS)
+        lone = (damping + (1 - free) * FROZEN).repeat_interleave(3, dim=1)
+        flat.diagonal(dim1=1, dim2=2).add_(lone)
+        factor = torch.linalg.cholesky(flat)
+        delta = -torch.cholesky_solve(gradient.reshape(count, -1, 1), factor).reshape(count, NUM_JOINTS, 3)
+        length = delta.norm(dim=-1).amax(1)
+        delta = delta * (MOST_TURN / length.clamp(min=MOST_TURN))[:, None, None]
+        return local @ axis_angle_to_matrix(delta)
+
+    def _add_measures(self, body: Bodies, hessian: Tensor, gradient: Tensor) -> None:
+        """Adds what the measures and the depth of the arms in the body pull at."""
+        parts = []
+        if self.instances.count:
+            values, gradients = self.instances.gradients(body.places, body.lowest)
+            residual = self.residuals(values)
+            active = residual != 0
+            for form, chosen, slots, of_places in gradients:
+                keep = active[chosen]
+                if not keep.any():
+                    continue
+                numbers, slots, of_places = chosen[keep], slots[keep], of_places[keep]
+                rows, factor = self.rows[numbers], self.factor[numbers]
+                jacobian = _jacobian(body, rows, slots, of_places) * factor[:, None, None]
+                parts.append((rows, self.slots[numbers], jacobian, residual[numbers] * factor))
+                aux = self.instances.aux[numbers]
+                points = body.places[rows[:, None], slots]
+                for across, of_across in enumerate(_across(form, points, aux, residual[numbers])):
+                    jacobian = _jacobian(body, rows, slots, of_across) * factor[:, None, None]
+                    place = self.slots[numbers] + (1 + across) * self.most
+                    parts.append((rows, place, jacobian, torch.zeros(len(numbers))))
+        deep = self._deep(body)
+        if deep is not None:
+            parts.append(deep)
+        if not parts:
+            return
+        most = 3 * self.most + len(_AVOIDED)
+        # First the measures' slots, then two each for what stiffens them, then the depths'.
+        rows, slots = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        used = torch.zeros(len(gradient), most, dtype=torch.bool)
+        used[rows, slots] = True
+        place = used.cumsum(1) - 1  # close the gaps
+        width = int(used.sum(1).max())
+        stacked = torch.zeros(len(gradient), width, 3 * NUM_JOINTS)
+        missing = torch.zeros(len(gradient), width)
+        stacked[rows, place[rows, slots]] = torch.cat([part[2] for part in parts]).reshape(len(rows), -1)
+        missing[rows, place[rows, slots]] = torch.cat([part[3] for part in parts])
+        hessian += (stacked.transpose(1, 2) @ stacked).reshape(hessian.shape)
+        gradient += (stacked.transpose(1, 2) @ missing[..., None]).reshape(gradient.shape)
+
+    def _deep(self, body: Bodies) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """Arms that are in the trunk or the head."""
+        points = body.places[:, _AVOIDED_PLACES]  # (B, A, 3, 3)
+        p, a, b = points.unbind(2)
+        along = b - a
+        share = ((p - a) * along).sum(-1) / along.square().sum(-1)
+        away = p - a - share.clamp(0, 1)[..., None] * along
+        distance = away.norm(dim=-1)
+        depth = _AVOIDED_RADII - distance
+        moves = self.free[:, [shoulder for _, _, shoulder in _AVOIDED]]
+        rows, which = torch.nonzero((depth > 0) & moves, as_tuple=True)
+        if not len(rows):
+            return None
+        out = away[rows, which] / distance[rows, which, None].clamp(min=1e-4)
+        share = share[rows, which].clamp(0, 1)[:, None]
+        of_places = torch.stack([out, -(1 - share) * out, -share * out], dim=1)
+        jacobian = _jacobian(body, rows, _AVOIDED_PLACES[which], of_places)
+        factor = _AVOID_WEIGHT / LENGTH_SCALE
+        return rows, 3 * self.most + which, jacobian * factor, -depth[rows, which] * factor
+
+
+def _across(form: str, points: Tensor, aux: Tensor, residual: Tensor) -> list[Tensor]:
+    """Gradients (m, K, 3) of what has no residual but stiffens a step: the curvature of a length or an angle.
+
+    Near zero a length is the tip of a cone, and its gradient alone says nothing of steps to the side. The curvature of
+    half the squared residual r of a length |v| is r / |v| across v; of an angle it is r / tan of it, across its plane.
+    """
+    gradients = torch.zeros_like(points)
+    if form == "length":
+        line = points[:, 1] - points[:, 0]
+        length = line.norm(dim=-1).clamp(min=1e-4)
+        along = line / length[:, None]
+        first = torch.nn.functional.normalize(torch.linalg.cross(along, along.roll(1, -1) + 0.3), dim=-1)
+        size = (residual / length).clamp(0, 1).sqrt()[:, None]
+        both = []
+        for direction in (first, torch.linalg.cross(along, first)):
+            gradients = torch.zeros_like(points)
+            gradients[:, 1], gradients[:, 0] = size * direction, -size * direction
+            both.append(gradients)
+        return both
+    if form not in ("to_axis", "between"):
+        return []
+    u = points[:, 1] - points[:, 0]
+    v = points[:, 3] - points[:, 2] if form == "between" else aux[:, :3]
+    normal = torch.linalg.cross(u, v)
+    sine = normal.norm(dim=-1)
+    normal = normal / sine.clamp(min=1e-6)[:, None]
+    angle = torch.atan2(sine, (u * v).sum(-1)).clamp(min=1e-3)
+    size = (residual.deg2rad() / torch.tan(angle)).clamp(0, 1).sqrt()[:, None] * DEGREES
+    change = size * normal / u.norm(dim=-1).clamp(min=1e-4)[:, None]
+    gradients[:, 1], gradients[:, 0] = change, -change
+    if form == "between":
+        change = size * normal / v.norm(dim=-1).clamp(min=1e-4)[:, None]
+        gradients[:, 3], gradients[:, 2] = -change, change
+    return [gradients]
+
+
+def _jacobian(body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> Tensor:
+    """(m, J, 3) what small turns of each joint in its own frame change, by gradients (m, K, 3) of places (m, K)."""
+    count, width = slots.shape
+    joints = PLACE_JOINTS[slots]  # (m, K, 2)
+    force = torch.zeros(count, NUM_JOINTS, 3)
+    moment = torch.zeros(count, NUM_JOINTS, 3)
+    index = torch.arange(count)[:, None].expand(count, width)
+    for half in (0, 1):
+        places = body.halves[half][rows[:, None], slots]
+        force.index_put_((index, joints[..., half]), of_places / 2, accumulate=True)
+        moment.index_put_(
+            (index, joints[..., half]), torch.linalg.cross(places, of_places) / 2, accumulate=True
+        )
+    force = torch.matmul(DESCENDANTS, force)
+    moment = torch.matmul(DESCENDANTS, moment)
+    about = moment - torch.linalg.cross(body.pos[rows], force)
+    return (body.rot[rows].transpose(-1, -2) @ about[..., None]).squeeze(-1)
+
+
+def _inverse_right_jacobian(aa: Tensor) -> Tensor:
+    """(..., 3, 3): d log(exp(aa) exp(d)) / d d at zero (Chirikjian 2012, "Stochastic Models", section 10.3)."""
+    x, y, z = aa.unbind(-1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*aa.shape[:-1], 3, 3)
+    squared = aa.square().sum(-1).clamp(max=9.6)
+    small = squared < 1e-4
+    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    factor = 1 / angle.square() - (1 + angle.cos()) / (2 * angle * angle.sin())
+    factor = torch.where(small, torch.full_like(squared, 1 / 12), factor)
+    return torch.eye(3) + skew / 2 + factor[..., None, None] * (skew @ skew)
+
+
+_HINGES: Final = {
+    "left_elbow": (0.0, -1.0, 0.0), "right_elbow": (0.0, 1.0, 0.0),
+    "left_knee": (1.0, 0.0, 0.0), "right_knee": (1.0, 0.0, 0.0),
+}  # fmt: skip
+_SOFT: Final = 0.12
+
+
+def _unlocked(start: Tensor, free: Tensor) -> Tensor:
+    """The start with straight elbows and knees bent a little: from dead straight no measure says which way."""
+    local = start.clone()
+    aa = matrix_to_axis_angle(start)
+    for name, axis in _HINGES.items():
+        joint = JOINT_INDEX[name]
+        straight = (aa[:, joint].norm(dim=-1) < _SOFT) & free[:, joint]
+        local[straight, joint] = axis_angle_to_matrix(_SOFT * torch.tensor(axis))
+    return local
+
+
+def _begin(turns: dict[str, tuple[float, float, float]]):  # type: ignore[no-untyped-def]
+    """A beginning with some joints, where they may turn, at rotation vectors in degrees; both sides alike."""
+
+    def begin(start: Tensor, free: Tensor) -> Tensor:
+        local = _unlocked(start, free)
+        for name, (x, y, z) in turns.items():
+            for joint_name, aa in ((name, (x, y, z)), (name.replace("left_", "right_"), (x, -y, -z))):
+                joint = JOINT_INDEX[joint_name]
+                rows = free[:, joint]
+                local[rows, joint] = axis_angle_to_matrix(torch.deg2rad(torch.tensor(aa)))
+        return local
+
+    return begin
+
+
+_OTHER_BEGINNINGS: Final = (
+    # Forearms in front of the body; hands beside the head; arms a little behind; deep knees.
+    _begin({"left_shoulder": (20.0, -30.0, -50.0), "left_elbow": (0.0, -80.0, 0.0), "left_wrist": (0, 0, 0)}),
+    _begin({"left_shoulder": (-20.0, -30.0, 35.0), "left_elbow": (0.0, -110.0, 0.0), "left_wrist": (0, 0, 0)}),
+    _begin(
+        {
+            "left_shoulder": (-30.0, 30.0, -60.0), "left_elbow": (0.0, -60.0, 0.0), "left_wrist": (0, 0, 0),
+            "left_hip": (-70.0, 0.0, 10.0), "left_knee": (80.0, 0.0, 0.0),
+        }
+    ),
+)  # fmt: skip
