@@ -112,11 +112,18 @@ class StartPoses:
             mass = np.ones(len(recorded)) if weights is None else np.asarray(weights, dtype=np.float64)
             self._cumulative = np.cumsum(mass / mass.sum())
 
+    def recorded_one(self, rng: np.random.Generator) -> Pose:
+        """One of the recorded poses (24, 3), as it is. Raises ValueError where there are none."""
+        if self.recorded is None:
+            raise ValueError("there are no recorded poses")
+        pose: Pose = self.recorded[int(np.searchsorted(self._cumulative, rng.random()))].copy()
+        return pose
+
     def __call__(self, rng: np.random.Generator) -> Pose:
         """One start pose (24, 3) with any heading."""
         form = rng.random()
         if self.recorded is not None and form < RECORDED_SHARE:
-            pose: Pose = self.recorded[int(np.searchsorted(self._cumulative, rng.random()))].copy()
+            pose = self.recorded_one(rng)
         elif self.recorded is not None and form < RECORDED_SHARE + RECOMBINED_SHARE:
             pose = recombine(rng, self.recorded)
         elif rng.random() < ONE_LIMB_SHARE:

@@ -26,7 +26,8 @@ _FLOOR_PLACES: Final = torch.tensor(
         for number, name in enumerate(POINT_NAMES)
         if "." not in name
         and not name.startswith("mid_")
-        and name.partition("_")[2] not in ("heel", "sole", "toe", "hand", "tips", "palm", "back_hand", "thumb")
+        and name.partition("_")[2]
+        not in ("heel", "sole", "toe", "hand", "tips", "palm", "back_hand", "thumb")
     ]
 )
 """What may be lowest: joints and the surface; not the soles, so that heights are above the joints of flat feet."""

@@ -2,8 +2,8 @@
 """Places on the body that constraints speak of: each is a joint and an offset in its frame, or the middle of two.
 
 Names are short: ``L_`` and ``R_`` for the sides, then a joint (``L_hand``) or a place (``L_palm``). A joint's axes are
-places too, one metre out: ``head.z`` is where the face points, ``L_palm.n`` where the palm faces. ``floor`` is the lowest
-joint of the pose, whichever that is.
+places too, one metre out: ``head.z`` is where the face points, ``L_palm.n`` where the palm faces. ``floor`` is the
+lowest joint of the pose, whichever that is.
 
 Legend: P places; metres.
 """

@@ -52,8 +52,8 @@ _ANATOMY: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[
 
 @dataclass(frozen=True)
 class Prior:
-    """Of the joints ``FIRST`` to ``LAST`` - 1, n of them: ``mean`` (n, 3), ``precision`` (n * 3, n * 3) of their rotation
-    vectors, and the least and the most of each, ``low`` and ``high`` (n, 3); radians."""
+    """Of the joints ``FIRST`` to ``LAST`` - 1, n of them: ``mean`` (n, 3) and ``precision`` (n * 3, n * 3) of their
+    rotation vectors, and the least and the most of each, ``low`` and ``high`` (n, 3); radians."""
 
     mean: Tensor
     precision: Tensor
@@ -66,7 +66,10 @@ def load_prior() -> Prior:
     """The prior that was fitted."""
     with np.load(PRIOR_FILE, allow_pickle=False) as arrays:
         return Prior(
-            *(torch.tensor(arrays[name], dtype=torch.float32) for name in ("mean", "precision", "low", "high"))
+            *(
+                torch.tensor(arrays[name], dtype=torch.float32)
+                for name in ("mean", "precision", "low", "high")
+            )
         )
 
 
@@ -103,7 +106,9 @@ def main() -> None:
     from training.data.sources.constructed import constructed_poses
     from training.data.sources.reading import read_poses
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--poses", type=Path, required=True, help="a file or folder of poses")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -111,7 +116,7 @@ def main() -> None:
     weights = recorded.label_weights()
     rows = rng.choice(len(weights), 2 * _CONSTRUCTED, p=weights / weights.sum())
     poses = np.concatenate([recorded.pose_aa[rows], constructed_poses(rng, _CONSTRUCTED)])
-    np.savez_compressed(PRIOR_FILE, **fit(poses))  # type: ignore[arg-type]
+    np.savez_compressed(PRIOR_FILE, **fit(poses))
     print(f"{PRIOR_FILE.name}: fitted on {len(poses)} poses and their mirror images")
 
 

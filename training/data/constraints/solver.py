@@ -11,9 +11,9 @@ Legend: B poses, J = 24 joints, D = 72 turns (three a joint, in its own frame), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +31,15 @@ LENGTH_SCALE: Final = 0.01
 MET_DEGREES: Final = 3.0
 MET_METRES: Final = 0.02
 """By how much a measure may miss and still count as met."""
+SLACK: Final = 0.2
+"""Part of that by which it may miss at the start and nothing need turn."""
 STEPS: Final = 14
 CHANGE_WEIGHT: Final = 0.5
 PRIOR_WEIGHT: Final = 0.004
 LIMIT_WEIGHT: Final = 400.0
+FIRST_DAMPING: Final = 1.0
+LEAST_DAMPING: Final = 0.003
+MOST_DAMPING: Final = 300.0
 FROZEN: Final = 1e9
 LEAST_TURN: Final = 0.012
 """Radians; a joint that turned less is given back its start."""
@@ -113,6 +118,9 @@ def solve(problems: Sequence[Problem], *, steps: int = STEPS) -> Solution:
     start = torch.stack([problem.start for problem in problems]).float()
     free = torch.stack([problem.free for problem in problems])
     first = _Batch(start, free, [problem.wants for problem in problems])
+    asked = [
+        row for row, miss in enumerate(first.by_pose(first.excess(start))) if max(miss, default=0.0) > SLACK
+    ]
     local = first.solved(_unlocked(start, free), steps)
     excess = first.excess(local)
     misses = first.by_pose(excess)
@@ -130,8 +138,20 @@ def solve(problems: Sequence[Problem], *, steps: int = STEPS) -> Solution:
         failed = [row for row in failed if max(misses[row]) > 1.0]
     met = torch.tensor([max(miss, default=0.0) <= 1.0 for miss in misses])
     turned = matrix_to_axis_angle(start.transpose(-1, -2) @ local).norm(dim=-1)
-    local = torch.where((turned > LEAST_TURN)[..., None, None], local, start)
+    turns = turned > LEAST_TURN
+    is_asked = torch.zeros(len(start), dtype=torch.bool)
+    is_asked[asked] = True  # where all is met at the start nothing turns
+    local = torch.where((turns & is_asked[:, None])[..., None, None], local, start)
     return Solution(local, met, misses)
+
+
+class _Model(NamedTuple):
+    """The sum of squares at poses ``local``, with its derivatives by turns of the joints."""
+
+    merit: Tensor  # (B,)
+    local: Tensor  # (B, J, 3, 3)
+    hessian: Tensor  # (B, D, D)
+    gradient: Tensor  # (B, D, 1)
 
 
 class _Batch:
@@ -183,57 +203,75 @@ class _Batch:
         return misses
 
     def solved(self, local: Tensor, steps: int) -> Tensor:
-        """``local`` after so many steps."""
-        damping = 1.0
-        for step in range(steps):
-            # Coarse first: far from the goal long steps, towards the end hardly any damping.
-            damping = 2.0 * 0.6**step + 0.01
-            local = self._step(local, damping)
-        return local
+        """The best of so many steps from ``local``; a step that makes a pose worse is taken back and damped."""
+        best = self._model(local)
+        damping = torch.full((len(local),), FIRST_DAMPING)
+        for _ in range(steps - 1):
+            moved = best.local @ axis_angle_to_matrix(self._step(best, damping))
+            model = self._model(moved)
+            better = model.merit < best.merit
+            damping = (damping * torch.where(better, 0.3, 5.0)).clamp(LEAST_DAMPING, MOST_DAMPING)
+            best = _Model(
+                torch.where(better, model.merit, best.merit),
+                torch.where(better[:, None, None, None], model.local, best.local),
+                torch.where(better[:, None, None], model.hessian, best.hessian),
+                torch.where(better[:, None, None], model.gradient, best.gradient),
+            )
+        return best.local
 
-    def _step(self, local: Tensor, damping: float) -> Tensor:
+    def _step(self, model: _Model, damping: Tensor) -> Tensor:
+        """(B, J, 3) turns that lessen the merit."""
+        hessian = model.hessian.clone()
+        lone = damping[:, None] + (~self.free) * FROZEN
+        hessian.diagonal(dim1=1, dim2=2).add_(lone.repeat_interleave(3, dim=1))
+        factor = torch.linalg.cholesky(hessian)
+        delta: Tensor = -torch.cholesky_solve(model.gradient, factor).reshape(len(hessian), NUM_JOINTS, 3)
+        longest = delta.norm(dim=-1).amax(1)
+        delta *= (MOST_TURN / longest.clamp(min=MOST_TURN))[:, None, None]
+        return delta
+
+    def _model(self, local: Tensor) -> _Model:
+        """What is squared, at these poses, and its first and (nearly) second derivatives by small turns."""
         body = bodies(local)
         count = len(local)
         hessian = torch.zeros(count, NUM_JOINTS, 3, NUM_JOINTS, 3)
         gradient = torch.zeros(count, NUM_JOINTS, 3)
-        self._add_measures(body, hessian, gradient)
-        diagonal = hessian.diagonal(dim1=1, dim2=3)  # (B, 3, 3, J), a view
-        current = matrix_to_axis_angle(local)
+        merit = self._add_measures(body, hessian, gradient)
         # The turn from the start.
         turned = matrix_to_axis_angle(self.start.transpose(-1, -2) @ local)
         jacobian = _inverse_right_jacobian(turned)
-        weighted = CHANGE_WEIGHT * _STIFF[None, :, None]
-        gradient += weighted * (jacobian.transpose(-1, -2) @ turned[..., None]).squeeze(-1)
-        block = weighted[..., None] * (jacobian.transpose(-1, -2) @ jacobian)
-        # Ranges of the joints, and people's habits.
-        jacobian = _inverse_right_jacobian(current[:, FIRST:LAST])
-        aa = current[:, FIRST:LAST]
+        weight = CHANGE_WEIGHT * _STIFF[None, :, None]
+        gradient += weight * _times(jacobian, turned)
+        block = weight[..., None] * (jacobian.transpose(-1, -2) @ jacobian)
+        merit += (weight * turned.square()).sum((1, 2))
+        # Ranges of the joints.
+        aa = matrix_to_axis_angle(local[:, FIRST:LAST])
+        jacobian = _inverse_right_jacobian(aa)
         passed = (aa - self.high_aa).clamp(min=0) + (aa - self.low_aa).clamp(max=0)
         outside = (passed != 0).float() * LIMIT_WEIGHT
-        gradient[:, FIRST:LAST] += (jacobian.transpose(-1, -2) @ (outside * passed)[..., None]).squeeze(-1)
+        gradient[:, FIRST:LAST] += _times(jacobian, outside * passed)
         block[:, FIRST:LAST] += jacobian.transpose(-1, -2) @ (outside[..., None] * jacobian)
-        diagonal += block.permute(0, 2, 3, 1)
-        away = aa - self.prior.mean
+        merit += LIMIT_WEIGHT * passed.square().sum((1, 2))
+        hessian.diagonal(dim1=1, dim2=3).add_(block.permute(0, 2, 3, 1))
+        # A change costs by the prior's measure, so that joints turn together as people's do; no pull to its mean,
+        # which would turn what need not turn.
+        away = aa - self.start_aa[:, FIRST:LAST]
         n = LAST - FIRST
         pulled = PRIOR_WEIGHT * (away.reshape(count, -1) @ self.prior.precision).reshape(count, n, 3)
-        gradient[:, FIRST:LAST] += (jacobian.transpose(-1, -2) @ pulled[..., None]).squeeze(-1)
+        gradient[:, FIRST:LAST] += _times(jacobian, pulled)
+        merit += (away * pulled).sum((1, 2))
         # The precision itself stands for its product with the Jacobians, which are near one.
         hessian[:, FIRST:LAST, :, FIRST:LAST, :] += PRIOR_WEIGHT * self.prior.precision.reshape(n, 3, n, 3)
         free = self.free.float()
         gradient = gradient * free[..., None]
         hessian *= free[:, :, None, None, None] * free[:, None, None, :, None]
-        flat = hessian.reshape(count, 3 * NUM_JOINTS, 3 * NUM_JOINTS)
-        lone = (damping + (1 - free) * FROZEN).repeat_interleave(3, dim=1)
-        flat.diagonal(dim1=1, dim2=2).add_(lone)
-        factor = torch.linalg.cholesky(flat)
-        delta = -torch.cholesky_solve(gradient.reshape(count, -1, 1), factor).reshape(count, NUM_JOINTS, 3)
-        length = delta.norm(dim=-1).amax(1)
-        delta = delta * (MOST_TURN / length.clamp(min=MOST_TURN))[:, None, None]
-        return local @ axis_angle_to_matrix(delta)
+        size = 3 * NUM_JOINTS
+        return _Model(merit, local, hessian.reshape(count, size, size), gradient.reshape(count, size, 1))
 
-    def _add_measures(self, body: Bodies, hessian: Tensor, gradient: Tensor) -> None:
-        """Adds what the measures and the depth of the arms in the body pull at."""
+    def _add_measures(self, body: Bodies, hessian: Tensor, gradient: Tensor) -> Tensor:
+        """Adds what the measures and the depth of the arms in the body pull at; returns the sum of squares (B,)."""
         parts = []
+        merit = torch.zeros(len(gradient))
         if self.instances.count:
             values, gradients = self.instances.gradients(body.places, body.lowest)
             residual = self.residuals(values)
@@ -256,7 +294,7 @@ class _Batch:
         if deep is not None:
             parts.append(deep)
         if not parts:
-            return
+            return merit
         most = 3 * self.most + len(_AVOIDED)
         # First the measures' slots, then two each for what stiffens them, then the depths'.
         rows, slots = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -270,6 +308,7 @@ class _Batch:
         missing[rows, place[rows, slots]] = torch.cat([part[3] for part in parts])
         hessian += (stacked.transpose(1, 2) @ stacked).reshape(hessian.shape)
         gradient += (stacked.transpose(1, 2) @ missing[..., None]).reshape(gradient.shape)
+        return missing.square().sum(1)
 
     def _deep(self, body: Bodies) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
         """Arms that are in the trunk or the head."""
@@ -290,6 +329,12 @@ class _Batch:
         jacobian = _jacobian(body, rows, _AVOIDED_PLACES[which], of_places)
         factor = _AVOID_WEIGHT / LENGTH_SCALE
         return rows, 3 * self.most + which, jacobian * factor, -depth[rows, which] * factor
+
+
+def _times(jacobian: Tensor, vector: Tensor) -> Tensor:
+    """(..., 3) transposed matrices (..., 3, 3) times vectors (..., 3)."""
+    product: Tensor = (jacobian.transpose(-1, -2) @ vector[..., None]).squeeze(-1)
+    return product
 
 
 def _across(form: str, points: Tensor, aux: Tensor, residual: Tensor) -> list[Tensor]:
@@ -344,7 +389,8 @@ def _jacobian(body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> T
     force = torch.matmul(DESCENDANTS, force)
     moment = torch.matmul(DESCENDANTS, moment)
     about = moment - torch.linalg.cross(body.pos[rows], force)
-    return (body.rot[rows].transpose(-1, -2) @ about[..., None]).squeeze(-1)
+    turns: Tensor = (body.rot[rows].transpose(-1, -2) @ about[..., None]).squeeze(-1)
+    return turns
 
 
 def _inverse_right_jacobian(aa: Tensor) -> Tensor:
@@ -357,7 +403,8 @@ def _inverse_right_jacobian(aa: Tensor) -> Tensor:
     angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
     factor = 1 / angle.square() - (1 + angle.cos()) / (2 * angle * angle.sin())
     factor = torch.where(small, torch.full_like(squared, 1 / 12), factor)
-    return torch.eye(3) + skew / 2 + factor[..., None, None] * (skew @ skew)
+    inverse: Tensor = torch.eye(3) + skew / 2 + factor[..., None, None] * (skew @ skew)
+    return inverse
 
 
 _HINGES: Final = {
@@ -378,7 +425,7 @@ def _unlocked(start: Tensor, free: Tensor) -> Tensor:
     return local
 
 
-def _begin(turns: dict[str, tuple[float, float, float]]):  # type: ignore[no-untyped-def]
+def _begin(turns: Mapping[str, tuple[float, float, float]]) -> Callable[[Tensor, Tensor], Tensor]:
     """A beginning with some joints, where they may turn, at rotation vectors in degrees; both sides alike."""
 
     def begin(start: Tensor, free: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences written by hand, with what they ask of the pose as constraints, and the samples that are drawn from them.
 
-``sentences/*.yaml`` are the patterns, a file or a folder a kind; their format stands in ``loading``. ``language`` reads
-the constraints, ``numbers`` draws the numbers in a sentence, ``starts`` holds poses to ask it of, ``drafts`` solves what
-is asked, ``wrapping`` and ``followups`` say it otherwise and go on from it, ``sampler`` draws samples, ``check`` tries
-every pattern. May import constraints, directives and sources.
+``sentences/*.yaml`` are the patterns, a file or a folder a kind; their format stands in ``loading``. ``language``
+reads the constraints, ``numbers`` draws the numbers in a sentence, ``saying`` its words, ``starts`` holds poses to ask
+it of, ``drafts`` solves what is asked, ``check`` tries every pattern. May import constraints, directives and sources.
 """

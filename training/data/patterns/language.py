@@ -11,10 +11,10 @@ A line is ``measure places… operator value``::
     dist L_hand R_hand *= 0.5    a share of what it is at the start
     toes S keep                  as it is at the start
 
-Before it may stand ``each`` (once with S for the left side and once for the right), ``soft`` (a wish that may be missed)
-and ``wish`` (a wish that is dropped where it cannot be measured). A name of ``terms.yaml`` stands for several lines.
-``S_`` and ``O_`` are the side that is spoken of and the other one; ``{n}`` is a number that was drawn, and values may be
-sums and products of them: ``pos S_hand x += {n}*{sign}`` (``{sign}`` is 1 for the left side, -1 for the right).
+Before it may stand ``each`` (once with S for the left side and once for the right), ``soft`` (a wish that may be
+missed) and ``wish`` (a wish that is dropped where it cannot be measured). A name of ``terms.yaml`` stands for several
+lines. ``S_`` and ``O_`` are the side that is spoken of and the other one; ``{n}`` is a number that was drawn, and
+values may be sums and products: ``pos S_hand x += {n}*{sign}`` (``{sign}`` is 1 for the left side, -1 for the right).
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class PatternError(ValueError):
 class Constraint:
     """One line, bound to a side and numbers: the measure, and its range as it is told.
 
-    ``relation`` says what ``low`` and ``high`` are: the value itself, a change, a factor of the start's value, or (keep)
-    nothing.
+    ``relation`` says what ``low`` and ``high`` are: the value itself, a change, a factor of the start's value, or
+    (keep) nothing.
     """
 
     measure: Measure

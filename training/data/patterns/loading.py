@@ -15,18 +15,18 @@
         when: ["dist S_hand nape >= 0.2"]    # constraints on the start without which it is not asked
         draw: {n: 5..30 cm}                  # numbers: {n} in sentences and constraints; numbers.py
 
-``move`` may name root, trunk, head, S_arm, O_arm, L_arm, R_arm, arms, S_leg …, legs, upper, lower, all, and single joints.
-In a sentence ``[a|b|]`` picks one, ``{your}`` is a possessive or an article, ``{S}`` and ``{O}`` the side and the other side
-("left"), ``{S:linken|rechten}`` says them otherwise, and other slots are of ``draw``, of ``words``, or of ``words.yaml``.
-A pattern that names a side (S_ or O_) is drawn for either; ``when`` can tell which side is meant where the words do not
-("the raised arm"). Further keys, all optional:
+``move`` may name root, trunk, head, S_arm, O_arm, L_arm, R_arm, arms, S_leg …, legs, upper, lower, all, and single
+joints. In a sentence ``[a|b|]`` picks one, ``{your}`` is a possessive or an article, ``{S}`` and ``{O}`` the side and
+the other side ("left"), ``{S:linken|rechten}`` says them otherwise, and other slots are of ``draw``, of ``words``, or
+of ``words.yaml``. A pattern that names a side (S_ or O_) is drawn for either; ``when`` can tell which side is meant
+where the words do not ("the raised arm"). Further keys, all optional:
 
-- ``set``: what is done before constraints are met: ``turn 90`` (the whole body, degrees to its left), ``rest GROUPS`` (as in
-  a neutral standing figure), ``mirror S_arm`` (from the other side), ``swap GROUPS`` (both sides change places),
-  ``pose NAME GROUPS`` (of a posture by name; ``python -m training.data.patterns.check --postures`` lists them), and
-  ``back GROUPS`` (follow-ups: as before the last turn).
+- ``set``: what is done before constraints are met: ``turn 90`` (the whole body, degrees to its left), ``rest GROUPS``
+  (as in a neutral standing figure), ``zero GROUPS`` (as in the T-pose), ``mirror S_arm`` (from the other side),
+  ``swap GROUPS`` (both sides change places), ``pose NAME GROUPS`` (of a posture by name; ``--postures`` of ``check``
+  lists them), and ``back GROUPS`` (follow-ups: as before the last turn).
 - ``task: generate``: a pose from words alone (from a neutral standing figure); ``both`` for either.
-- ``reply``: ``not_understood``, ``no_request``, ``impossible`` or ``already``: nothing moves, the answer is words.
+- ``reply``: ``unclear``, ``no_request``, ``impossible`` or ``already``: nothing moves, the answer is words.
 - ``lang``: de, fr, es, pt, it; English where it is left out.
 - ``first``: a pattern that was asked for before; this one follows it, for the same side, from the pose it left.
 - ``alone: true``: neither joined with others nor wrapped.
@@ -52,7 +52,7 @@ from .numbers import LANGUAGES, DrawSpec
 
 SENTENCES: Final = Path(__file__).with_name("sentences")
 WORDS_FILE: Final = Path(__file__).with_name("words.yaml")
-REPLIES: Final = ("not_understood", "no_request", "impossible", "already")
+REPLIES: Final = ("unclear", "no_request", "impossible", "already")
 TASKS: Final = ("adjust", "generate", "both")
 HELD_OUT: Final = 5
 """One of so many sentences is held out."""
@@ -107,9 +107,7 @@ class Pattern:
     def usable(self, *, held_out: bool, imperative: bool = False) -> list[Sentence]:
         """Its sentences of the part that is trained on, or of the part that is held out."""
         return [
-            one
-            for one in self.sentences
-            if one.held_out == held_out and (one.imperative or not imperative)
+            one for one in self.sentences if one.held_out == held_out and (one.imperative or not imperative)
         ]
 
 
@@ -186,7 +184,11 @@ def _pattern(kind: str, name: str, entry: Any, words: Mapping[str, str]) -> Patt
     if not sentences:
         raise PatternError("has no sentence under do: or say:")
     task, reply, lang = entry.get("task", "adjust"), entry.get("reply"), entry.get("lang", "en")
-    for value, known, key in ((task, TASKS, "task"), (reply, (None, *REPLIES), "reply"), (lang, LANGUAGES, "lang")):
+    for value, known, key in (
+        (task, TASKS, "task"),
+        (reply, (None, *REPLIES), "reply"),
+        (lang, LANGUAGES, "lang"),
+    ):
         if value not in known:
             raise PatternError(f"{key}: {value!r} is none of {', '.join(map(str, known))}")
     first = None

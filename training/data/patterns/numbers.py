@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers in a sentence: what may be drawn, and how it is said.
 
-A pattern's ``draw`` names each: ``10..40 cm``, ``5..90 deg``, ``0.2..0.8 share`` (half, a third, 40 %), ``amount 20 deg``
-(a bit, nothing, a lot: 0.4, 1 and 1.7 times 20), or a table of words with their values.
+A pattern's ``draw`` names each: ``10..40 cm``, ``5..90 deg``, ``0.2..0.8 share`` (half, a third, 40 %), ``amount 20
+deg`` (a bit, nothing, a lot: 0.4, 1 and 1.7 times 20), or a table of words with their values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ SLIGHTLY: Final = (
     "a fraction|a notch|ever so slightly|a hair|a wee bit|a trifle|gently]"
 )
 STRONGLY: Final = (
-    "[a lot|a lot|much|a good deal|far|considerably|significantly|a great deal|quite a bit|well|by a lot|a ton|loads]"
+    "[a lot|a lot|much|a good deal|far|considerably|significantly|a great deal|quite a bit|well|by a lot|a ton|"
+    "loads]"
 )
 _WORDS: Final[dict[str, tuple[str, str]]] = {
     "en": (SLIGHTLY, STRONGLY),

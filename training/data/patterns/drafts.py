@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a pose in one turn, and its solution: many at a time.
+
+A draft is a start pose and the patterns that are asked of it together, each bound to a side and to numbers. What
+their ``set`` says is done first; then one problem is made of all their constraints. Changes and shares are counted from
+the pose before. Legend: J = 24 joints; ``local`` (J, 3, 3) without heading; ``yaw`` radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from blender_addon.contract.kinematics import yaw_matrix
+from blender_addon.contract.rotations import matrix_to_axis_angle
+from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
+from training.data.constraints.body import bodies
+from training.data.constraints.measures import Instances, wrapped
+from training.data.constraints.solver import Problem, Want, solve
+
+from .language import GROUPS, Constraint, PatternError, Side, constraints, joints, number
+from .loading import Pattern
+from .postures import mirrored, posture
+from .starts import Pose
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A pattern with its side and the numbers that were drawn."""
+
+    pattern: Pattern
+    side: Side
+    values: Mapping[str, float]
+
+    def numbers(self) -> dict[str, float]:
+        """What values of constraints may name."""
+        return {**self.values, "sign": 1.0 if self.side == "L" else -1.0}
+
+    def constraints(self) -> list[Constraint]:
+        """What its ``want`` asks for."""
+        return [one for line in self.pattern.want for one in constraints(line, self.side, self.numbers())]
+
+    def free(self) -> frozenset[int]:
+        """The joints that constraints may turn."""
+        return joints(self.pattern.move, self.side)
+
+
+@dataclass(frozen=True)
+class State:
+    """A pose: ``pose_aa`` (J, 3) as it is given, and the same without its heading."""
+
+    pose_aa: Pose
+    local: Tensor
+    yaw: float
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is asked of ``start`` at once; ``before`` is the pose before the last turn, where there was one."""
+
+    start: State
+    asked: Sequence[Asked]
+    before: State | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The pose that a draft asks for, whether all of it is met, and the joints that may differ from the start."""
+
+    state: State
+    met: bool
+    may_move: frozenset[int]
+
+    def moved(self, start: State) -> npt.NDArray[np.bool_]:
+        """(J,) which joints turned."""
+        moved: npt.NDArray[np.bool_] = np.abs(self.state.pose_aa - start.pose_aa).max(-1) > 0
+        return moved
+
+
+def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
+    """The outcome of each draft."""
+    begins = [_set(draft) for draft in drafts]
+    asked = [[one for part in draft.asked for one in part.constraints()] for draft in drafts]
+    wants = _wants(asked, torch.stack([draft.start.local for draft in drafts]))
+    problems = []
+    for draft, (local, _, _), some in zip(drafts, begins, wants, strict=True):
+        free = torch.zeros(NUM_JOINTS, dtype=torch.bool)
+        free[list(frozenset[int]().union(*(part.free() for part in draft.asked if part.pattern.want)))] = True
+        problems.append(Problem(local, free, some))
+    solution = solve(problems)
+    outcomes = []
+    for row, (draft, (_, turned, touched)) in enumerate(zip(drafts, begins, strict=True)):
+        free_joints = frozenset(torch.nonzero(problems[row].free)[:, 0].tolist())
+        outcomes.append(
+            Outcome(
+                _state(draft.start, solution.local[row], draft.start.yaw + turned),
+                bool(solution.met[row]),
+                free_joints | touched,
+            )
+        )
+    return outcomes
+
+
+def solve_from(local: Tensor, free: frozenset[int], asked: Sequence[Constraint]) -> tuple[Tensor, bool]:
+    """(J, 3, 3) local rotations that meet constraints from a single start, and whether they do."""
+    mask = torch.zeros(NUM_JOINTS, dtype=torch.bool)
+    mask[list(free)] = True
+    solution = solve([Problem(local, mask, _wants([asked], local[None])[0])])
+    return solution.local[0], bool(solution.met[0])
+
+
+def _state(start: State, local: Tensor, yaw: float) -> State:
+    """The new pose; joints that are as they were keep their very numbers."""
+    same = (local - start.local).abs().amax((-1, -2)) < 1e-6
+    if abs(yaw - start.yaw) > 1e-6:
+        same[0] = False
+    turned = local.double().numpy().copy()
+    turned[0] = yaw_matrix(yaw) @ turned[0]
+    pose = matrix_to_axis_angle(turned).astype(np.float32)
+    return State(np.where(same.numpy()[:, None], start.pose_aa, pose), local, yaw)
+
+
+def values_of(rows: Sequence[int], asked: Sequence[Constraint], local: Tensor) -> Tensor:
+    """(M,) what the measures of constraints are in the poses (B, J, 3, 3) in ``rows``."""
+    body = bodies(local)
+    return Instances(torch.tensor(rows), [one.measure for one in asked]).values(body.places, body.lowest)
+
+
+def ranges(asked: Sequence[Constraint], now: Sequence[float]) -> list[tuple[float, float]]:
+    """The ranges that constraints stand for, given what their measures are at the start."""
+    found = []
+    for one, value in zip(asked, now, strict=True):
+        if one.relation == "is":
+            found.append((one.low, one.high))
+        elif one.relation == "keep":
+            found.append((value, value))
+        elif one.relation == "by":
+            found.append((value + one.low, value + one.high))
+        else:
+            found.append((value * one.low, value * one.high))
+    return found
+
+
+def _wants(asked: Sequence[Sequence[Constraint]], local: Tensor) -> list[list[Want]]:
+    flat = [one for some in asked for one in some]
+    rows = [row for row, some in enumerate(asked) for _ in some]
+    now = values_of(rows, flat, local).tolist() if flat else []
+    wants: list[list[Want]] = [[] for _ in asked]
+    for row, one, (low, high) in zip(rows, flat, ranges(flat, now), strict=True):
+        wants[row].append(Want(one.measure, low, high, one.weight))
+    return wants
+
+
+def holds(asked: Sequence[Constraint], before: Tensor, after: Tensor, *, slack: float = 1.0) -> list[bool]:
+    """Whether each constraint holds of ``after`` (J, 3, 3), changes being counted from ``before``.
+
+    ``slack`` is in units of 10 degrees and 5 centimetres, as people differ in what they call done.
+    """
+    if not asked:
+        return []
+    now = values_of([0] * len(asked), asked, before[None]).tolist()
+    then = values_of([0] * len(asked), asked, after[None])
+    told = torch.tensor(ranges(asked, now))
+    middle = told.mean(1)
+    is_angle = torch.tensor([one.measure.is_angle for one in asked])
+    centred = torch.where(is_angle & middle.isfinite(), middle + wrapped(then - middle), then)
+    missing = torch.maximum(told[:, 0] - centred, centred - told[:, 1])
+    return (missing <= slack * torch.where(is_angle, 10.0, 0.05)).tolist()
+
+
+# -- what is set before ---------------------------------------------------------------------------------------
+
+
+def _set(draft: Draft) -> tuple[Tensor, float, frozenset[int]]:
+    """The start after what is set, by how much it turned (radians), and the joints that were set."""
+    local, turned, touched = draft.start.local.clone(), 0.0, set[int]()
+    for part in draft.asked:
+        for line in part.pattern.set:
+            local, by, chosen = _done(line, part, draft, local)
+            turned += by
+            touched |= chosen
+    return local, turned, frozenset(touched)
+
+
+def _done(line: str, part: Asked, draft: Draft, local: Tensor) -> tuple[Tensor, float, set[int]]:
+    action, *rest = line.split()
+    if action == "turn":
+        return local, float(np.radians(number(" ".join(rest), part.numbers()))), {0}
+    if action == "pose":
+        chosen = _groups(" ".join(rest[1:]) or "all", part.side)
+        return _taken(local, posture(rest[0], part.side), chosen), 0.0, chosen
+    chosen = _groups(" ".join(rest) or "all", part.side)
+    if action == "rest":
+        return _taken(local, posture("standing"), chosen), 0.0, chosen
+    if action == "zero":
+        return _taken(local, torch.eye(3).expand(NUM_JOINTS, 3, 3), chosen), 0.0, chosen
+    if action in ("mirror", "swap"):
+        if action == "swap":
+            chosen |= {MIRROR[joint] for joint in chosen}
+        return _taken(local, mirrored(local), chosen), 0.0, chosen
+    if action == "back":
+        if draft.before is None:
+            raise PatternError(f"{line!r}: there is nothing to go back to without first:")
+        by = draft.before.yaw - draft.start.yaw if 0 in chosen else 0.0
+        return _taken(local, draft.before.local, chosen), by, chosen
+    raise PatternError(f"set: {line!r} is none of turn, pose, rest, zero, mirror, swap, back")
+
+
+def _groups(words: str, side: Side) -> set[int]:
+    return set(joints(words, side)) & set(GROUPS["all"])
+
+
+def _taken(local: Tensor, source: Tensor, chosen: set[int]) -> Tensor:
+    local = local.clone()
+    rows = sorted(chosen)
+    local[rows] = source[rows]
+    return local
