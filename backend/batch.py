@@ -24,7 +24,6 @@ import numpy as np
 
 from backend.images import check_png, decode_png
 from backend.query import Answer, Answerer, Query, queries_of
-from blender_addon.contract.codec import check_encodable
 from blender_addon.contract.messages import (
     Limits,
     PoseArray,
@@ -36,6 +35,7 @@ from blender_addon.contract.messages import (
     no_poses,
     quote,
 )
+from blender_addon.contract.records import check_encodable
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from websockets.typing import Subprotocol
 
 from backend.query import Answerer
 from blender_addon.contract.loopback import is_loopback
-from blender_addon.contract.messages import DEFAULT_PORT, SUBPROTOCOL, Limits
+from blender_addon.contract.messages import DEFAULT_PORT, Limits
+from blender_addon.contract.wire import SUBPROTOCOLS
 
 from .access import check_options, refuse_foreign_host
 from .scheduler import Scheduler
@@ -26,7 +27,7 @@ from .talk import Talk
 
 log = logging.getLogger(__name__)
 
-_SUBPROTOCOL: Final = Subprotocol(SUBPROTOCOL)
+_SPOKEN: Final = tuple(map(Subprotocol, SUBPROTOCOLS))
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for the requests that run."""
 PING_INTERVAL: Final = 20.0
@@ -89,9 +90,9 @@ class PoseServer:
             options.port,
             origins=[None],
             process_request=refuse_foreign_host if is_loopback(options.host) else None,
-            subprotocols=[_SUBPROTOCOL],
+            subprotocols=_SPOKEN,
             # A client that offers no subprotocol is told so in words, by Talk.
-            select_subprotocol=lambda _, offered: _SUBPROTOCOL if _SUBPROTOCOL in offered else None,
+            select_subprotocol=lambda _, offered: next((s for s in _SPOKEN if s in offered), None),
             compression=None,
             max_size=options.limits.max_message_bytes,
             ping_interval=PING_INTERVAL,

@@ -17,19 +17,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from backend.images import check_png
-from blender_addon.contract import codec
 from blender_addon.contract.messages import (
-    PROTOCOL_VERSION,
-    SUBPROTOCOL,
     Cancel,
     ErrorMessage,
     Hello,
     Limits,
+    Message,
     ProtocolError,
     Request,
     Welcome,
     check_request,
 )
+from blender_addon.contract.wire import SUBPROTOCOLS, Wire, fragments
 
 from .access import token_matches
 from .scheduler import Job, Scheduler
@@ -55,7 +54,9 @@ class Talk:
     ) -> None:
         self._websocket = websocket
         self._scheduler = scheduler
-        self._welcome = Welcome(model, tuple(tasks), limits)
+        self._wire = Wire(websocket.subprotocol or SUBPROTOCOLS[-1], Limits(max_message_bytes=GREETING_BYTES))
+        self._welcome = Welcome(model, tuple(tasks), limits, self._wire.version)
+        self._sending = asyncio.Lock()
         self._token = token
         self._jobs: dict[str, Job] = {}
         self._answers: set[asyncio.Task[None]] = set()
@@ -80,9 +81,9 @@ class Talk:
 
     async def _greet(self) -> bool:
         try:
-            if self._websocket.subprotocol != SUBPROTOCOL:
+            if self._websocket.subprotocol is None:
                 raise ProtocolError(
-                    "wrong_version", f"This backend speaks the subprotocol {SUBPROTOCOL} only."
+                    "wrong_version", f"This backend speaks {' and '.join(SUBPROTOCOLS)} only."
                 )
             try:
                 hello = await asyncio.wait_for(self._websocket.recv(), HELLO_SECONDS)
@@ -93,18 +94,22 @@ class Talk:
             await self._send_error(error)
             await self._websocket.close(CloseCode.POLICY_VIOLATION, error.code)
             return False
-        await self._websocket.send(codec.encode(self._welcome))
+        await self._send(self._welcome)
+        self._wire.limits = self._welcome.limits
         return True
 
     def _check_hello(self, data: str | bytes) -> None:
-        hello = codec.decode(data, Limits(max_message_bytes=GREETING_BYTES))
+        if len(data) > GREETING_BYTES:
+            raise ProtocolError(
+                "too_large", f"The first message must be a hello of at most {GREETING_BYTES} bytes."
+            )
+        hello = self._wire.read(data)
         if not isinstance(hello, Hello):
             raise ProtocolError("unauthorized", "The first message must be a hello with the token.")
-        if hello.version != PROTOCOL_VERSION:
+        if hello.version != self._wire.version:
             raise ProtocolError(
                 "wrong_version",
-                f"The client speaks version {hello.version} of the protocol, this backend version "
-                f"{PROTOCOL_VERSION}; update the older one.",
+                f"The client's hello is of version {hello.version}, on {self._wire.subprotocol}; update the client.",
             )
         if not token_matches(hello.token, self._token):
             raise ProtocolError(
@@ -113,7 +118,9 @@ class Talk:
 
     async def _receive(self, data: str | bytes) -> None:
         try:
-            message = codec.decode(data, self._welcome.limits)
+            message = self._wire.read(data)
+            if message is None:
+                return
             if isinstance(message, Request):
                 self._accept(message)
             elif isinstance(message, Cancel):
@@ -146,20 +153,26 @@ class Talk:
         """Send progress whenever it changed, in the end the result or the error."""
         try:
             if job.ahead:
-                await self._websocket.send(codec.encode(job.progress()))
+                await self._send(job.progress())
             while not job.finished:
                 await job.changed.wait()
                 job.changed.clear()
                 if not job.finished:
-                    await self._websocket.send(codec.encode(job.progress()))
+                    await self._send(job.progress())
             if job.error is not None:
                 await self._send_error(job.error)
             else:
-                await self._websocket.send(codec.encode(job.result()))
+                await self._send(job.result())
         except ConnectionClosed:
             pass  # run() notices too and cancels the rest
         finally:
             del self._jobs[job.request.id]
 
     async def _send_error(self, error: ProtocolError) -> None:
-        await self._websocket.send(codec.encode(ErrorMessage(error.code, error.sentence, error.request_id)))
+        await self._send(ErrorMessage(error.code, error.sentence, error.request_id))
+
+    async def _send(self, message: Message) -> None:
+        async with self._sending:
+            for frame in self._wire.write(message):
+                pieces = fragments(frame)
+                await self._websocket.send(pieces[0] if len(pieces) == 1 else pieces)

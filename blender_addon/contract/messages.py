@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every message that passes between the add-on and the backend, and what makes a request valid.
 
-The conversation, on websocket subprotocol ``posellava.v1``: the client says Hello, the backend Welcome; then
-any number of Requests, each answered by Progress messages and finally one Result or one ErrorMessage. Cancel
-ends a request early; its answer is then an ErrorMessage with the code ``cancelled``. How messages look on the
-wire is codec.py's business.
+The conversation: the client says Hello, the backend Welcome; then any number of Requests, each answered by
+Progress messages and finally one Result or one ErrorMessage. Cancel ends a request early; its answer is then an
+ErrorMessage with the code ``cancelled``. How messages look on the wire is the business of each version of the
+protocol, see wire.py.
 
 Legend: poses are (N, 24, 3) float32 axis-angle, radians, SMPL joint order, joint 0 the global orientation.
 """
@@ -12,6 +12,7 @@ Legend: poses are (N, 24, 3) float32 axis-angle, radians, SMPL joint order, join
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,8 +23,8 @@ from .skeleton import BODY_PARTS, NUM_JOINTS
 
 PoseArray = npt.NDArray[np.float32]
 
-SUBPROTOCOL: Final = "posellava.v1"
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
+"""The version of the protocol that is spoken where both sides can; see wire.py for the others."""
 DEFAULT_PORT: Final = 8765
 
 TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
@@ -67,14 +68,18 @@ CODES: Final = {
     "connection_lost": "the connection broke while the request ran",
     "timeout": "no answer came in time",
 }
-"""Every error code with its meaning. The last four arise in the client and never travel."""
+"""Every error code with its meaning. The last four arise in the client; of them only ``timeout`` also travels."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a backend accepts; told to the client in Welcome so that it can refuse before sending."""
+    """What a backend accepts; told to the client in Welcome so that it can refuse before sending.
 
-    max_message_bytes: int = 32 * 1024 * 1024
+    ``max_message_bytes`` counts in v1 only, where a message is one text: the largest picture and the most poses there
+    may be, as base64, fit into the default.
+    """
+
+    max_message_bytes: int = 24 * 1024 * 1024
     max_poses: int = 4096
     max_text_chars: int = 2000
     max_history_turns: int = 32
@@ -98,6 +103,11 @@ class Welcome:
     tasks: tuple[str, ...]
     limits: Limits = field(default_factory=Limits)
     version: int = PROTOCOL_VERSION
+
+
+def new_request_id() -> str:
+    """A fresh id for a Request."""
+    return uuid.uuid4().hex
 
 
 def no_poses() -> PoseArray:

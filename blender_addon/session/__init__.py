@@ -27,9 +27,10 @@ In background mode, blocking::
         result = connection.ask(request)       # raises ProtocolError(code, sentence)
 """
 
-from .address import Address
+from ..contract.address import Address
+from ..contract.messages import new_request_id
 from .connection import Connection
-from .events import Handle, State, Status, new_request_id
+from .events import Handle, State, Status
 from .history import Edit, History
 
 __all__ = [

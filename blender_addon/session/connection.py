@@ -10,12 +10,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
+from ..contract.address import Address
 from ..contract.messages import Limits, Progress, ProtocolError, Request, Result
-from .address import Address
 from .events import Handle, State, Status
 from .link import Link
 
 _DISCONNECTED: Final = Status(State.DISCONNECTED, "Not connected.")
+
+
+def _converse(link: Link) -> None:
+    """On the link's thread, which alone imports asyncio and websockets: that takes longer than a frame of Blender's
+    window may."""
+    from . import talk
+
+    talk.run(link)
 
 
 class Connection:
@@ -45,7 +53,7 @@ class Connection:
         """Start connecting and keep trying until disconnect(); while it waits to try again, try at once."""
         if self._link is None or self.status.state is State.FAILED:
             self._link = Link(self.address, self._changed.set)
-            self._link.start()
+            self._link.start(_converse)
         else:
             self._link.hurry()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import enum
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,11 +27,6 @@ class Status:
     state: State
     sentence: str
     welcome: Welcome | None = None
-
-
-def new_request_id() -> str:
-    """A fresh id for a Request."""
-    return uuid.uuid4().hex
 
 
 class Handle:

@@ -2,9 +2,8 @@
 """What the caller's threads and the background thread of one connection share: outbox, requests in flight,
 status.
 
-A Link lives from connect until stop or failure; connecting again takes a new one. The conversation itself,
-with asyncio and websockets, is talk.py, which only the background thread imports: that import takes longer
-than a frame of Blender's window may.
+A Link lives from connect until stop or failure; connecting again takes a new one. What its thread does is handed in
+(talk.py, which only that thread imports).
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from ..contract.messages import Cancel, ErrorMessage, Message, Progress, ProtocolError, Result
-from .address import Address
+from ..contract.address import Address
+from ..contract.messages import Cancel, ProtocolError, Result
 from .events import Handle, State, Status
 
 log = logging.getLogger(__name__)
@@ -42,14 +41,17 @@ class Link:
         self._over = False
         self._wake: Callable[[], object] | None = None
         self._abort: Callable[[], object] | None = None
-        # A daemon, so that a Blender which quits without unregistering the add-on is not held back.
-        self._thread = threading.Thread(target=self._work, name="posellava-link", daemon=True)
+        self._thread: threading.Thread | None = None
 
     # For Connection.
 
-    def start(self) -> None:
-        """Begin connecting."""
+    def start(self, converse: Callable[[Link], None]) -> None:
+        """Begin connecting, with ``converse`` on a thread of its own."""
         self._report()
+        # A daemon, so that a Blender which quits without unregistering the add-on is not held back.
+        self._thread = threading.Thread(
+            target=self._work, args=(converse,), name="posellava-link", daemon=True
+        )
         self._thread.start()
 
     def submit(self, handle: Handle) -> None:
@@ -84,7 +86,8 @@ class Link:
 
     def join(self, timeout: float) -> None:
         """Wait for the background thread to end."""
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     # For talk.py.
 
@@ -109,25 +112,14 @@ class Link:
                     return item
             return None
 
-    def deliver(self, message: Message) -> None:
-        """Hand a message of the backend to the request it belongs to; dropped when nobody waits."""
-        if isinstance(message, Progress):
-            handle = self._in_flight.get(message.id)
-            if handle is not None:
-                handle.advance(message)
-        elif isinstance(message, Result):
-            self._finish(message.id, result=message)
-        elif isinstance(message, ErrorMessage) and message.id is not None:
-            self._finish(message.id, error=ProtocolError(message.code, message.message, message.id))
-        else:
-            log.warning("the backend sent something unexpected: %r", message)
-
-    def refuse(self, error: ProtocolError) -> None:
-        """Finish the request that ``error.request_id`` names with the error."""
-        if error.request_id is None:
-            log.warning("the backend sent something unreadable: %s", error.sentence)
-        else:
-            self._finish(error.request_id, error=error)
+    def finish(
+        self, request_id: str, result: Result | None = None, error: ProtocolError | None = None
+    ) -> None:
+        """Finish the request with its answer or its error, if it still waits."""
+        with self._lock:
+            handle = self._in_flight.pop(request_id, None)
+        if handle is not None:
+            handle.finish(result, error)
 
     def set_status(self, status: Status) -> None:
         """Change the status, unless the link is over."""
@@ -156,19 +148,9 @@ class Link:
         self._report()
         self.fail_all("not_connected", sentence)
 
-    def _finish(
-        self, request_id: str, result: Result | None = None, error: ProtocolError | None = None
-    ) -> None:
-        with self._lock:
-            handle = self._in_flight.pop(request_id, None)
-        if handle is not None:
-            handle.finish(result, error)
-
-    def _work(self) -> None:
+    def _work(self, converse: Callable[[Link], None]) -> None:
         try:
-            from . import talk
-
-            talk.run(self)
+            converse(self)
         except Exception as error:
             log.exception("the connection thread failed")
             sentence = f"The connection failed unexpectedly ({error!r}); press Connect to try again."

@@ -26,7 +26,8 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from blender_addon.contract import codec
-from blender_addon.contract.messages import SUBPROTOCOL, Limits, Progress, ProtocolError, Request, Welcome
+from blender_addon.contract.codec import SUBPROTOCOL
+from blender_addon.contract.messages import Limits, Progress, ProtocolError, Request, Turn, Welcome
 from blender_addon.session import (
     Address,
     Connection,
@@ -311,7 +312,7 @@ def tls_backend(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, Path]]]:
 
         def greet(websocket: ServerConnection) -> None:
             websocket.recv()
-            websocket.send(codec.encode(Welcome("safe", ("adjust",))))
+            websocket.send(codec.encode(Welcome("safe", ("adjust",), version=1)))
             for _ in websocket:
                 pass
 
@@ -372,7 +373,8 @@ BAD = {
     "too many poses": (request(poses=np.zeros((60, 24, 3), np.float32)), "too_large"),
     "no PNG": (request(image_png=b"GIF89a"), "bad_image"),
     "an unknown task": (Request("t", "dance", "x"), "unknown_task"),
-    "a message beyond the limit": (request(image_png=bytes(180_000)), "too_large"),
+    "an image beyond the limit": (request(image_png=bytes(180_000)), "bad_image"),
+    "too many words": (request(history=(Turn("x" * 2000, words="ß" * 2000),) * 32), "too_large"),
     "an unknown part": (request(parts=frozenset({"tail"})), "bad_option"),
 }
 
@@ -388,7 +390,7 @@ def test_the_backends_limits_count_once_it_has_told_them(start_backend: Start, c
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_request_fails_alone(name: str, start_backend: Start, connect: Connect) -> None:
     bad, code = BAD[name]
-    connection = connect(start_backend(limits=Limits(max_poses=50, max_message_bytes=200_000)).url)
+    connection = connect(start_backend(limits=Limits(max_poses=50, max_image_bytes=150_000)).url)
     wait_for_state(connection, State.CONNECTED)
     welcome = connection.status.welcome
     error = error_of(connection.submit(bad))

@@ -21,9 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from backend.server import AccessError, PoseServer, ServerOptions, scheduler
-from blender_addon.contract.codec import decode, encode
+from blender_addon.contract.codec import SUBPROTOCOL, decode, encode
 from blender_addon.contract.messages import (
-    SUBPROTOCOL,
     Cancel,
     ErrorMessage,
     Hello,
@@ -46,7 +45,7 @@ Start = Callable[..., Any]
 @contextlib.contextmanager
 def client(url: str, token: str = "", **options: Any) -> Iterator[ClientConnection]:
     with connect(url, subprotocols=[SUBPROTOCOL], proxy=None, max_size=None, **options) as websocket:
-        websocket.send(encode(Hello(token)))
+        websocket.send(encode(Hello(token, 1)))
         yield websocket
 
 
@@ -86,7 +85,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_a_client_is_welcomed_with_model_tasks_and_limits(start_backend: Start, engine: Any) -> None:
     limits = Limits(max_poses=7)
     with client(start_backend(limits=limits).url) as websocket:
-        assert receive(websocket) == Welcome("turning", engine.tasks, limits)
+        assert receive(websocket) == Welcome("turning", engine.tasks, limits, version=1)
 
 
 def test_a_request_gets_its_poses_words_and_timings(start_backend: Start) -> None:
@@ -309,7 +308,7 @@ def test_what_speaks_no_websocket_at_all_hurts_nobody(garbage: bytes, start_back
         assert_still_answers(newcomer)
 
 
-@pytest.mark.parametrize("hello", [Hello(""), Hello("wrong"), Hello("sésame")])
+@pytest.mark.parametrize("hello", [Hello("", 1), Hello("wrong", 1), Hello("sésame", 1)])
 def test_a_wrong_token_is_refused_and_the_right_one_still_let_in(hello: Hello, start_backend: Start) -> None:
     backend = start_backend(token="sesame")
     with connect(backend.url, subprotocols=[SUBPROTOCOL], proxy=None) as websocket:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ..contract.loopback import is_loopback
-from ..contract.messages import DEFAULT_PORT
+from .loopback import is_loopback
+from .messages import DEFAULT_PORT
 
 
 @dataclass(frozen=True)
