@@ -18,6 +18,7 @@ import platform
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 COMMAND_GROUP: Final = "posellava.commands"
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+OWN_COMMANDS: Final = ("serve", "batch", "info")
+USAGE: Final = 2
+"""The exit status of a command line that cannot be read, as argparse has it."""
 INTERRUPTED: Final = 130
 """The exit status after Ctrl-C, as shells have it."""
 
@@ -50,6 +54,15 @@ def _run(arguments: list[str]) -> int:
         for entry in metadata.entry_points(group=COMMAND_GROUP, name=arguments[0]):
             command: Callable[[list[str]], int] = entry.load()
             return command(arguments[1:])
+        known = sorted({*OWN_COMMANDS, *(entry.name for entry in metadata.entry_points(group=COMMAND_GROUP))})
+        if arguments[0] not in known:
+            near = get_close_matches(arguments[0], known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            print(
+                f"posellava: there is no command {arguments[0]!r}.{meant} The commands are {', '.join(known)}.",
+                file=sys.stderr,
+            )
+            return USAGE
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -66,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pose editing by language: the backend of the PoseLLaVA add-on for Blender.",
         epilog=f"further commands: {', '.join(others)} (see posellava COMMAND --help)" if others else None,
     )
+    parser.add_argument("--version", action="version", version=f"posellava {metadata.version('posellava')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     engine = argparse.ArgumentParser(add_help=False)

@@ -29,7 +29,7 @@ from backend.arguments import above_zero, positive
 from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
 from training.claim import claimed
-from training.data.build import Build, Split
+from training.data.build import POSELESS_SOURCES, Build, Split
 from training.data.build import run as build_shards
 from training.stages.settings import (
     ModelSettings,
@@ -209,7 +209,7 @@ def _build(name: str, size: DataSize, folder: Path, poses: Path | None, workers:
         folder,
         size.count,
         seed=size.seed,
-        poses=poses,
+        poses=None if size.source in POSELESS_SOURCES else poses,
         split=size.split,
         shard_size=size.shard_size,
     )

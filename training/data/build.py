@@ -231,8 +231,6 @@ def _recorded(build: Build) -> PoseSet | None:
         return read_gathered(build.gathered)
     if build.poses is None:
         return None
-    if build.split == "test":
-        raise ValueError("poses have the splits train and val; test is for released texts and pictures")
     return read_poses(build.poses, build.split)
 
 
@@ -273,17 +271,43 @@ TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions",
 """Those without pictures that need no pose file."""
 
 
+_USED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(POSELESS_SOURCES, ()),
+    **dict.fromkeys(("posepart", "nudges", "posefix"), ("poses", "noise_degrees")),
+    "pictures": ("poses", "body"),
+    **dict.fromkeys(("posescript_release", "posefix_release", "posefix_texts"), ("annotations", "poses")),
+    **dict.fromkeys(("conversations", "3dpw", "human36m"), ("annotations", "images")),
+}
+"""Options that a source uses; of one that is not here, its poses."""
+
+_OPTIONS = {
+    "poses": "--poses", "annotations": "--annotations", "images": "--images", "noise_degrees": "--noise",
+    "body": "--body",
+}  # fmt: skip
+
+
+def check_options(build: Build) -> None:
+    """Raises ValueError for an option that the source would take without using it."""
+    used = _USED.get(build.source, ("poses",))
+    idle = [option for name, option in _OPTIONS.items() if name not in used and getattr(build, name)]
+    if idle:
+        raise ValueError(f"{build.source} uses no {' and no '.join(idle)}: leave that out")
+    if build.split == "test" and build.source not in LISTED_SOURCES:
+        raise ValueError(
+            f"{build.source} has the splits train and val; test is for released texts and pictures"
+        )
+
+
 def run(build: Build, *, workers: int = 1) -> Iterator[int]:
     """Makes the missing shards; yields the number of samples that are there after each.
 
     Raises:
-        ValueError: an unknown source, or the folder holds another build, or another process builds there, or a body
-            is given for what draws none.
+        ValueError: an unknown source, or the folder holds another build, or another process builds there, or an
+            option is given that the source does not use.
     """
     if build.source not in SOURCES:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
-    if build.body is not None and build.source != "pictures":
-        raise ValueError(f"no body is drawn for {build.source}: leave --body out")
+    check_options(build)
     with claimed(build.folder):
         yield from _run(build, workers)
 

@@ -20,6 +20,7 @@ from typing import Final
 from backend.arguments import positive
 from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
+from training.writing import require_apart, writing_to
 
 from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
 
@@ -155,18 +156,25 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     if build.poses is None and build.source not in LISTED_SOURCES:
         print("no --poses: every pose is constructed")
+    require_apart(build.folder, build.poses, build.annotations, build.images)
+    if build.poses is not None and build.poses.resolve() in build.folder.resolve().parents:
+        raise ValueError(
+            f"{build.folder} is in {build.poses}, whose poses are read: choose a folder elsewhere"
+        )
     start = time.monotonic()
     before: int | None = None
-    for done in run(build, workers=arguments.workers):
-        before = done if before is None else before
-        rate = f", {(done - before) / (time.monotonic() - start):.0f} a second" if done > before else ""
-        print(f"{done} samples in {build.folder}{rate}", flush=True)
+    with writing_to(build.folder):
+        for done in run(build, workers=arguments.workers):
+            before = done if before is None else before
+            rate = f", {(done - before) / (time.monotonic() - start):.0f} a second" if done > before else ""
+            print(f"{done} samples in {build.folder}{rate}", flush=True)
 
 
 def _rewrite(arguments: argparse.Namespace) -> None:
     from .rewriting.chat import ChatModel
     from .rewriting.rewriter import rewrite
 
+    require_apart(arguments.output, arguments.samples)
     model = ChatModel(arguments.url, arguments.model, os.environ.get(CHAT_KEY))
     for progress in rewrite(arguments.samples, arguments.output, model, parallel=arguments.parallel):
         print(
@@ -178,6 +186,8 @@ def _rewrite(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from .show import contact_sheet, take, to_line
 
+    for place in (arguments.output, Path(arguments.json or "-")):
+        require_apart(place, arguments.poses, arguments.annotations, arguments.images, Path(arguments.what))
     samples = take(arguments.what, arguments.count, _drawn_from(arguments), arguments.kind)
     if arguments.json is not None:
         lines = "".join(json.dumps(to_line(sample)) + "\n" for sample in samples)

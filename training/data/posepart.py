@@ -42,6 +42,9 @@ what "changed most" is; by plain rotation it would nearly always be an arm."""
 MANY_PARTS: Final = (0.5, 0.3, 0.1, 0.1)
 """How often a PoseFix-style pair differs in two, three, four parts or altogether."""
 
+MOST_IN_VAIN: Final = 20
+"""Draws in a row without a pair whose difference can be told, after which there is none."""
+
 _MASKS: Final = np.array(
     [[joint in joints for joint in range(NUM_JOINTS)] for joints in POSEPART_PARTS.values()]
 )
@@ -93,9 +96,14 @@ class PairSampler:
         self.corrector = Corrector()
 
     def triplets(self, rng: np.random.Generator, count: int) -> Triplets:
-        """``count`` triplets; pairs whose difference cannot be told are drawn anew."""
+        """``count`` triplets; pairs whose difference cannot be told are drawn anew.
+
+        Raises:
+            ValueError: hardly any pair of the poses differs in a way that can be told.
+        """
         found: list[Triplets] = []
         missing = count
+        in_vain = 0
         while missing:
             drawn = self._attempt(rng, missing + missing // 16 + 1)
             take = min(missing, len(drawn.texts))
@@ -105,6 +113,11 @@ class PairSampler:
                 )
             )
             missing -= take
+            in_vain = 0 if take else in_vain + 1
+            if in_vain == MOST_IN_VAIN:
+                raise ValueError(
+                    "the poses are all alike: no two of them differ in a way that can be told in words; give others"
+                )
         return Triplets(
             np.concatenate([one.before_aa for one in found]),
             np.concatenate([one.after_aa for one in found]),

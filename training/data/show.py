@@ -20,7 +20,7 @@ from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix
 from blender_addon.contract.skeleton import STANDING_POSE
 
-from .build import SOURCES, Build
+from .build import SOURCES, Build, check_options
 from .pool import with_heading
 from .samples import Sample, open_image
 from .shards import SampleSource
@@ -59,7 +59,9 @@ def _samples(what: str, count: int, build: Build, block: int) -> Iterator[Sample
     """``count`` samples, drawn as many at a time as ``block``, or chosen at random of a folder or file."""
     rng = np.random.default_rng(build.seed)
     if what in SOURCES:
-        draw = SOURCES[what](replace(build, source=what, count=count))
+        build = replace(build, source=what, count=count)
+        check_options(build)
+        draw = SOURCES[what](build)
         for first in range(0, count, block):
             for number, sample in enumerate(draw(rng, min(block, count - first)), start=first):
                 yield replace(sample, id=f"{what}-{build.seed}-{number}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from backend.arguments import at_least_two, positive
 from training.data.frames import FRAMES
+from training.writing import require_apart, writing_to
 
 if TYPE_CHECKING:
     from backend.engine import Engine
@@ -35,7 +36,10 @@ def evaluate(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS], required=True)
     parser.add_argument(
-        "--poses", type=Path, metavar="FILE.npz", help="poses (their val split); else they are constructed"
+        "--poses",
+        type=Path,
+        metavar="POSES",
+        help="a file or folder of poses: their val split, or where they have none train or test (default: constructed)",
     )
     parser.add_argument(
         "--samples",
@@ -101,6 +105,12 @@ def _run(command: str, work: Callable[[], None]) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     # Asked before the work is done, not after it.
+    if arguments.cases is not None and arguments.suite != ROBUSTNESS:
+        raise ValueError(f"the suite {arguments.suite} takes --samples, not --cases: leave --cases out")
+    if arguments.frame is not None and (arguments.samples is None or not arguments.samples.is_file()):
+        raise ValueError("--frame is of --samples, a JSON file: leave it out")
+    for path in (arguments.json, arguments.sheet):
+        require_apart(path, arguments.samples, arguments.poses, arguments.cases)
     for path in (arguments.json, arguments.sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
@@ -141,7 +151,8 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
     print(robustness_table(findings, about, arguments.seed))
     if arguments.json is not None:
         record = robustness_json(findings, about, arguments.seed)
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        with writing_to(arguments.json):
+            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _measure_suite(arguments: argparse.Namespace) -> None:
@@ -167,7 +178,8 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
     outcome = evaluate(evaluation, engine, retrieval, _show_progress)
     print(as_table(outcome.report))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_json(outcome.report), indent=1) + "\n", encoding="utf-8")
+        with writing_to(arguments.json):
+            arguments.json.write_text(json.dumps(as_json(outcome.report), indent=1) + "\n", encoding="utf-8")
     if arguments.sheet is not None:
         model = outcome.answers["model"]
         extremes_sheet(
@@ -209,6 +221,7 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
             f"step {progress.step} of {settings.steps}, loss {progress.loss:.3f}, {left / 60:.1f} min left",
             flush=True,
         )
-    model.save(arguments.output)
+    with writing_to(arguments.output):
+        model.save(arguments.output)
     figures = recall(model, pose_pool(arguments.poses), count=VALIDATION_CASES)
     print(f"{arguments.output}: " + ", ".join(f"{name} {value:.1f} %" for name, value in figures.items()))

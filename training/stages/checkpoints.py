@@ -7,7 +7,6 @@ random state. ``best.json`` names the one with the lowest validation loss.
 
 from __future__ import annotations
 
-import errno
 import json
 import random
 import shutil
@@ -100,24 +99,6 @@ class Checkpoints:
             _restore_random_state(torch.load(path, weights_only=False))
         values = json.loads((self.folder / name / "progress.json").read_text(encoding="utf-8"))
         return Progress(**values)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, means that no space is left.
-
-    torch reports a failed write as a RuntimeError of its own.
-    """
-    while True:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, RuntimeError) and (
-            "file write failed" in str(error) or "unexpected pos" in str(error)
-        ):
-            return True
-        following = error.__cause__ or error.__context__
-        if following is None:
-            return False
-        error = following
 
 
 def _random_state() -> dict[str, Any]:

@@ -7,7 +7,6 @@ Or to the adapter alone: what was trained, without the base that it was trained 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.adapter import BASE_FILE, TRAINED_FILE
+from training.writing import model_folder, require_replaceable
 
 from .checkpoints import Checkpoints
 from .initialise import start_model
@@ -59,17 +59,16 @@ def export(
     """
     settings = load_settings(_settings_file(run))
     name = choose_checkpoint(run, checkpoint)
+    require_replaceable(output, run)  # before the work, not after it
     model, processor, wrapped = _trained(settings, run, name)
     if settings.trainable.language_model == "lora":
         model = wrapped.merge_and_unload()
     if share < 1.0:
         _go_back(model, settings, share, as_trained)
     model.to(getattr(torch, dtype))
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    replace_folder(partial, output)
+    with model_folder(output, run) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
     return name
 
 
@@ -100,24 +99,23 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
             f"{run} trained the whole language model: there is no adapter; export the model instead"
         )
     name = choose_checkpoint(run, checkpoint)
+    require_replaceable(output, run)
     _, processor, wrapped = _trained(settings, run, name)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    wrapped.save_pretrained(partial)
     trained = {
         key: parameter.detach().contiguous()
         for key, parameter in wrapped.named_parameters()
         if parameter.requires_grad and "lora_" not in key
     }
-    save_file(trained, partial / TRAINED_FILE)
-    processor.save_pretrained(partial)
     base = {
         "base": str(settings.model.start.resolve()),
         "changes": settings.model.changes,
         "seed": settings.seed,
     }
-    (partial / BASE_FILE).write_text(json.dumps(base, indent=1), encoding="utf-8")
-    replace_folder(partial, output)
+    with model_folder(output, run) as partial:
+        wrapped.save_pretrained(partial)
+        save_file(trained, partial / TRAINED_FILE)
+        processor.save_pretrained(partial)
+        (partial / BASE_FILE).write_text(json.dumps(base, indent=1), encoding="utf-8")
     return name
 
 
@@ -184,14 +182,3 @@ def load_trained(wrapped: nn.Module, weights: dict[str, Tensor]) -> None:
     lost = [key for key, parameter in wrapped.named_parameters() if id(parameter) in trained - given]
     if lost or unexpected:
         raise ValueError(f"the checkpoint does not fit its run: {json.dumps((lost or unexpected)[:5])}")
-
-
-def replace_folder(partial: Path, output: Path) -> None:
-    """Puts a finished folder in the place of an older one."""
-    old = output.with_name(output.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.exists():
-        output.rename(old)
-    partial.rename(output)
-    shutil.rmtree(old, ignore_errors=True)

@@ -27,9 +27,10 @@ from training.claim import claimed
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.data.stream import BatchStream, StreamState, WeightedSource
+from training.writing import is_disk_full
 
 from .batches import Batch, Collator
-from .checkpoints import Checkpoints, Progress, TrainingStopped, is_disk_full
+from .checkpoints import Checkpoints, Progress, TrainingStopped
 from .feature_cache import LAST, CachedTower
 from .initialise import start_model
 from .journal import Journal

@@ -21,23 +21,27 @@ whole and as a tile, as LLaVA-NeXT does, where the public code gives the padded 
 from __future__ import annotations
 
 import json
+import pickle
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPVisionConfig, LlavaNextImageProcessorPil, MistralConfig
+from transformers.utils import logging
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import require_whole
 from backend.prompt import IMAGE_PLACEHOLDER, PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
 from blender_addon.contract.skeleton import NUM_JOINTS
+from training.writing import model_folder, require_replaceable
 
-from .export import Dtype, replace_folder
+from .export import Dtype
 
 PROMPT_FORMAT: Final = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
@@ -77,11 +81,18 @@ def convert(source: Path, output: Path, *, dtype: Dtype = "bfloat16") -> None:
 
     Raises:
         FileNotFoundError: no configuration or no weights there.
-        ValueError: a weight that is missing, unknown or of a wrong shape; ``<POSE>`` is no token of the tokenizer.
+        ValueError: a weight that is missing, unknown, damaged or of a wrong shape; ``<POSE>`` is no token of the
+            tokenizer; ``output`` is ``source`` or holds something else.
     """
+    require_replaceable(output, source)  # before the work, not after it
+    with _quietly():
+        _convert(source, output, dtype)
+
+
+def _convert(source: Path, output: Path, dtype: Dtype) -> None:
     if not (source / "config.json").is_file():
         raise FileNotFoundError(f"{source} has no config.json: give the folder of the downloaded release")
-    released = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    released = _configuration(source)
     weights = renamed(read_weights(source))
     processor = _processor(source, weights)
     config = _config(released, weights, processor.tokenizer)
@@ -100,11 +111,33 @@ def convert(source: Path, output: Path, *, dtype: Dtype = "bfloat16") -> None:
     require_whole(info["missing_keys"], allowed=("alignment.",), folder=source)
     if info["unexpected_keys"]:
         raise ValueError(f"{source} holds unknown weights: {', '.join(sorted(info['unexpected_keys'])[:5])}")
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    replace_folder(partial, output)
+    with model_folder(output, source) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The library's reports are left out, of weights that start afresh among others: here every name is checked."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def _configuration(source: Path) -> dict[str, Any]:
+    file = source / "config.json"
+    try:
+        released = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{file} is damaged{_hint(file)}") from None
+    if not isinstance(released, dict):
+        raise ValueError(f"{file} is not the release's: it holds no settings")
+    return released
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -118,8 +151,42 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{folder} has no weights: expected *.safetensors or pytorch_model*.bin")
     weights: dict[str, Tensor] = {}
     for file in files:
-        weights |= load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu")
+        weights |= _read(file)
+    broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise ValueError(
+            f"{folder} holds weights that are no finite numbers, such as {broken[0]}: download the release again"
+        )
     return weights
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        read = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "global" in str(error).lower():
+            raise ValueError(f"{file} was not opened: it holds code, where only weights may be") from None
+        raise ValueError(f"{file} is damaged{_hint(file)}") from None
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{file} is damaged or cut off{_hint(file)} ({' '.join(str(error).split())[:80]})"
+        ) from None
+    if not isinstance(read, dict) or not all(isinstance(weight, Tensor) for weight in read.values()):
+        raise ValueError(f"{file} holds no weights by name: is it the release's own?")
+    return read
+
+
+def _hint(file: Path) -> str:
+    """What to do about a file that cannot be read: one that Git did not fetch says so itself."""
+    with file.open("rb") as opened:
+        pointer = opened.read(40).startswith(b"version https://git-lfs")
+    return (
+        ": it is only Git LFS's pointer to the file; fetch the files with 'git lfs pull'"
+        if pointer
+        else ": download it again"
+    )
 
 
 def renamed(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,7 +242,12 @@ def _with_rows(table: Tensor, count: int) -> Tensor:
 
 
 def _processor(source: Path, weights: Mapping[str, Tensor]) -> PoseLlavaProcessor:
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # which one depends on the file that is damaged or missing
+        raise ValueError(
+            f"the tokenizer in {source} cannot be read ({' '.join(str(error).split())[:120]})"
+        ) from None
     if POSE_OUTPUT not in tokenizer.get_vocab():
         raise ValueError(f"the tokenizer in {source} does not know {POSE_OUTPUT}: is it the release's own?")
     tokenizer.add_special_tokens(

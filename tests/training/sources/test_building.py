@@ -64,7 +64,7 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
         (["captions", *output], "say how many samples of captions with --count"),
         (["captions", "--count", "4", "--poses", str(tmp_path / "no"), *output], "there are no poses at"),
         (
-            ["captions", "--count", "4", "--split", "test", "--poses", str(tmp_path), *output],
+            ["captions", "--count", "4", "--split", "test", "--poses", str(tmp_path / "no"), *output],
             "splits train and val",
         ),
         (["3dpw", "--annotations", str(tmp_path), *output], "say where its pictures are with --images"),
