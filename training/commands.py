@@ -84,6 +84,9 @@ def export(argv: Sequence[str]) -> int:
         "--adapter", action="store_true", help="only what was trained, to be loaded on its base"
     )
     parser.add_argument(
+        "--lean", action="store_true", help="without the parts that no prompt needs, the text encoder in int8"
+    )
+    parser.add_argument(
         "--share",
         type=share,
         default=1.0,
@@ -115,6 +118,7 @@ def export(argv: Sequence[str]) -> int:
                 dtype=arguments.dtype,
                 share=arguments.share,
                 as_trained=arguments.as_trained,
+                lean=arguments.lean,
             )
     except (ValueError, OSError) as error:
         return _failed("export", error)

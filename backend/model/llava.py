@@ -17,6 +17,7 @@ from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
 from .configuration import PoseLlavaConfig
 from .modeling import PoseLlavaForConditionalGeneration
 from .processing import PoseLlavaProcessor
+from .storage import scale_rows
 
 _ADDED: Final = (
     "model.pose_encoder.",
@@ -86,6 +87,7 @@ def load_whole(
             folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
     require_whole(info["missing_keys"], allowed=_GROWN if changes else (), folder=folder)
+    scale_rows(model, folder)
     return model, PoseLlavaProcessor.from_pretrained(folder)
 
 

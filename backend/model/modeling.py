@@ -107,6 +107,8 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
     """What the backbone and the whole model share: configuration and initialisation."""
 
     config_class = PoseLlavaConfig
+    # The scales of matrices in int8 (see ``storage``) are no weights of their own.
+    _keys_to_ignore_on_load_unexpected = (r"\.scale$",)
     config: PoseLlavaConfig
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.adapter import BASE_FILE, TRAINED_FILE
+from backend.model.storage import pack
 from training.writing import model_folder, require_replaceable
 
 from .checkpoints import Checkpoints
@@ -37,6 +38,7 @@ def export(
     dtype: Dtype = "float16",
     share: float = 1.0,
     as_trained: Sequence[str] = (),
+    lean: bool = False,
 ) -> str:
     """Writes a model folder; ``output`` is replaced only once the new one is whole.
 
@@ -48,6 +50,8 @@ def export(
         share: how far to go from the weights that the run started with to the checkpoint's, above 0 to 1. Between the
             two a model that goes on from a trained one is often more robust than at the end (Wortsman et al. 2022,
             "Robust fine-tuning of zero-shot models").
+        lean: for a model whose prompts show no patches: leave out what only those need, and pack the rest (see
+            ``backend.model.storage``).
         as_trained: beginnings of names of weights that are taken from the checkpoint all the same, as new in the run.
 
     Returns:
@@ -55,7 +59,8 @@ def export(
 
     Raises:
         FileNotFoundError: no such run or checkpoint.
-        ValueError: the checkpoint lacks trained weights, or no weight's name begins as ``as_trained`` says.
+        ValueError: the checkpoint lacks trained weights, no weight's name begins as ``as_trained`` says, or prompts
+            show patches and the export is to be lean.
     """
     settings = load_settings(_settings_file(run))
     name = choose_checkpoint(run, checkpoint)
@@ -65,11 +70,27 @@ def export(
         model = wrapped.merge_and_unload()
     if share < 1.0:
         _go_back(model, settings, share, as_trained)
+    if lean:
+        if processor.prompter.shows_patches:
+            raise ValueError(f"the templates of {run} show a picture's patches: its export cannot be lean")
+        model = _without_patches(model)
     model.to(getattr(torch, dtype))
     with model_folder(output, run) as partial:
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
+        if lean:
+            pack(partial)
     return name
+
+
+def _without_patches(model: PoseLlavaForConditionalGeneration) -> PoseLlavaForConditionalGeneration:
+    """The model without what only prompts with an image's patches need."""
+    model.config.sees_patches = False
+    lean = PoseLlavaForConditionalGeneration(model.config)
+    lean.load_state_dict(
+        {name: tensor for name, tensor in model.state_dict().items() if name in lean.state_dict()}
+    )
+    return lean
 
 
 def _go_back(model: nn.Module, settings: TrainSettings, share: float, as_trained: Sequence[str]) -> None:
