@@ -50,4 +50,6 @@ def test_what_pictures_are_read_with_has_a_file_of_its_own(packed) -> None:
     names = [set(safe_open(file, framework="pt").keys()) for file in files]
     assert names[1]
     assert all(name.startswith("pose_reader.") for name in names[1])
-    assert not any(name.startswith(("pose_reader.", "alignment.", "model.vision_tower.")) for name in names[0])
+    assert not any(
+        name.startswith(("pose_reader.", "alignment.", "model.vision_tower.")) for name in names[0]
+    )
