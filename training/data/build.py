@@ -85,6 +85,13 @@ def basics(build: Build) -> DrawSamples:
     return _one_by_one(DirectiveSampler(_start_poses(build), BASICS).draw)
 
 
+def patterns(build: Build) -> DrawSamples:
+    """Sentences written by hand, with targets that a solver finds for their constraints; with turns before."""
+    from .patterns.sampler import PatternSampler
+
+    return PatternSampler(_start_poses(build)).draw_many
+
+
 def pictures(build: Build) -> DrawSamples:
     """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
@@ -237,6 +244,7 @@ def _recorded(build: Build) -> PoseSet | None:
 SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "directives": directives,
     "basics": basics,
+    "patterns": patterns,
     "posepart": posepart,
     "nudges": nudges,
     "posefix": posefix,
@@ -267,7 +275,7 @@ LISTED_SOURCES = (
 POSELESS_SOURCES = ("descriptions", "situations")
 """Those that make their poses up, whatever poses are given."""
 
-TEXT_SOURCES = ("directives", "posepart", "posefix", "captions", "descriptions", "situations")
+TEXT_SOURCES = ("directives", "patterns", "posepart", "posefix", "captions", "descriptions", "situations")
 """Those without pictures that need no pose file."""
 
 

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.samples import Sample
 
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
 from .figure import Figure
+from .framing import PART_NAMES, POLITELY, REQUESTS, THANKS, still_parts, with_keep
 from .kinds import KINDS, Edit, Kind, kinds_by_name
 from .others import one_limb_is_posed
 from .slips import SLIP_SHARE, type_in
@@ -94,44 +94,6 @@ _JOINERS: Final = (" and ", " and ", " and ", ", ", ", and ", ", then ", " then 
                    " while you ", " & ", " and then ", " as well as ")  # fmt: skip
 _PLAIN_JOINERS: Final = (", ", " and ", ". ", "; ", " + ", ", and ")
 
-_REQUESTS: Final = (
-    "can you {}", "can you {}?", "could you {}?", "could you please {}", "would you {}?", "i want you to {}",
-    "i need you to {}", "i'd like you to {}", "you should {}", "try to {}", "now {}", "ok now {}", "next, {}",
-    "then {}", "and {}", "let's {}", "go ahead and {}", "make the character {}", "have the character {}",
-    "the character should {}", "make her {}", "have him {}", "let the figure {}", "get them to {}",
-    "the person should {}", "she should {}", "he needs to {}", "make sure to {}", "remember to {}",
-    "the model should {}", "have the actor {}", "just {}", "simply {}", "i would like the person to {}",
-    "{} now", "{} for me", "{} a.s.a.p", "hey, {}", "{} thanks",
-)  # fmt: skip
-_POLITELY: Final = ("please {}", "please {}", "please, {}", "pls {}", "plz {}")
-_THANKS: Final = (
-    "{} please", "{} please", "{}, please", "{}, please", "{} pls", "{} pls", "{} plz", "{}, pls", "{} thanks",
-    "{}, thank you", "{} if you can", "{} if possible",
-)  # fmt: skip
-_ONLY: Final = (
-    "only {}", "just {}, nothing else", "{}, nothing else", "{} without moving anything else", "{}, leave the rest",
-    "{} and keep everything else as it is", "{}, don't move anything else", "{} but keep the rest of the body still",
-    "{}, rest stays the same", "{} only", "{} while the rest of the body stays put", "without changing the rest, {}",
-    "{}. everything else stays where it is", "keep the rest of the pose and {}", "{} (nothing else)",
-)  # fmt: skip
-_KEEP: Final = (
-    "{} but keep {part} still", "{} but keep {part} where {it_is}", "{}, keep {part} still", "keep {part} still and {}",
-    "{} without moving {part}", "{}, don't move {part}", "{} but leave {part} alone", "{} and leave {part} as {it_is}",
-    "{} while keeping {part} in place", "without moving {part}, {}", "{}, but not {part}", "don't touch {part}, {}",
-    "{} - {part} {stays} put", "{} with {part} unchanged", "{}; {part} should not move",
-)  # fmt: skip
-_PART_NAMES: Final = {
-    "trunk": ("the torso", "the trunk", "your upper body", "the back", "the spine", "the chest"),
-    "head": ("the head", "your head", "the neck"),
-    "left_arm": ("the left arm", "your left arm", "the l arm", "the left hand"),
-    "right_arm": ("the right arm", "your right arm", "the r arm", "the right hand"),
-    "left_leg": ("the left leg", "your left leg", "the left foot"),
-    "right_leg": ("the right leg", "your right leg", "the right foot"),
-}
-_JOINED_PARTS: Final = {
-    ("left_leg", "right_leg"): ("the legs", "your legs", "both legs", "the lower body", "the feet"),
-    ("left_arm", "right_arm"): ("the arms", "your arms", "both arms", "the hands"),
-}
 _LEFT_ALONE: Final = 2
 """Of how many parts "the rest" consists at least."""
 MOVED_RADIANS: Final = 1e-3
@@ -193,7 +155,7 @@ class DirectiveSampler:
             task="adjust",
             kind=first.kind.name if len(clauses) == 1 else "compound",
             instruction=type_in(
-                rng, self._sentence(rng, clauses, _still_parts(unmoved)), slip_share=self.mix.slip_share
+                rng, self._sentence(rng, clauses, still_parts(unmoved)), slip_share=self.mix.slip_share
             ),
             pose_aa=start_aa,
             target_aa=target_aa,
@@ -276,11 +238,11 @@ class DirectiveSampler:
             text += joiners[rng.integers(len(joiners))] + clause.text
         if imperative and clauses[0].kind.family != "nothing":
             if _leaves_something(clauses, still) and rng.random() < self.mix.keep_share:
-                text = _with_keep(rng, text, still)
+                text = with_keep(rng, text, still)
             elif rng.random() < self.mix.request_share:
-                text = _REQUESTS[rng.integers(len(_REQUESTS))].replace("{}", text)
+                text = REQUESTS[rng.integers(len(REQUESTS))].replace("{}", text)
         if rng.random() < self.mix.polite_share:
-            polite = _POLITELY + _THANKS if imperative else _THANKS
+            polite = POLITELY + THANKS if imperative else THANKS
             text = polite[rng.integers(len(polite))].replace("{}", text)
         return text
 
@@ -288,27 +250,7 @@ class DirectiveSampler:
 def _leaves_something(clauses: list[Clause], still: set[str]) -> bool:
     """Whether it makes sense to say what is to stay: not where the whole body turns or nearly all of it moves."""
     turns = any(clause.kind.family == "root" for clause in clauses)
-    return len(clauses) < 3 and not turns and len(still.intersection(_PART_NAMES)) >= _LEFT_ALONE
-
-
-def _with_keep(rng: np.random.Generator, text: str, still: set[str]) -> str:
-    names = [name for part, names in _PART_NAMES.items() if part in still for name in names]
-    for parts, joined in _JOINED_PARTS.items():
-        if still.issuperset(parts):
-            names += joined * 2
-    if not names or rng.random() < 0.45:
-        return _ONLY[rng.integers(len(_ONLY))].replace("{}", text)
-    name = names[rng.integers(len(names))]
-    plural = name.split()[-1] in ("legs", "arms", "feet", "hands")
-    words = {
-        "{part}": name,
-        "{it_is}": "they are" if plural else "it is",
-        "{stays}": "stay" if plural else "stays",
-    }
-    sentence = _KEEP[rng.integers(len(_KEEP))].replace("{}", text)
-    for slot, word in words.items():
-        sentence = sentence.replace(slot, word)
-    return sentence
+    return len(clauses) < 3 and not turns and len(still.intersection(PART_NAMES)) >= _LEFT_ALONE
 
 
 def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:
@@ -316,8 +258,3 @@ def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:
     moved: npt.NDArray[np.bool_] = np.abs(after.local - before.local).max(axis=(1, 2)) > MOVED_RADIANS
     moved[0] |= abs(after.yaw - before.yaw) > MOVED_RADIANS
     return moved
-
-
-def _still_parts(unmoved: npt.NDArray[np.bool_]) -> set[str]:
-    """Names of the body parts none of whose joints moved."""
-    return {part for part, joints in BODY_PARTS.items() if unmoved[list(joints)].all()}

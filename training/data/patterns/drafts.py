@@ -98,7 +98,7 @@ def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
         free_joints = frozenset(torch.nonzero(problems[row].free)[:, 0].tolist())
         outcomes.append(
             Outcome(
-                _state(draft.start, solution.local[row], draft.start.yaw + turned),
+                new_state(draft.start, solution.local[row], draft.start.yaw + turned),
                 bool(solution.met[row]),
                 free_joints | touched,
             )
@@ -114,7 +114,7 @@ def solve_from(local: Tensor, free: frozenset[int], asked: Sequence[Constraint])
     return solution.local[0], bool(solution.met[0])
 
 
-def _state(start: State, local: Tensor, yaw: float) -> State:
+def new_state(start: State, local: Tensor, yaw: float) -> State:
     """The new pose; joints that are as they were keep their very numbers."""
     same = (local - start.local).abs().amax((-1, -2)) < 1e-6
     if abs(yaw - start.yaw) > 1e-6:

@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws samples from the patterns: a start, what is asked, its solution, and the words, thousands at a time.
+
+A third of the instructions are several patterns in a row that move different joints; many have turns before them, of
+which some are what the last one can only be understood with. Only what was met is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+
+from backend.prompt import VERBAL_ANSWERS
+from blender_addon.contract.kinematics import heading, yaw_matrix
+from blender_addon.contract.messages import Turn
+from blender_addon.contract.rotations import axis_angle_to_matrix
+from blender_addon.contract.skeleton import STANDING_POSE
+from training.data.directives.sampler import DirectiveSampler
+from training.data.directives.slips import type_in
+from training.data.samples import Sample
+from training.data.starts import StartPoses
+
+from .drafts import Asked, Draft, Outcome, State, solve_drafts
+from .followups import Done, around, part_back, scaled, words_of
+from .language import GROUPS, PatternError, Side, joints
+from .loading import Pattern, default_patterns
+from .saying import drawn, say
+from .starts import Pose, StartPool, draw_poses
+from .wrapping import in_a_row, wrapped
+
+POOL: Final = 2500
+AT_ONCE: Final = 512
+FOLLOWUP_SHARE: Final = 0.26
+JOINED_SHARE: Final = 0.28
+"""Of instructions without turns before them."""
+JOINED: Final = (0.5, 0.28, 0.15, 0.07)
+"""How often two, three, four and five are joined."""
+OF_DIRECTIVES: Final = 0.35
+"""How often the turn before is a directive."""
+ANOTHER_TURN: Final = 0.35
+LEAST_DEGREES: Final = 2.0
+"""Of the joint that turns most; less is no edit."""
+FORMS: Final[dict[str, float]] = {
+    "scaled": 0.38, "other_side": 0.1, "wrong_side": 0.07, "first": 0.04, "part_back": 0.06, "next": 0.24,
+    "instead": 0.05, "no_request": 0.035, "unclear": 0.025,
+}  # fmt: skip
+"""How often what follows any edit is of which form."""
+KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.2, "followup": 1.0}
+"""How often kinds are drawn, beside the square root of how many sentences they have."""
+
+
+@dataclass(frozen=True)
+class _Clause:
+    """A pattern as it was drawn, with its words."""
+
+    asked: Asked
+    text: str
+    imperative: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be solved, with the turns before it."""
+
+    draft: Draft
+    clauses: Sequence[_Clause]
+    kind: str
+    history: tuple[Done, ...] = ()
+    form: str = ""
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sample with what is asked in it, for measuring: the constraints can be tried on any answer."""
+
+    sample: Sample
+    asked: Asked
+    start: State
+    may_move: frozenset[int]
+
+
+class PatternSampler:
+    """Draws samples.
+
+    Args:
+        starts: where recorded and edited poses come from.
+        patterns: the project's own by default.
+        held_out: draw from the sentences that are never trained on instead.
+    """
+
+    def __init__(
+        self, starts: StartPoses, patterns: Sequence[Pattern] | None = None, *, held_out: bool = False
+    ) -> None:
+        torch.set_num_threads(1)
+        self._starts = starts
+        self._held_out = held_out
+        every = default_patterns() if patterns is None else patterns
+        self._patterns = [one for one in every if one.usable(held_out=held_out)]
+        if not self._patterns:
+            raise PatternError("there are no patterns to draw from")
+        single = [one for one in self._patterns if one.first is None]
+        self._single = _Weighted(single, held_out)
+        self._joinable = {
+            imperative: _Weighted(
+                [one for one in single if _can_be_joined(one, imperative, held_out)], held_out
+            )
+            for imperative in (True, False)
+        }
+        self._asked = _Weighted(
+            [one for one in single if one.reply is None and one.task != "generate"], held_out
+        )
+        self._following = _Weighted([one for one in self._patterns if one.first is not None], held_out)
+        self._directives = DirectiveSampler(starts)
+
+    def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
+        """``count`` samples."""
+        pool = StartPool(draw_poses(rng, POOL, self._starts))
+        samples: list[Sample] = []
+        while len(samples) < count:
+            samples += self._round(rng, pool)
+        return samples[:count]
+
+    def cases(self, rng: np.random.Generator, count: int) -> list[Case]:
+        """Single sentences, plainly said, with what is asked in them; fewer than ``count`` where few are met."""
+        pool = StartPool(draw_poses(rng, POOL, self._starts))
+        plans = [self._single_plan(rng, pool) for _ in range(count)]
+        found = []
+        for plan, outcome in self._solved([plan for plan in plans if isinstance(plan, _Plan)]):
+            [clause] = plan.clauses
+            sample = replace(self._sample(rng, plan, outcome), instruction=clause.text)
+            found.append(Case(sample, clause.asked, plan.draft.start, outcome.may_move))
+        for one in plans:
+            if isinstance(one, tuple):
+                sample, asked = one
+                state = _state(STANDING_POSE if sample.pose_aa is None else sample.pose_aa)
+                found.append(Case(sample, asked, state, frozenset()))
+        return found
+
+    # -- rounds ------------------------------------------------------------------------------------------------
+
+    def _round(self, rng: np.random.Generator, pool: StartPool) -> list[Sample]:
+        samples: list[Sample] = []
+        plans: list[_Plan] = []
+        for _ in range(AT_ONCE):
+            draw = rng.random()
+            plan: _Plan | tuple[Sample, Asked] | None
+            if draw < FOLLOWUP_SHARE:
+                plan = self._first_turn(rng, pool, samples)
+            elif rng.random() < JOINED_SHARE:
+                plan = self._joined_plan(rng, pool)
+            else:
+                plan = self._single_plan(rng, pool)
+            if isinstance(plan, tuple):
+                samples.append(_typed(rng, plan[0]))
+            elif plan is not None:
+                plans.append(plan)
+        while plans:
+            following: list[_Plan] = []
+            for plan, outcome in self._solved(plans):
+                if plan.form == "first_turn":
+                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+                    continue
+                samples.append(self._sample(rng, plan, outcome))
+                if plan.history and len(plan.history) < 3 and rng.random() < ANOTHER_TURN:
+                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+            plans = following
+        order = rng.permutation(len(samples))
+        return [samples[row] for row in order]
+
+    def _solved(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, Outcome]]:
+        """The plans that are met and move something."""
+        found = []
+        for first in range(0, len(plans), AT_ONCE):
+            some = plans[first : first + AT_ONCE]
+            for plan, outcome in zip(some, solve_drafts([plan.draft for plan in some]), strict=True):
+                if outcome.met and _moves(plan.draft.start, outcome.state):
+                    found.append((plan, outcome))
+        return found
+
+    # -- what is asked -------------------------------------------------------------------------------------------
+
+    def _clause(
+        self, rng: np.random.Generator, pattern: Pattern, side: Side, *, imperative: bool | None = None
+    ) -> _Clause:
+        usable = pattern.usable(held_out=self._held_out)
+        if imperative is not None:
+            usable = [one for one in usable if one.imperative == imperative]
+        sentence = usable[rng.integers(len(usable))]
+        values, words = drawn(rng, pattern)
+        return _Clause(
+            Asked(pattern, side, values), say(rng, pattern, sentence.text, side, words), sentence.imperative
+        )
+
+    def _single_plan(self, rng: np.random.Generator, pool: StartPool) -> _Plan | tuple[Sample, Asked] | None:
+        pattern = self._single.draw(rng)
+        assert pattern is not None
+        side = _side(rng, pattern)
+        clause = self._clause(rng, pattern, side)
+        from_words = pattern.task == "generate" or (pattern.task == "both" and rng.random() < 0.5)
+        if from_words:
+            draft = Draft(_state(STANDING_POSE), [clause.asked])
+            return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="generate")
+        rows = pool.meeting(pattern.when, side)
+        if not len(rows):
+            return None
+        start = _at(pool, int(rows[rng.integers(len(rows))]))
+        if pattern.reply is not None:
+            return _reply(f"pattern.{pattern.kind}", clause.text, start.pose_aa, pattern.reply), clause.asked
+        return _Plan(Draft(start, [clause.asked]), [clause], f"pattern.{pattern.kind}")
+
+    def _joined_plan(self, rng: np.random.Generator, pool: StartPool) -> _Plan | None:
+        imperative = bool(rng.random() < 0.65)
+        count = 2 + int(np.searchsorted(np.cumsum(JOINED), rng.random()))
+        clauses: list[_Clause] = []
+        moved: set[int] = set()
+        rows = np.arange(len(pool))
+        for _ in range(4 * count):
+            pattern = self._joinable[imperative].draw(rng)
+            if pattern is None:
+                return None
+            side = _side(rng, pattern)
+            moves = _moved_by(pattern, side)
+            if moves & moved or any(clause.asked.pattern is pattern for clause in clauses):
+                continue
+            left = np.intersect1d(rows, pool.meeting(pattern.when, side))
+            if not len(left):
+                continue
+            clauses.append(self._clause(rng, pattern, side, imperative=imperative))
+            moved |= moves
+            rows = left
+            if len(clauses) == count:
+                break
+        if len(clauses) < 2:
+            return None
+        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked for clause in clauses])
+        return _Plan(draft, clauses, "pattern.joined")
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    def _first_turn(self, rng: np.random.Generator, pool: StartPool, samples: list[Sample]) -> _Plan | None:
+        """A turn that others are to follow; one that is a directive is followed at once where it can be."""
+        if self._following.patterns and rng.random() < self._own_share():
+            pattern = self._following.draw(rng)
+            assert pattern is not None
+            assert pattern.first is not None
+            side = _side(rng, pattern)
+            rows = pool.meeting(pattern.first.when, side)
+            if not len(rows):
+                return None
+            clause = _plain_clause(rng, pattern.first, side)
+            draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+            then = self._clause(rng, pattern, side)
+            return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
+        if rng.random() < OF_DIRECTIVES:
+            sample = self._directives.draw(rng)
+            if sample.pose_aa is None or sample.target_aa is None or sample.kind.startswith("nothing"):
+                return None
+            start, state = _state(sample.pose_aa), _state(sample.target_aa)
+            if not _moves(start, state):
+                return None
+            done = Done(sample.instruction, start, state, changes=False, side=None)
+            following: list[_Plan] = []
+            self._go_on(rng, pool, done, None, samples, following)
+            return following[0] if following else None
+        pattern = self._asked.draw(rng)
+        if pattern is None:
+            return None
+        side = _side(rng, pattern)
+        rows = pool.meeting(pattern.when, side)
+        if not len(rows):
+            return None
+        clause = self._clause(rng, pattern, side)
+        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+        return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="first_turn")
+
+    def _own_share(self) -> float:
+        """How often a follow-up is one that is written with the turn before it."""
+        return min(0.5, 0.05 + 0.004 * sum(len(one.sentences) for one in self._following.patterns))
+
+    def _done(self, rng: np.random.Generator, plan: _Plan, outcome: Outcome) -> Done:
+        clause = plan.clauses[0]
+        pattern = clause.asked.pattern
+        text = plan.text if plan.text is not None else type_in(rng, clause.text, slip_share=0.05)
+        told = clause.asked.constraints()
+        changes = pattern.reply is None and (
+            any(one.relation in ("by", "times") for one in told)
+            or any(line.startswith("turn") for line in pattern.set)
+        )
+        side = clause.asked.side if pattern.says_side and len(plan.clauses) == 1 else None
+        return Done(text, plan.draft.start, outcome.state, changes, side)
+
+    def _go_on(
+        self,
+        rng: np.random.Generator,
+        pool: StartPool,
+        last: Done,
+        plan: _Plan | None,
+        samples: list[Sample],
+        following: list[_Plan],
+    ) -> None:
+        """What follows a turn: a sample where nothing need be solved, else a plan."""
+        history = (*(() if plan is None else plan.history), last)
+        if plan is not None and plan.form == "first_turn" and len(plan.clauses) == 2:
+            clause = plan.clauses[1]
+            pattern = clause.asked.pattern
+            if pattern.reply is not None:
+                samples.append(
+                    _with_history(
+                        _typed(rng, _reply(plan.kind, clause.text, last.state.pose_aa, pattern.reply)),
+                        history,
+                    )
+                )
+            elif _meets(last.state, pattern.when, clause.asked.side):
+                draft = Draft(last.state, [clause.asked], before=last.start)
+                following.append(_Plan(draft, [clause], plan.kind, history, "own"))
+            return
+        form = str(rng.choice(list(FORMS), p=np.array(list(FORMS.values())) / sum(FORMS.values())))
+        kind = f"followup.{form}"
+        if form in ("no_request", "unclear"):
+            text = type_in(rng, words_of(rng, form))
+            samples.append(_with_history(_reply(kind, text, last.state.pose_aa, form), history))
+        elif form in ("scaled", "part_back"):
+            found = scaled(rng, last) if form == "scaled" else part_back(rng, last)
+            if found is not None and _moves(last.state, found[1]):
+                samples.append(
+                    _turn_sample(kind, type_in(rng, found[0], slip_share=0.08), last, found[1], history)
+                )
+        elif form == "first":
+            if len(history) >= 2 and _moves(last.state, history[0].start):
+                text = type_in(rng, words_of(rng, form), slip_share=0.08)
+                samples.append(_turn_sample(kind, text, last, history[0].start, history))
+        elif form in ("other_side", "wrong_side"):
+            self._on_other_side(rng, form, last, plan, history, following)
+        else:
+            self._next(rng, form, last, history, following, pool)
+
+    def _on_other_side(
+        self,
+        rng: np.random.Generator,
+        form: str,
+        last: Done,
+        plan: _Plan | None,
+        history: tuple[Done, ...],
+        following: list[_Plan],
+    ) -> None:
+        if plan is None or last.side is None:
+            return
+        asked = plan.clauses[0].asked
+        other: Side = "R" if asked.side == "L" else "L"
+        again = replace(asked, side=other)
+        start = last.state if form == "other_side" else last.start
+        if not _meets(start, asked.pattern.when, other) or 0 in _moved_by(asked.pattern, other):
+            return
+        text = type_in(rng, words_of(rng, form, asked.side), slip_share=0.08)
+        following.append(
+            _Plan(Draft(start, [again]), [plan.clauses[0]], f"followup.{form}", history, form, text)
+        )
+
+    def _next(
+        self,
+        rng: np.random.Generator,
+        form: str,
+        last: Done,
+        history: tuple[Done, ...],
+        following: list[_Plan],
+        pool: StartPool,
+    ) -> None:
+        for _ in range(6):
+            pattern = self._joinable[True].draw(rng)
+            if pattern is None:
+                return
+            side = _side(rng, pattern)
+            start = last.state if form == "next" else last.start
+            if _meets(start, pattern.when, side):
+                clause = self._clause(rng, pattern, side, imperative=True)
+                text = type_in(rng, around(rng, form, clause.text), slip_share=0.08)
+                plan = _Plan(Draft(start, [clause.asked]), [clause], f"followup.{form}", history, form, text)
+                following.append(plan)
+                return
+
+    # -- samples -------------------------------------------------------------------------------------------------
+
+    def _sample(self, rng: np.random.Generator, plan: _Plan, outcome: Outcome) -> Sample:
+        text = plan.text
+        if text is None:
+            one = plan.clauses[0]
+            pattern = one.asked.pattern
+            is_plain = pattern.alone or pattern.lang != "en" or bool(plan.history)
+            unmoved = ~outcome.moved(plan.draft.start)
+            if is_plain:
+                text = type_in(rng, one.text, slip_share=0.08)
+            else:
+                row = [clause.text for clause in plan.clauses]
+                text = wrapped(
+                    rng,
+                    in_a_row(rng, row),
+                    imperative=one.imperative and plan.form != "generate",
+                    side=one.asked.side if len(row) == 1 and pattern.says_side else None,
+                    unmoved=unmoved,
+                )
+        if plan.form == "generate":
+            target = outcome.state.pose_aa
+            return Sample("", "generate", plan.kind, text, target_aa=target)
+        if plan.history:
+            return _turn_sample(plan.kind, text, plan.history[-1], outcome.state, plan.history)
+        return Sample(
+            "", "adjust", plan.kind, text, pose_aa=plan.draft.start.pose_aa, target_aa=outcome.state.pose_aa
+        )
+
+
+class _Weighted:
+    """Patterns that are drawn: a kind first, then one of it, both the oftener the more sentences they have."""
+
+    def __init__(self, patterns: Sequence[Pattern], held_out: bool) -> None:
+        self.patterns = list(patterns)
+        kinds: dict[str, float] = {}
+        for one in self.patterns:
+            kinds[one.kind] = kinds.get(one.kind, 0.0) + len(one.usable(held_out=held_out))
+        weights = [one.weight * len(one.usable(held_out=held_out)) ** 0.7 for one in self.patterns]
+        totals = {
+            kind: sum(w for w, one in zip(weights, self.patterns, strict=True) if one.kind == kind)
+            for kind in kinds
+        }
+        share = {kind: KIND_FACTORS.get(kind, 1.0) * count**0.5 for kind, count in kinds.items()}
+        mass = [w / totals[one.kind] * share[one.kind] for w, one in zip(weights, self.patterns, strict=True)]
+        self._cumulative = np.cumsum(mass)
+
+    def draw(self, rng: np.random.Generator) -> Pattern | None:
+        """One of the patterns; None where there are none."""
+        if not self.patterns:
+            return None
+        at = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
+        return self.patterns[min(int(at), len(self.patterns) - 1)]
+
+
+def _can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
+    usable = [one for one in pattern.usable(held_out=held_out) if one.imperative == imperative]
+    is_edit = pattern.reply is None and pattern.first is None and pattern.task != "generate"
+    is_plain = not pattern.alone and pattern.lang == "en" and pattern.kind not in ("chatty", "terse", "long")
+    return bool(usable) and is_edit and is_plain
+
+
+def _side(rng: np.random.Generator, pattern: Pattern) -> Side:
+    return "R" if pattern.sided and rng.random() < 0.5 else "L"
+
+
+def _moved_by(pattern: Pattern, side: Side) -> frozenset[int]:
+    """The joints that a pattern may turn or sets."""
+    moved = set(joints(pattern.move, side))
+    for line in pattern.set:
+        action, *rest = line.split()
+        if action == "turn":
+            moved.add(0)
+        else:
+            groups = rest[1:] if action == "pose" else rest
+            moved |= set(joints(" ".join(groups), side) if groups else GROUPS["all"])
+    return frozenset(moved)
+
+
+def _at(pool: StartPool, row: int) -> State:
+    return State(pool.poses[row], pool.local[row], float(pool.yaw[row]))
+
+
+def _state(pose_aa: Pose) -> State:
+    local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
+    yaw = float(heading(local[0]))
+    local[0] = yaw_matrix(-yaw) @ local[0]
+    return State(np.asarray(pose_aa, dtype=np.float32), torch.tensor(local, dtype=torch.float32), yaw)
+
+
+def _meets(state: State, conditions: Sequence[str], side: Side) -> bool:
+    return bool(len(StartPool(state.pose_aa[None]).meeting(conditions, side)))
+
+
+def _moves(before: State, after: State) -> bool:
+    """Whether a joint turns by as much as an edit does."""
+    turn = before.local.transpose(-1, -2) @ after.local
+    cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+    return bool(cosine.acos().max() > np.radians(LEAST_DEGREES)) or abs(before.yaw - after.yaw) > np.radians(
+        LEAST_DEGREES
+    )
+
+
+def _plain_clause(rng: np.random.Generator, pattern: Pattern, side: Side) -> _Clause:
+    """Any of its sentences, held out or not: the turn before is not what is learnt."""
+    sentence = pattern.sentences[rng.integers(len(pattern.sentences))]
+    values, words = drawn(rng, pattern)
+    return _Clause(
+        Asked(pattern, side, values), say(rng, pattern, sentence.text, side, words), sentence.imperative
+    )
+
+
+def _reply(kind: str, text: str, pose: Pose, reply: str) -> Sample:
+    return Sample("", "adjust", kind, text, pose_aa=pose, reply=VERBAL_ANSWERS[reply])
+
+
+def _typed(rng: np.random.Generator, sample: Sample) -> Sample:
+    return replace(sample, instruction=type_in(rng, sample.instruction, slip_share=0.08))
+
+
+def _turn_sample(kind: str, text: str, last: Done, target: State, history: tuple[Done, ...]) -> Sample:
+    sample = Sample("", "adjust", kind, text, pose_aa=last.state.pose_aa, target_aa=target.pose_aa)
+    return _with_history(sample, history)
+
+
+def _with_history(sample: Sample, history: Sequence[Done]) -> Sample:
+    return replace(sample, history=tuple(Turn(done.text, done.start.pose_aa) for done in history))
