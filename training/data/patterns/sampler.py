@@ -137,7 +137,7 @@ class PatternSampler:
         for one in plans:
             if isinstance(one, tuple):
                 sample, asked = one
-                state = _state(STANDING_POSE if sample.pose_aa is None else sample.pose_aa)
+                state = state_of(STANDING_POSE if sample.pose_aa is None else sample.pose_aa)
                 found.append(Case(sample, asked, state, frozenset()))
         return found
 
@@ -203,7 +203,7 @@ class PatternSampler:
         clause = self._clause(rng, pattern, side)
         from_words = pattern.task == "generate" or (pattern.task == "both" and rng.random() < 0.5)
         if from_words:
-            draft = Draft(_state(STANDING_POSE), [clause.asked])
+            draft = Draft(state_of(STANDING_POSE), [clause.asked])
             return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="generate")
         rows = pool.meeting(pattern.when, side)
         if not len(rows):
@@ -260,7 +260,7 @@ class PatternSampler:
             sample = self._directives.draw(rng)
             if sample.pose_aa is None or sample.target_aa is None or sample.kind.startswith("nothing"):
                 return None
-            start, state = _state(sample.pose_aa), _state(sample.target_aa)
+            start, state = state_of(sample.pose_aa), state_of(sample.target_aa)
             if not _moves(start, state):
                 return None
             done = Done(sample.instruction, start, state, changes=False, side=None)
@@ -466,7 +466,8 @@ def _at(pool: StartPool, row: int) -> State:
     return State(pool.poses[row], pool.local[row], float(pool.yaw[row]))
 
 
-def _state(pose_aa: Pose) -> State:
+def state_of(pose_aa: Pose) -> State:
+    """A pose (24, 3) with and without its heading."""
     local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
     yaw = float(heading(local[0]))
     local[0] = yaw_matrix(-yaw) @ local[0]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples drawn from patterns: what is asked is met, turns hang together, and answers in words move nothing."""
+
+import numpy as np
+import pytest
+
+from backend.prompt import VERBAL_ANSWERS
+from training.data.patterns.drafts import holds
+from training.data.patterns.loading import default_patterns
+from training.data.patterns.sampler import PatternSampler, state_of
+from training.data.starts import StartPoses
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 400)
+
+
+def test_the_same_seed_draws_the_same_samples(samples):
+    again = PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 400)
+    assert [one.instruction for one in again] == [one.instruction for one in samples]
+    np.testing.assert_array_equal(
+        [one.target_aa for one in again if one.target_aa is not None],
+        [one.target_aa for one in samples if one.target_aa is not None],
+    )
+
+
+def test_samples_move_a_joint_or_answer_in_words(samples):
+    for sample in samples:
+        if sample.target_aa is None:
+            assert sample.reply in VERBAL_ANSWERS.values()
+        elif sample.pose_aa is not None:
+            assert not np.array_equal(sample.target_aa, sample.pose_aa)
+            assert np.isfinite(sample.target_aa).all()
+
+
+def test_most_joints_of_an_edit_keep_their_very_numbers(samples):
+    still = [
+        (sample.target_aa == sample.pose_aa).all(-1).mean()
+        for sample in samples
+        if sample.target_aa is not None and sample.pose_aa is not None and sample.kind == "pattern.degrees"
+    ]
+    assert np.mean(still) > 0.75
+
+
+def test_turns_before_have_poses_and_a_follow_up_starts_where_they_ended(samples):
+    followed = [sample for sample in samples if sample.history]
+    assert len(followed) > 40
+    for sample in followed:
+        assert all(turn.pose is not None and turn.instruction for turn in sample.history)
+        assert not np.array_equal(sample.history[-1].pose, sample.pose_aa)
+
+
+def test_undoing_is_going_back_to_the_bit(samples):
+    undone = [
+        sample
+        for sample in samples
+        if sample.instruction.lower().strip(" .!") in ("undo", "undo that", "revert")
+    ]
+    for sample in undone:
+        np.testing.assert_array_equal(sample.target_aa, sample.history[-1].pose)
+
+
+def test_held_out_sentences_are_not_drawn_and_cases_meet_their_constraints():
+    patterns = [one for one in default_patterns() if one.kind in ("contact", "degrees", "relative")]
+    cases = PatternSampler(StartPoses(None), patterns, held_out=True).cases(np.random.default_rng(3), 60)
+    assert len(cases) > 20
+    for case in cases:
+        asked = case.asked.constraints()
+        assert all(holds(asked, case.start.local, state_of(case.sample.target_aa).local))
