@@ -44,7 +44,8 @@ preferences.url, preferences.token = os.environ["POSELLAVA_URL"], os.environ["PO
 part = lambda name: importlib.import_module(f"{EXTENSION}.{name}")
 activity = part("operators.activity").activity
 skeleton, armature = part("contract.skeleton"), part("rig.armature")
-work, backend, picture = part("operators.work"), part("operators.backend"), part("operators.picture")
+work, backend, picture, photo = (
+    part(f"operators.{name}") for name in ("work", "backend", "picture", "photo"))
 bpy.ops.posellava.add_figure()
 figure = bpy.context.object
 armature.Rig.of(figure).write([1], skeleton.STANDING_POSE[None], joints=frozenset(range(24)))
@@ -59,21 +60,21 @@ for number in range(warm_up + rounds):
 times = times[warm_up:]
 
 writing = 0.0
-def write(*arguments, real=work._write):
+def write(*arguments, real=work.show):
     global writing
     began = time.perf_counter()
     report = real(*arguments)
     writing = time.perf_counter() - began
     return report
-work._write = write
+work.show = write
 
 began = time.perf_counter()
 backend.connect(bpy.context)
 connecting = time.perf_counter() - began
 
 def steps(take_picture):
-    order = work.Order("adjust", instructions[0], figure.name, tuple(range(100, 100 + range_frames)),
-                       frozenset(skeleton.BODY_PARTS), 1.0, take_picture)
+    order = work.Order("adjust", instructions[0], figure.session_uid, tuple(range(100, 100 + range_frames)),
+                       frozenset(skeleton.BODY_PARTS), 1.0, take_picture=take_picture)
     spent = [connecting]
     began = time.perf_counter()
     course = work.course(order, backend.connection(bpy.context))
@@ -87,10 +88,11 @@ def steps(take_picture):
             pass
         began = time.perf_counter()
 
-noise = numpy.random.default_rng(0).integers(0, 256, (picture.VIEW_SIDE, picture.VIEW_SIDE, 3), numpy.uint8)
-plain, with_view = (
-    [1000 * step for step in steps(take)] for take in (None, lambda: picture.encode_png(noise))
-)
+noise = numpy.random.default_rng(0).integers(0, 256, (336, 336, 3), numpy.uint8)
+def take():
+    yield None
+    return picture.Picture(photo.encode_png(noise))
+plain, with_view = ([1000 * step for step in steps(taking)] for taking in (None, take))
 print(json.dumps({"times": times, "plain": plain, "with_view": with_view}), file=out, flush=True)
 """
 

@@ -72,7 +72,7 @@ def edit(
     """
     if not 0.0 <= strength <= 1.0:
         raise CommandError(f"A strength of {strength:g} is none; give one from 0 to 1.")
-    options: dict[str, Any] = {"strength": strength, "send_view": send_view}
+    options: dict[str, Any] = {"strength": strength, "send_view": send_view, "variants": 1}
     if frames is None:
         options["frames"] = "CURRENT"
     elif frames.strip():
@@ -91,7 +91,7 @@ def generate(
     token: str | None = None,
 ) -> Outcome:
     """Make the pose that the instruction describes, and key it at the current frame. Arguments as for edit()."""
-    return _ask("generate_pose", armature, parts, url, token, instruction=instruction)
+    return _ask("generate_pose", armature, parts, url, token, instruction=instruction, variants=1)
 
 
 def estimate(

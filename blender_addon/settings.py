@@ -8,9 +8,16 @@ from typing import Any, Final
 
 import bpy
 from bpy.app.handlers import persistent
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
 
-from .contract.messages import DEFAULT_PORT
+from .contract.messages import DEFAULT_PORT, MAX_VARIANTS
 from .contract.skeleton import BODY_PARTS
 
 ADDON: Final = __package__
@@ -104,6 +111,14 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         min=0.0,
         max=1.0,
         subtype="FACTOR",
+    )
+    variants: IntProperty(
+        name="Variants",
+        description="How many different answers to look at, where the model has several. They are asked for "
+        "when one frame is edited",
+        default=4,
+        min=1,
+        max=MAX_VARIANTS,
     )
     send_view: BoolProperty(
         name="Send Viewport",

@@ -74,7 +74,7 @@ def take_pictures(arguments: argparse.Namespace) -> None:
         vertices = body.pose_vertices(torch.from_numpy(pose_aa)[None])[0].numpy()
         look_through(camera, draw_camera(rng, vertices, viewport=True))
         name = Path(f"{number:04d}.png")
-        (arguments.output / name).write_bytes(picture.of_view(bpy.context)())
+        (arguments.output / name).write_bytes(take(picture.of_view(bpy.context, rig.armature)))
         sample = Sample(f"viewport-{number}", "estimate", "blender", "", target_aa=pose_aa, image=name)
         records.append(to_record(sample))
     (arguments.output / "samples.json").write_text(json.dumps(records), encoding="utf-8")
@@ -91,6 +91,16 @@ def install_extension() -> None:
         bpy.ops.extensions.package_install_files(
             filepath=str(built), repo="user_default", enable_on_install=True
         )
+
+
+def take(taking: Any) -> bytes:
+    """The PNG of a picture, whose steps are taken one after the other."""
+    steps = taking()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bytes(end.value.png)
 
 
 def look_through(camera: Any, view: Camera) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user can do: connect, edit, generate and estimate poses, cancel, add the figure, recall an instruction.
+"""What the user can do: connect, edit, generate and estimate poses, cancel, look at variants, add the figure, recall an
+instruction.
 
 ``target`` finds the armature that is meant, ``ask`` is what the operators of ``pose`` share, ``work`` the course of a
-request from reading poses to writing keys, ``picture`` the images that are sent. ``backend`` keeps the one connection,
-``activity`` the request that runs and what came of the last one; ``handlers`` and ``situation`` say when that is no
-longer true.
+request from reading poses to writing keys. ``picture`` makes what is sent along: ``photo`` of an image, ``view`` with
+``framing`` of the figure. ``backend`` keeps the one connection, ``activity`` the request that runs and what came of the
+last one, ``conversation`` the edits before; ``handlers`` and ``situation`` say when they are no longer true.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -22,6 +23,7 @@ from .pose import (
     POSELLAVA_OT_generate_pose,
 )
 from .recall import POSELLAVA_OT_recall
+from .variant import POSELLAVA_OT_show_variant
 
 CLASSES = (
     POSELLAVA_OT_connect,
@@ -31,6 +33,7 @@ CLASSES = (
     POSELLAVA_OT_generate_pose,
     POSELLAVA_OT_estimate_pose,
     POSELLAVA_OT_cancel,
+    POSELLAVA_OT_show_variant,
     POSELLAVA_OT_recall,
 )
 

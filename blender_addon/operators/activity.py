@@ -9,9 +9,29 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from ..contract.messages import ProtocolError
+from ..contract.messages import PoseArray, ProtocolError
 from ..rig.armature import WriteReport
 from ..session import Edit, Handle, History
+from .conversation import Conversation
+
+
+@dataclass(frozen=True)
+class Variants:
+    """The answers to one request, of which one is keyed; the others can be looked at in its place.
+
+    Attributes:
+        armature: the armature object's session_uid.
+        frames: (N,) the frames that are keyed.
+        poses: V arrays (N, 24, 3), best first.
+        joints: those that any of them turns; the others are left alone.
+        chosen: which one is keyed.
+    """
+
+    armature: int
+    frames: tuple[float, ...]
+    poses: tuple[PoseArray, ...]
+    joints: frozenset[int]
+    chosen: int = 0
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,7 @@ class Outcome:
         words: what the model said.
         report: what was keyed; None where the model answered in words alone and nothing was touched.
         milliseconds: from handing the request to the connection until the last key was written.
+        variants: all the answers; None as ``report``.
     """
 
     task: str
@@ -31,6 +52,12 @@ class Outcome:
     words: str
     report: WriteReport | None
     milliseconds: float
+    variants: Variants | None = None
+
+    @property
+    def number_of_variants(self) -> int:
+        """How many answers there are."""
+        return 0 if self.variants is None else len(self.variants.poses)
 
     def summary(self, most: int = 3) -> str:
         """One line for the user: which joints moved most, by how much, on how many frames."""
@@ -79,6 +106,7 @@ class Activity:
         outcome: what came of the last request, None when it failed or before the first.
         notice: why the last request, or an attempt to connect, came to nothing; None when it did not.
         history: every request that was answered.
+        conversation: the edits that led to the poses that figures have now.
     """
 
     preparing: bool = False
@@ -87,6 +115,7 @@ class Activity:
     outcome: Outcome | None = None
     notice: Notice | None = None
     history: History = field(default_factory=History)
+    conversation: Conversation = field(default_factory=Conversation)
 
     @property
     def running(self) -> bool:

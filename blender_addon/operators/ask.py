@@ -6,12 +6,11 @@ script, or in background (execute), it returns when the keys are there and raise
 user when they are not.
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from ..contract.messages import ProtocolError
+from ..contract.messages import MAX_VARIANTS, ProtocolError
 from ..rig.armature import Rig
 from ..rig.bone_map import RigError
 from ..rig.frames import list_frames
@@ -19,9 +18,10 @@ from ..session import Connection, State
 from ..settings import ALL_PARTS, PART_ITEMS, settings
 from . import backend, picture
 from .activity import Outcome, activity
+from .picture import Wait
 from .situation import situation
 from .target import find_target
-from .work import Course, Order, Wait, course
+from .work import Course, Order, course
 
 TICK_SECONDS: Final = 0.02
 HEARING_SECONDS: Final = 0.1
@@ -47,6 +47,15 @@ class Ask:
         items=PART_ITEMS,
         options={"ENUM_FLAG", "SKIP_SAVE"},
         default=set(ALL_PARTS),
+    )
+
+    variants: IntProperty(
+        name="Variants",
+        description="How many different answers to look at, where the model has several; at one frame only",
+        default=1,
+        min=1,
+        max=MAX_VARIANTS,
+        options={"SKIP_SAVE"},
     )
 
     _course: Course
@@ -164,7 +173,7 @@ class Ask:
         """How far the poses go towards the model's answer, 0 to 1."""
         return 1.0
 
-    def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
+    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
         """What makes the picture to send, or None."""
         return None
 
@@ -173,14 +182,16 @@ class Ask:
         self._take_settings(context)
         activity.begin()
         armature = find_target(context)
+        frames = self.frames_to_key(context, Rig.of(armature))
         order = Order(
             task=self.task,
             instruction=self.instruction.strip(),
-            armature=armature.name,
-            frames=self.frames_to_key(context, Rig.of(armature)),
+            armature=armature.session_uid,
+            frames=frames,
             parts=frozenset(self.parts),
             strength=self.share_of_answer(),
-            take_picture=self.picture_maker(context),
+            variants=self.variants if len(frames) == 1 else 1,
+            take_picture=self.picture_taking(context, armature),
         )
         self._course = course(order, self._open_connection(context))
 

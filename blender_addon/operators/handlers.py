@@ -22,6 +22,7 @@ def _forget_all(*_: Any) -> None:
     """Another file: whatever request ran for the old one was cancelled by Blender before."""
     activity.end()
     activity.forget()
+    activity.conversation.clear()
 
 
 _HANDLERS: Final = (

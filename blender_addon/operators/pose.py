@@ -5,7 +5,6 @@ Every operator has the options as properties of its own, for scripts; those that
 panel's settings. How a request runs is in ``ask``.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -28,7 +27,7 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "adjust"
-    _from_panel = ("instruction", "frames", "parts", "strength", "send_view")
+    _from_panel = ("instruction", "frames", "parts", "strength", "send_view", "variants")
 
     frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
     frame_list: StringProperty(
@@ -60,9 +59,9 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         """The strength the user chose."""
         return float(self.strength)
 
-    def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
+    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
         """The view, when asked for."""
-        return picture.of_view(context) if self.send_view else None
+        return picture.of_view(context, armature) if self.send_view else None
 
 
 class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
@@ -73,7 +72,7 @@ class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "generate"
-    _from_panel = ("instruction", "parts")
+    _from_panel = ("instruction", "parts", "variants")
 
     @classmethod
     def lacks(cls, chosen: Any) -> str:
@@ -102,12 +101,12 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
         lacking = chosen.picture == "IMAGE" and chosen.image is None
         return "No image is chosen; open one under Estimate From." if lacking else ""
 
-    def picture_maker(self, context: Any) -> Callable[[], bytes] | None:
+    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
         """The file, the image or the view."""
         if self.filepath:
             return picture.of_file(bpy.path.abspath(self.filepath))
         if self.picture == "VIEWPORT":
-            return picture.of_view(context)
+            return picture.of_view(context, armature)
         return picture.of_image(settings(context).image)
 
 

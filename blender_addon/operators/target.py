@@ -3,6 +3,8 @@
 
 from typing import Any
 
+import bpy
+
 from ..rig.armature import Rig, find_armature
 from ..rig.bone_map import RigError
 from ..rig.editable import check_editable
@@ -22,6 +24,18 @@ def find_target(context: Any) -> Any:
     check_editable(armature)
     Rig.of(armature)
     return armature
+
+
+def find_rig(armature: int) -> Rig:
+    """The armature with this session_uid, looked up anew: between two steps undo may have replaced it.
+
+    Raises:
+        RigError: it is gone, or cannot be used.
+    """
+    found = next((one for one in bpy.data.objects if one.session_uid == armature), None)
+    if found is None:
+        raise RigError("The armature was removed while the model worked; nothing was changed.")
+    return Rig.of(found)
 
 
 def others_in_pose_mode(context: Any, armature: Any) -> int:

@@ -9,26 +9,24 @@ within BUDGET_SECONDS where Blender allows it; only writing the keys is one step
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
-import bpy
 import numpy as np
 
 from ..contract.kinematics import heading, yaw_matrix
-from ..contract.messages import PoseArray, ProtocolError, Request, Result, no_poses
+from ..contract.messages import PoseArray, ProtocolError, Request, Result, Turn, no_poses
 from ..contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..contract.skeleton import BODY_PARTS
 from ..rig.armature import Rig, WriteReport
 from ..session import Connection, new_request_id
-from .activity import Outcome, activity
+from .activity import Outcome, Variants, activity
+from .picture import Picture, Taking, Wait
+from .target import find_rig
 
 BUDGET_SECONDS: Final = 0.004
 """Time for reading poses in one step; a frame of the window at 60 Hz has 16 ms."""
-
-Wait = Callable[[float | None], bool]
-"""Waits for at most so many seconds, None for as long as it takes; whether what it waits for has come."""
 
 Course = Generator[Wait | None, None, Outcome]
 """Yields what it waits for, or None when it merely gives the window time to redraw."""
@@ -41,20 +39,22 @@ class Order:
     Attributes:
         task: ``adjust``, ``generate`` or ``estimate``.
         instruction: what the user asked for.
-        armature: name of the armature object.
+        armature: the armature object's session_uid, which renaming and undo leave as it is.
         frames: the frames to key.
         parts: names of the body parts that may move.
         strength: 0 keeps the pose, 1 is the model's answer.
-        take_picture: makes the PNG bytes of the picture to send; None when none is sent.
+        variants: how many different answers are wished for.
+        take_picture: makes the picture to send; None when none is sent.
     """
 
     task: str
     instruction: str
-    armature: str
+    armature: int
     frames: tuple[float, ...]
     parts: frozenset[str]
     strength: float
-    take_picture: Callable[[], bytes] | None = None
+    variants: int = 1
+    take_picture: Taking | None = None
 
 
 def course(order: Order, connection: Connection) -> Course:
@@ -69,19 +69,24 @@ def course(order: Order, connection: Connection) -> Course:
         _check_number(order, connection.limits.max_poses)
     picture = None
     if order.take_picture is not None:
-        picture = order.take_picture()
+        picture = yield from _heard(order.take_picture())
         yield from _give_way()
     poses = no_poses()
+    history: tuple[Turn, ...] = ()
     if order.task == "adjust":
         poses = yield from _read(order)
+        history = _history(order, poses)
     request = Request(
         id=new_request_id(),
         task=order.task,
         instruction=order.instruction,
         poses=poses,
-        image_png=picture,
+        image_png=None if picture is None else picture.png,
+        view=None if picture is None else picture.view,
+        history=history,
         parts=None if order.parts == BODY_PARTS.keys() else order.parts,
         strength=order.strength,
+        variants=order.variants,
     )
     sent_at = time.perf_counter()
     handle = connection.submit(request)
@@ -90,11 +95,16 @@ def course(order: Order, connection: Connection) -> Course:
     if handle.result is None:
         assert handle.error is not None
         raise handle.error
-    answers = _poses_of(handle.result, poses)
-    report = None if answers is None else _write(order, poses, answers)
-    elapsed = 1000 * (time.perf_counter() - sent_at)
     words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
-    return Outcome(order.task, order.instruction, words, report, elapsed)
+    report, variants = None, None
+    if any(pose is not None for pose in handle.result.poses):
+        variants = _variants_of(order, poses, handle.result)
+        report = show(variants)
+        if report.keys and len(poses) == 1:
+            after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
+            activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
+    elapsed = 1000 * (time.perf_counter() - sent_at)
+    return Outcome(order.task, order.instruction, words, report, elapsed, variants)
 
 
 def _check_number(order: Order, most: int) -> None:
@@ -114,38 +124,63 @@ def _read(order: Order) -> Generator[None, None, PoseArray]:
         if start:
             yield from _give_way()
         began = time.perf_counter()
-        slices.append(_rig(order).read(order.frames[start : start + count]).astype(np.float32))
+        slices.append(find_rig(order.armature).read(order.frames[start : start + count]).astype(np.float32))
         start += count
         spent = time.perf_counter() - began
         count = max(1, min(4 * count, int(count * BUDGET_SECONDS / spent)))
     return np.concatenate(slices)
 
 
+def _history(order: Order, poses: PoseArray) -> tuple[Turn, ...]:
+    """What was asked of this figure before, where one pose is edited: a turn has one pose."""
+    return activity.conversation.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
+
+
+def _heard(taking: Generator[Wait | None, None, Picture]) -> Generator[Wait | None, None, Picture]:
+    """The steps of making a picture; raises ProtocolError where Cancel was pressed between two of them."""
+    try:
+        while True:
+            yield next(taking)
+            _check_abandoned()
+    except StopIteration as end:
+        picture: Picture = end.value
+        return picture
+    finally:
+        taking.close()
+
+
 def _give_way() -> Generator[None, None, None]:
     """Give the window time to redraw and to hear Cancel; raises ProtocolError where it was pressed."""
     yield None
+    _check_abandoned()
+
+
+def _check_abandoned() -> None:
     if activity.abandoned:
         raise ProtocolError("cancelled", "Cancelled; nothing was changed.")
 
 
-def _poses_of(result: Result, sent: PoseArray) -> PoseArray | None:
-    """(N, 24, 3), a pose that was answered in words alone as it was sent; None where all were."""
-    if all(pose is None for pose in result.poses):
-        return None
-    poses: PoseArray = np.stack([sent[n] if pose is None else pose for n, pose in enumerate(result.poses)])
-    return poses
-
-
-def _write(order: Order, sent: PoseArray, answers: PoseArray) -> WriteReport:
-    rig = _rig(order)
+def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
+    """The answers as they are to be keyed. A pose that was answered in words alone stays as it was sent."""
     joints = frozenset(joint for part in order.parts for joint in BODY_PARTS[part])
-    kept: frozenset[int] = frozenset()
+    answers = [
+        np.stack([sent[row] if pose is None else pose for row, pose in enumerate(poses)])
+        for poses in result.variants
+    ]
     if order.task == "adjust":
         # What the model left as it was sent may have been posed anew by the user while it worked.
-        kept = frozenset(np.flatnonzero((answers == sent).all(axis=(0, 2))).tolist())
+        turned = np.any([(poses != sent).any(axis=(0, 2)) for poses in answers], axis=0)
+        joints &= frozenset(np.flatnonzero(turned).tolist())
     else:
-        answers = _face_as_before(rig, order.frames, answers, keep_turn=order.task == "generate")
-    return rig.write(order.frames, answers, joints=joints, kept=kept)
+        rig, keep_turn = find_rig(order.armature), order.task == "generate"
+        answers = [_face_as_before(rig, order.frames, poses, keep_turn=keep_turn) for poses in answers]
+    return Variants(order.armature, order.frames, tuple(answers), joints)
+
+
+def show(variants: Variants) -> WriteReport:
+    """Key the variant that is chosen. Raises RigError as Rig.write does."""
+    rig = find_rig(variants.armature)
+    return rig.write(variants.frames, variants.poses[variants.chosen], joints=variants.joints)
 
 
 def _face_as_before(rig: Rig, frames: tuple[float, ...], poses: PoseArray, *, keep_turn: bool) -> PoseArray:
@@ -160,8 +195,3 @@ def _face_as_before(rig: Rig, frames: tuple[float, ...], poses: PoseArray, *, ke
     turned = poses.copy()
     turned[:, 0] = matrix_to_axis_angle(yaw_matrix(turn) @ root)
     return turned
-
-
-def _rig(order: Order) -> Rig:
-    """The armature, looked up anew: between two steps undo may have replaced it, or the user removed it."""
-    return Rig.of(bpy.data.objects.get(order.armature))

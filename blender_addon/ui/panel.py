@@ -71,6 +71,7 @@ class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
         column = layout.column()
         column.prop(chosen, "frames")
         column.prop(chosen, "strength", slider=True)
+        column.prop(chosen, "variants")
         column.prop(chosen, "send_view")
 
 
@@ -213,6 +214,11 @@ def _draw_outcome(context: Any, layout: Any) -> None:
         if outcome.words:
             _wrapped(context, box, outcome.words, "SPEAKER")
         _wrapped(context, box, outcome.summary(), "INFO" if outcome.report is None else "CHECKMARK")
+        if outcome.variants is not None and outcome.number_of_variants > 1:
+            row = box.row(align=True)
+            row.operator("posellava.show_variant", text="", icon="TRIA_LEFT").step = -1
+            row.label(text=f"Variant {outcome.variants.chosen + 1} of {outcome.number_of_variants}")
+            row.operator("posellava.show_variant", text="", icon="TRIA_RIGHT").step = 1
 
 
 def _characters(context: Any) -> int:

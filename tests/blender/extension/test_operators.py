@@ -28,6 +28,16 @@ def keys():
         for action in bpy.data.actions for curve in action.fcurves
     )
 """
+PREPARE += """
+def finish(taking):
+    steps = taking()
+    while True:
+        try:
+            wait = next(steps)
+        except StopIteration as end:
+            return end.value
+        wait and wait(None)
+"""
 FIGURE = PREPARE + "bpy.ops.posellava.add_figure()\n"
 
 
@@ -196,7 +206,7 @@ bpy.context.collection.objects.link(camera)
 bpy.context.scene.camera = camera
 engine = bpy.context.scene.render.engine
 from bl_ext.user_default.posellava.operators import picture
-png = picture.of_view(bpy.context)()
+png = finish(picture.of_view(bpy.context, bpy.data.objects["SMPL Figure"])).png
 result["png"] = [png[:8].hex(), int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")]
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", send_view=True)
 result["same"] = [bpy.context.scene.render.engine == engine, len(bpy.data.scenes)]
@@ -245,7 +255,7 @@ def test_cancel_is_heard_while_poses_are_still_read(
         FIGURE
         + """
 from bl_ext.user_default.posellava.operators import backend, work
-order = work.Order("adjust", "raise it", "SMPL Figure", tuple(range(2000)), frozenset({"head"}), 1.0)
+order = work.Order("adjust", "raise it", bpy.context.object.session_uid, tuple(range(2000)), frozenset({"head"}), 1.0)
 result["refused"] = call(bpy.ops.posellava.cancel)
 activity.begin()
 course = work.course(order, backend.connection(bpy.context))
@@ -274,10 +284,10 @@ def start(task, frames):
     everything = frozenset(BODY_PARTS)
     activity.begin()
     backend.connect(bpy.context)
-    order = work.Order(task, "raise it", "SMPL Figure", frames, everything, 1.0)
+    order = work.Order(task, "raise it", bpy.context.object.session_uid, frames, everything, 1.0)
     course = work.course(order, backend.connection(bpy.context))
     return next(course)
-def finish(wait):
+def finish_course(wait):
     wait(20)
     try:
         while True:
@@ -298,7 +308,7 @@ def test_what_is_posed_while_the_model_works_stays(
 wait = start("adjust", (1.0,))
 knee = bpy.context.object.pose.bones["L_Knee"]
 knee.rotation_quaternion = (0.9, 0.3, 0, 0)
-finish(wait)
+finish_course(wait)
 result["degrees"] = activity.outcome.report.degrees
 result["knee"] = list(knee.rotation_quaternion)
 result["keyed"] = sorted({path for path, _, _ in keys()})
@@ -327,7 +337,7 @@ bpy.context.scene.frame_set(1)
 before = Rig.of(bpy.context.object).read([1.0])[0, 0].tolist()
 wait = start("generate", (1.0,))
 bpy.context.scene.frame_set(10)
-finish(wait)
+finish_course(wait)
 result["roots"] = [before, Rig.of(bpy.context.object).read([1.0])[0, 0].tolist()]
 """,
         URL=start_backend().url,
@@ -344,7 +354,7 @@ image = bpy.data.images.new("Dancer", 8, 8)
 take = picture.of_image(image)
 bpy.data.images.remove(image)
 try:
-    take()
+    finish(take)
 except picture.PictureError as error:
     result["error"] = str(error)
 """

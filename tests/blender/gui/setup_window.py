@@ -63,9 +63,9 @@ def stand(figure):
 
 def time_calls():
     """Measure how long the add-on holds the window's thread; Blender's drawing and the writing of keys count apart."""
-    ask, picture, work, backend, panel = (
+    ask, view, work, backend, panel = (
         importlib.import_module(f"{EXTENSION}.{name}")
-        for name in ("operators.ask", "operators.picture", "operators.work", "operators.backend", "ui.panel")
+        for name in ("operators.ask", "operators.view", "operators.work", "operators.backend", "ui.panel")
     )
     activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
     apart = [0.0]
@@ -91,8 +91,8 @@ def time_calls():
 
         return call
 
-    work._write = timed_apart(work._write, "write")
-    picture._draw = timed_apart(picture._draw, "draw")
+    work.show = timed_apart(work.show, "write")
+    view._draw = timed_apart(view._draw, "draw")
 
     # Blender looks at a method's number of parameters, so that every wrapper has to have exactly the right ones.
     def timed_handler(function, name):
