@@ -23,6 +23,8 @@ from .points import FLOOR, POINT_INDEX, has_normal
 
 DEGREES: Final = 180.0 / math.pi
 _TINY: Final = 1e-9
+STEEPEST: Final = 3000.0
+"""Degrees a metre: the angle of a line in a plane that it stands across changes without bound."""
 
 Axis = tuple[float, float, float]
 _AXES: Final[dict[str, Axis]] = {
@@ -319,6 +321,7 @@ class Instances:
             with torch.enable_grad():
                 value = FORMS[form].function(points, aux)
                 (gradient,) = torch.autograd.grad(value.sum(), points)
+            gradient = gradient.nan_to_num().clamp(-STEEPEST, STEEPEST)
             values[chosen] = value.detach()
             gradients.append((form, chosen, slots, gradient))
         return values, gradients
