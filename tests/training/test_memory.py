@@ -41,3 +41,18 @@ def test_the_paper_model_has_seven_billion_parameters_of_which_lora_and_the_ends
     assert sizes.trained == pytest.approx(0.34e9 + 0.26e9 + 0.04e9, rel=0.05)
     assert sizes.image_tokens == pytest.approx(2928, rel=0.01)
     assert table(settings, 8).count("| ZeRO ") == 3
+
+
+def test_stage_1_needs_what_the_vision_tower_and_the_pose_modules_need() -> None:
+    """The language model does not run there: its weights are in memory, and nothing of what it would keep."""
+    settings = load_settings(CONFIGS / "7b_stage1.yaml", ["model.start=nowhere"])
+    sizes = model_sizes(settings)
+    assert sizes.image_tokens == 577
+    one = need(sizes, settings, zero=1, gpus=8)
+    assert one.weights == pytest.approx(2 * 7.6e9, rel=0.02)
+    # 64 images of 577 patches: one layer of CLIP-ViT-L in bf16 is some 3.3 GB, the pose modules well under one.
+    assert 2e9 < one.activations_image < 8e9
+    learns = load_settings(CONFIGS / "7b_stage1.yaml", ["model.start=nowhere", "trainable.vision_tower=true"])
+    assert need(sizes, learns, zero=1, gpus=8).activations_image > 10 * one.activations_image
+    lines = table(settings, 8).splitlines()
+    assert len({line.count("|") for line in lines[2:]}) == 1

@@ -205,3 +205,17 @@ def test_a_run_writes_its_curves(tmp_path: Path, stage3: dict[str, Any]) -> None
     run(tmp_path, stage3, "run.steps=2")
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_run_is_a_function_of_its_configuration_whether_its_start_was_there_or_not(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    """Making a start draws random numbers; adapters and dropout, which come after it, must not feel that."""
+    values = {
+        **stage3,
+        "trainable": {"language_model": "lora", "lora": {"rank": 4, "alpha": 8, "dropout": 0.3}},
+    }
+    for name in ("first", "second"):  # the first makes the start, the second finds it
+        run(tmp_path, values, f"output={tmp_path / name}", "run.steps=2")
+    first, second = (losses_of(tmp_path / name) for name in ("first", "second"))
+    assert first == second

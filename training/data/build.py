@@ -54,6 +54,7 @@ class Build:
         images: for those that have pictures: the folder of them.
         noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
         body: a licensed SMPL, SMPL-H or SMPL-X file to draw pictures with; None for the neutral body.
+        held_out: releases of PoseScript or PoseFix; their validation and test poses are left out of ``poses``.
         gathered: the folder in which the poses were gathered already; None to read them from ``poses``.
     """
 
@@ -68,6 +69,7 @@ class Build:
     images: Path | None = None
     noise_degrees: float = 0.0
     body: Path | None = None
+    held_out: tuple[Path, ...] = ()
     gathered: Path | None = None
 
 
@@ -232,13 +234,14 @@ def _start_poses(build: Build) -> StartPoses:
 
 def _recorded(build: Build) -> PoseSet | None:
     from .sources.gathered import read_gathered
+    from .sources.held_out import HeldOut
     from .sources.reading import read_poses
 
     if build.gathered is not None:
         return read_gathered(build.gathered)
     if build.poses is None:
         return None
-    return read_poses(build.poses, build.split)
+    return read_poses(build.poses, build.split, HeldOut(build.held_out) if build.held_out else None)
 
 
 SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
@@ -281,25 +284,29 @@ TEXT_SOURCES = ("directives", "patterns", "posepart", "posefix", "captions", "de
 
 _USED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(POSELESS_SOURCES, ()),
-    **dict.fromkeys(("posepart", "nudges", "posefix"), ("poses", "noise_degrees")),
-    "pictures": ("poses", "body"),
+    **dict.fromkeys(("posepart", "nudges", "posefix"), ("poses", "held_out", "noise_degrees")),
+    "pictures": ("poses", "held_out", "body"),
     **dict.fromkeys(("posescript_release", "posefix_release", "posefix_texts"), ("annotations", "poses")),
     **dict.fromkeys(("conversations", "3dpw", "human36m"), ("annotations", "images")),
 }
-"""Options that a source uses; of one that is not here, its poses."""
+"""Options that a source uses; those of one that is not here are ``_OF_POSES``."""
+
+_OF_POSES = ("poses", "held_out")
 
 _OPTIONS = {
     "poses": "--poses", "annotations": "--annotations", "images": "--images", "noise_degrees": "--noise",
-    "body": "--body",
+    "body": "--body", "held_out": "--held-out",
 }  # fmt: skip
 
 
 def check_options(build: Build) -> None:
     """Raises ValueError for an option that the source would take without using it."""
-    used = _USED.get(build.source, ("poses",))
+    used = _USED.get(build.source, _OF_POSES)
     idle = [option for name, option in _OPTIONS.items() if name not in used and getattr(build, name)]
     if idle:
         raise ValueError(f"{build.source} uses no {' and no '.join(idle)}: leave that out")
+    if build.held_out and (build.poses is None or not build.poses.is_dir()):
+        raise ValueError("--held-out names poses of AMASS: give its folder with --poses")
     if build.split == "test" and build.source not in LISTED_SOURCES:
         raise ValueError(
             f"{build.source} has the splits train and val; test is for released texts and pictures"
@@ -447,7 +454,7 @@ def _identity(build: Build) -> dict[str, Any]:
     """What two builds must share for their shards to belong together."""
     values = asdict(build)
     keys = ["source", "seed", "poses", "split", "shard_size"]
-    keys += [key for key in ("annotations", "images", "noise_degrees", "body") if values[key]]
+    keys += [key for key in ("annotations", "images", "noise_degrees", "body", "held_out") if values[key]]
     if build.source in LISTED_SOURCES:
         keys.append("count")  # which of the samples are chosen depends on it
     return {key: str(values[key]) for key in keys}

@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a file or folder of poses: AMASS, BVH, SMPL, AIST++, 3DPW and more; without it they are constructed",
     )
     poses.add_argument(
+        "--held-out",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="RELEASE",
+        help="folders of PoseScript's or PoseFix's release, whose validation and test poses are left out of --poses",
+    )
+    poses.add_argument(
         "--annotations",
         type=Path,
         help="released texts or annotations: of PoseScript, PoseFix, LLaVA, 3DPW, Human3.6M",
@@ -147,6 +155,7 @@ def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "
         images=arguments.images,
         noise_degrees=arguments.noise,
         body=arguments.body,
+        held_out=tuple(arguments.held_out),
     )
 
 

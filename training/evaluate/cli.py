@@ -80,7 +80,20 @@ def train_retrieval(argv: Sequence[str]) -> int:
     """``posellava train-retrieval``: train the model that finds poses by words, for ``eval --retrieval``."""
     parser = argparse.ArgumentParser(
         prog="posellava train-retrieval",
-        description="Train the retrieval model of 'posellava eval' on poses and the project's descriptions of them.",
+        description="Train the retrieval model of 'posellava eval' on poses and the project's descriptions of them, or "
+        "on the texts of a data set.",
+    )
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DATA",
+        help="descriptions with poses to train on instead, such as PoseScript's: a folder of shards or a JSON file",
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        metavar="DATA",
+        help="others to try the model on (default: the project's own)",
     )
     parser.add_argument(
         "--poses", type=Path, metavar="FILE.npz", help="poses (their train split); else they are constructed"
@@ -205,13 +218,24 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
     from training.data.captions.sampler import CaptionSampler
 
     from .benchmarks import pose_pool
-    from .train_retrieval import RetrievalSettings, new_model, recall, train_retrieval
+    from .train_retrieval import (
+        ListedTexts,
+        RetrievalSettings,
+        TextSampler,
+        new_model,
+        recall,
+        train_retrieval,
+    )
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    if arguments.poses is None:
-        print("no --poses: every pose is constructed", file=sys.stderr)
-    sampler = CaptionSampler(pose_pool(arguments.poses, "train"))
+    if arguments.poses is None and (arguments.samples is None or arguments.validation is None):
+        print("no --poses: every pose that is described here is constructed", file=sys.stderr)
+    sampler: TextSampler
+    if arguments.samples is None:
+        sampler = CaptionSampler(pose_pool(arguments.poses, "train"))
+    else:
+        sampler = ListedTexts(arguments.samples)
     model = new_model(sampler, arguments.seed)
     start = time.monotonic()
     settings = RetrievalSettings(steps=arguments.steps, seed=arguments.seed)
@@ -223,5 +247,11 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
         )
     with writing_to(arguments.output):
         model.save(arguments.output)
-    figures = recall(model, pose_pool(arguments.poses), count=VALIDATION_CASES)
+    if arguments.validation is None:
+        tried: TextSampler = CaptionSampler(pose_pool(arguments.poses))
+        count = VALIDATION_CASES
+    else:
+        tried = ListedTexts(arguments.validation)
+        count = min(VALIDATION_CASES, len(tried.samples))
+    figures = recall(model, tried, count=count)
     print(f"{arguments.output}: " + ", ".join(f"{name} {value:.1f} %" for name, value in figures.items()))

@@ -33,10 +33,12 @@ class Answers:
     Attributes:
         poses_aa: (N, 24, 3); where there was no pose, the one that is scored in its place.
         failed: (N,) true where there was no pose.
+        declines: whether the contestant may answer without a pose; otherwise the share of such answers says nothing.
     """
 
     poses_aa: Poses
     failed: npt.NDArray[np.bool_]
+    declines: bool = False
 
 
 def query_of(sample: Sample) -> Query:
@@ -78,7 +80,9 @@ def mean_answers(samples: Sequence[Sample], mean_aa: Poses) -> Answers:
     return Answers(poses, np.zeros(len(samples), dtype=bool))
 
 
-def model_answers(replies: Sequence[Answer], targets_aa: Poses, copy: Answers, mean: Answers) -> Answers:
+def model_answers(
+    replies: Sequence[Answer], targets_aa: Poses, copy: Answers, mean: Answers, *, declines: bool
+) -> Answers:
     """The model's answers; one without a usable pose is scored as the worse of the two baselines.
 
     So a model that does not answer is never better than one that does nothing.
@@ -88,7 +92,7 @@ def model_answers(replies: Sequence[Answer], targets_aa: Poses, copy: Answers, m
     poses = np.where(copy_is_worse[:, None, None], copy.poses_aa, mean.poses_aa)
     for case in np.flatnonzero(~failed):
         poses[case] = replies[case].pose_aa
-    return Answers(poses, failed)
+    return Answers(poses, failed, declines or bool(failed.any()))
 
 
 def _usable(reply: Answer) -> bool:

@@ -85,7 +85,13 @@ def evaluate(
     copy = copy_answers(samples)
     mean = mean_answers(samples, mean_pose(pose_pool(evaluation.poses, "train")))
     answers = {
-        "model": model_answers(replies, benchmark.targets_aa, copy, mean),
+        "model": model_answers(
+            replies,
+            benchmark.targets_aa,
+            copy,
+            mean,
+            declines=bool(engine.processor.prompter.verbal_answers),
+        ),
         "copy": copy,
         "mean_pose": mean,
     }

@@ -25,15 +25,19 @@ LABELS: Final = {
     "r_at_1": "R@1, pose encoder, %",
     "r_at_5": "R@5",
     "r_at_10": "R@10",
+    "r_at_20": "R@20",
     "retrieval_r_at_1": "R@1, retrieval model, %",
     "retrieval_r_at_5": "R@5",
     "retrieval_r_at_10": "R@10",
+    "retrieval_r_at_20": "R@20",
     "t2p_r_at_1": "R@1, words to pose, %",
     "t2p_r_at_5": "R@5",
     "t2p_r_at_10": "R@10",
+    "t2p_r_at_20": "R@20",
     "p2t_r_at_1": "R@1, pose to words, %",
     "p2t_r_at_5": "R@5",
     "p2t_r_at_10": "R@10",
+    "p2t_r_at_20": "R@20",
 }
 """Figures in the order in which they are shown."""
 

@@ -21,7 +21,8 @@ from .bootstrap import Bootstrap, Estimate
 from .contestants import Answers, starts_of
 
 POOL: Final = 100
-RECALL_AT: Final = (1, 5, 10)
+RECALL_AT: Final = (1, 5, 10, 20)
+"""20 is ChatPose's."""
 
 Embed = Callable[[npt.NDArray[np.float32]], Array]
 
@@ -61,8 +62,9 @@ def measure(benchmark: Benchmark, answers: Answers, spaces: list[PoseVectors], *
         "mpjpe": metrics.mpjpe(answers.poses_aa, targets),
         "pa_mpjpe": metrics.pa_mpjpe(answers.poses_aa, targets),
         "mpjre": metrics.mpjre(answers.poses_aa, targets),
-        "no_pose": 100.0 * answers.failed,
     }
+    if answers.declines:
+        values["no_pose"] = 100.0 * answers.failed
     pools = metrics.draw_pools(np.random.default_rng(seed), len(targets), POOL)
     for space in spaces:
         given = space.embed(answers.poses_aa)

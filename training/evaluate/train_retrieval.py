@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the retrieval model on poses of the train split and the project's own descriptions of them.
+"""Trains the retrieval model on poses of the train split and the project's own descriptions of them, or on the texts
+and poses of a data set, such as PoseScript's.
 
-Every batch is drawn anew: no pose is described twice alike, and nothing is kept on disk.
+Every batch is drawn anew; of the project's own descriptions no pose has two alike, and nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 import numpy as np
 import torch
 
-from training.data.captions.sampler import CaptionSampler
-from training.data.pool import PosePool
 from training.data.samples import Sample
+from training.data.shards import SampleSource
 from training.data.show import vocabulary
 
 from .metrics import draw_pools
@@ -48,7 +49,36 @@ class Progress:
     loss: float
 
 
-def new_model(sampler: CaptionSampler, seed: int) -> RetrievalModel:
+class TextSampler(Protocol):
+    """Where descriptions with their poses come from."""
+
+    def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
+        """``count`` samples with an instruction that describes the target pose."""
+        ...
+
+
+class ListedTexts:
+    """The texts of a data set: its samples of the task ``generate``.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: there are none.
+    """
+
+    def __init__(self, source: Path) -> None:
+        data = SampleSource(source)
+        rows = (data.read(shard, row) for shard, size in enumerate(data.sizes) for row in range(size))
+        self.samples = [row for row in rows if row.task == "generate" and row.target_aa is not None]
+        if not self.samples:
+            raise ValueError(f"{source} has no samples of the task generate: descriptions with their poses")
+
+    def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
+        """``count`` at random; each at most once, as far as there are as many."""
+        chosen = rng.choice(len(self.samples), count, replace=count > len(self.samples))
+        return [self.samples[row] for row in chosen]
+
+
+def new_model(sampler: TextSampler, seed: int) -> RetrievalModel:
     """An untrained model that knows the words of the sampler's descriptions."""
     torch.manual_seed(seed)
     words = vocabulary(sampler.draw_many(np.random.default_rng(seed), VOCABULARY_TEXTS))
@@ -56,7 +86,7 @@ def new_model(sampler: CaptionSampler, seed: int) -> RetrievalModel:
 
 
 def train_retrieval(
-    model: RetrievalModel, sampler: CaptionSampler, settings: RetrievalSettings
+    model: RetrievalModel, sampler: TextSampler, settings: RetrievalSettings
 ) -> Iterator[Progress]:
     """Trains the model in place; yields after every chunk of batches."""
     rng = np.random.default_rng((settings.seed, 1))
@@ -84,9 +114,9 @@ def train_retrieval(
     model.eval()
 
 
-def recall(model: RetrievalModel, pool: PosePool, *, count: int, seed: int = 0) -> dict[str, float]:
-    """R@K in per cent in pools of 100, words to pose and pose to words, on poses of the pool."""
-    samples = CaptionSampler(pool).draw_many(np.random.default_rng(seed), count)
+def recall(model: RetrievalModel, sampler: TextSampler, *, count: int, seed: int = 0) -> dict[str, float]:
+    """R@K in per cent in pools of 100, words to pose and pose to words, on what the sampler draws."""
+    samples = sampler.draw_many(np.random.default_rng(seed), count)
     texts = model.embed_texts([sample.instruction for sample in samples])
     poses = model.embed_poses(_targets(samples).numpy())
     pools = draw_pools(np.random.default_rng(seed), count, POOL)

@@ -104,6 +104,8 @@ class Trainer:
         torch.manual_seed(settings.seed)
         dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
         model, processor = start_model(settings.model, dtype=dtype, attention=run.attention)
+        # A start that had to be made has drawn numbers, one that was there has not.
+        torch.manual_seed(settings.seed)
         if rank() == 0:
             save_settings(settings, settings.output / SETTINGS_FILE)
         self.collator = Collator(processor)

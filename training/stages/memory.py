@@ -3,7 +3,9 @@
 
 What a run keeps (Rajbhandari et al. 2020, "ZeRO", section 3): weights, gradients and optimiser state, of which ZeRO 1
 shares out the last among the GPUs, ZeRO 2 the last two and ZeRO 3 all. Activations are those of the language model with
-gradient checkpointing: the input of every layer, and all of the layer that is being gone back through.
+gradient checkpointing: the input of every layer, and all of the layer that is being gone back through. Stage 1 does
+not run the language model: there they are those of the vision tower, one layer at a time where it is frozen, and of the
+pose modules.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ LAYER_INTERMEDIATE: Final = 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the calculation needs of a model; parameters, widths and the most tokens of an image."""
+    """What the calculation needs of a model; parameters, layers, widths and the most tokens of an image.
+
+    The layers are those of the language model, or in stage 1 of the vision tower, which reads the image as one tile.
+    """
 
     frozen: int
     trained: int
@@ -39,6 +44,9 @@ class Sizes:
     hidden: int
     intermediate: int
     image_tokens: int
+    pose_layers: int = 0
+    pose_hidden: int = 0
+    pose_intermediate: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,18 +80,18 @@ def model_sizes(settings: TrainSettings) -> Sizes:
         counts[parameter.requires_grad] += parameter.numel()
     text, vision = config.text_config, config.vision_config
     side = vision.image_size // vision.patch_size
+    if settings.stage == "stage1":
+        return Sizes(
+            counts[False], counts[True], vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size,
+            side * side + 1, config.pose_encoder_layers + config.pose_decoder_layers, config.pose_hidden_size,
+            config.pose_intermediate_size,
+        )  # fmt: skip
     tiles = max(h // vision.image_size * (w // vision.image_size) for h, w in config.image_grid_pinpoints)
-    image_tokens = (1 + tiles) * side * side + round(
-        tiles**0.5
-    ) * side  # The whole image, its tiles, ends of lines.
+    # The whole image, its tiles, ends of lines.
+    image_tokens = (1 + tiles) * side * side + round(tiles**0.5) * side
     return Sizes(
-        counts[False],
-        counts[True],
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.intermediate_size,
-        image_tokens,
-    )
+        counts[False], counts[True], text.num_hidden_layers, text.hidden_size, text.intermediate_size, image_tokens
+    )  # fmt: skip
 
 
 def _config(settings: TrainSettings) -> PoseLlavaConfig:
@@ -112,12 +120,17 @@ def need(sizes: Sizes, settings: TrainSettings, *, zero: int, gpus: int) -> Need
     weight = 2 if bf16 else 4
     state = 12 if bf16 else 8  # AdamW's two moments, and with bf16 the weights again, in float32.
     share = {True: 1 / gpus, False: 1.0}
+    if settings.stage == "stage1":
+        text, image = 0.0, _stage1_activations(sizes, settings, weight)
+    else:
+        text = _activations(sizes, settings, TEXT_TOKENS + NUM_POSE_TOKENS, weight)
+        image = _activations(sizes, settings, TEXT_TOKENS + sizes.image_tokens, weight)
     return Need(
         weights=weight * (sizes.frozen + sizes.trained) * share[zero >= 3],
         gradients=weight * sizes.trained * share[zero >= 2],
         optimiser=state * sizes.trained * share[zero >= 1],
-        activations_text=_activations(sizes, settings, TEXT_TOKENS + NUM_POSE_TOKENS, weight),
-        activations_image=_activations(sizes, settings, TEXT_TOKENS + sizes.image_tokens, weight),
+        activations_text=text,
+        activations_image=image,
     )
 
 
@@ -128,22 +141,36 @@ def _activations(sizes: Sizes, settings: TrainSettings, tokens: int, width: int)
     return float(settings.run.micro_batch * tokens * per_token * width)
 
 
+def _stage1_activations(sizes: Sizes, settings: TrainSettings, width: int) -> float:
+    """Of a frozen tower one layer is in memory at a time, of one that learns all are."""
+    layer = LAYER_HIDDEN * sizes.hidden + LAYER_INTERMEDIATE * sizes.intermediate
+    tower = layer * (sizes.layers if settings.trainable.vision_tower else 1)
+    resampler = LAYER_HIDDEN * sizes.pose_hidden
+    pose = LAYER_HIDDEN * sizes.pose_hidden + LAYER_INTERMEDIATE * sizes.pose_intermediate
+    per_sample = sizes.image_tokens * (tower + resampler) + NUM_POSE_TOKENS * sizes.pose_layers * pose
+    return float(settings.run.micro_batch * per_sample * width)
+
+
 def table(settings: TrainSettings, gpus: int) -> str:
     """What ZeRO 1 to 3 need, as a Markdown table in GB."""
     sizes = model_sizes(settings)
+    stage1 = settings.stage == "stage1"
+    kinds = [] if stage1 else [f"with activations, {TEXT_TOKENS + NUM_POSE_TOKENS} tokens"]
+    tokens = sizes.image_tokens if stage1 else TEXT_TOKENS + sizes.image_tokens
+    kinds.append(f"with an image, {tokens} {'patches' if stage1 else 'tokens'}")
+    heads = ["", "weights", "gradients", "optimiser", "sum", *kinds]
     lines = [
         f"{sizes.frozen / 1e9:.2f} billion frozen parameters, {sizes.trained / 1e9:.2f} billion that learn; "
         f"{gpus} GPUs, {settings.run.micro_batch} samples each; calculated, GB a GPU",
         "",
-        f"| | weights | gradients | optimiser | sum | with activations, {TEXT_TOKENS + NUM_POSE_TOKENS} tokens | "
-        f"with an image, {TEXT_TOKENS + sizes.image_tokens} tokens |",
-        "|---|---|---|---|---|---|---|",
+        "| " + " | ".join(heads).lstrip() + " |",
+        "|---" * len(heads) + "|",
     ]
     for zero in (1, 2, 3):
         one = need(sizes, settings, zero=zero, gpus=gpus)
-        columns = (
-            one.weights, one.gradients, one.optimiser, one.states,
-            one.states + one.activations_text, one.states + one.activations_image,
-        )  # fmt: skip
+        columns = [one.weights, one.gradients, one.optimiser, one.states]
+        columns += [one.states + part for part in (one.activations_text, one.activations_image)][
+            -len(kinds) :
+        ]
         lines.append(f"| ZeRO {zero} | " + " | ".join(f"{value / 1e9:.1f}" for value in columns) + " |")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 
 from training.data.captions.sampler import CaptionSampler
 from training.data.pool import PosePool, with_heading
+from training.data.records import to_record
+from training.data.samples import Sample
+from training.evaluate.cli import train_retrieval as train
 from training.evaluate.retrieval import RetrievalModel
 from training.evaluate.train_retrieval import RetrievalSettings, new_model, recall, train_retrieval
 
@@ -61,6 +65,24 @@ def test_a_short_training_finds_poses_better_than_chance():
     settings = RetrievalSettings(steps=40, batch=48, seed=0)
     losses = [progress.loss for progress in train_retrieval(model, sampler, settings)]
     assert losses[-1] < 0.9 * losses[0]
-    found = recall(model, pool, count=100, seed=7)
+    found = recall(model, CaptionSampler(pool), count=100, seed=7)
     assert found["t2p_r_at_10"] > 20
     assert found["p2t_r_at_10"] > 20
+
+
+def test_it_is_trained_on_the_texts_of_a_data_set_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    poses = np.random.default_rng(0).normal(0, 0.3, (8, 24, 3)).astype(np.float32)
+    words = ["kneeling", "sitting", "waving", "running", "jumping", "bowing", "stretching", "throwing"]
+    samples = [
+        Sample(word, "generate", "script", f"someone {word}", None, pose)
+        for word, pose in zip(words, poses, strict=True)
+    ]
+    samples.append(Sample("edit", "adjust", "k", "unrelated", poses[0], poses[1]))
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps([to_record(sample) for sample in samples]))
+    arguments = ["--samples", str(path), "--validation", str(path), "--output", str(tmp_path / "model")]
+    assert train([*arguments, "--steps", "2", "--threads", "1"]) == 0
+    model = RetrievalModel.load(tmp_path / "model")
+    assert set(words) < set(model.words)
+    assert "unrelated" not in model.words
+    assert "t2p_r_at_20" in capsys.readouterr().out

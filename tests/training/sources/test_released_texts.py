@@ -17,6 +17,8 @@ from training.data.build import Build, run
 from training.data.cli import data
 from training.data.samples import Sample
 from training.data.shards import SampleSource
+from training.data.sources.held_out import HeldOut
+from training.data.sources.reading import read_poses
 
 RNG = np.random.default_rng(5)
 FRAMES = 30
@@ -279,3 +281,53 @@ def test_a_file_of_pictures_alone_asks_for_them(tmp_path: Path, capsys: pytest.C
     arguments = ["--output", str(tmp_path / "out"), "--annotations", str(tmp_path / "llava.json")]
     assert data(["build", "conversations", *arguments]) == 1
     assert "say where they are with --images" in capsys.readouterr().err
+
+
+def test_poses_that_a_release_keeps_for_tests_are_not_drawn(
+    tmp_path: Path, amass: dict[str, np.ndarray]
+) -> None:
+    """Here frame 29 of a sequence of 30, at 8 frames a second: with half a second before it, frames 25 to 29."""
+    for file in (tmp_path / "amass").rglob("*.npz"):
+        with np.load(file) as arrays:
+            np.savez(file, **{**arrays, "mocap_framerate": 8.0})
+    script, fix = posescript(tmp_path / "posescript"), posefix(tmp_path / "posefix")
+    write_json(script / "test_ids_100k.json", [1])
+    everyone = [read_poses(tmp_path / "amass", split) for split in ("train", "val")]
+    assert sum(map(len, everyone)) == 60
+    for releases in ((script,), (script, fix)):
+        left = [read_poses(tmp_path / "amass", split, HeldOut(releases)) for split in ("train", "val")]
+        assert sum(map(len, left)) == 55
+        kept = amass["CMU/CMU/01/01_01_poses.npz"][25:]
+        for poses in left:
+            gap = np.abs(poses.pose_aa[:, None, 1:22] - kept[None, :, 1:22]).max(axis=(2, 3))
+            assert gap.min() > 0.01
+
+
+def test_pairs_kept_for_tests_take_both_their_poses_along(
+    tmp_path: Path, amass: dict[str, np.ndarray]
+) -> None:
+    fix = posefix(tmp_path / "posefix")
+    write_json(fix / "test_out_sequence_pair_ids.json", [1])  # poses 2 and 0, of either sequence
+    for file in (tmp_path / "amass").rglob("*.npz"):
+        with np.load(file) as arrays:
+            np.savez(file, **{**arrays, "mocap_framerate": 8.0})
+    left = [read_poses(tmp_path / "amass", split, HeldOut((fix,))) for split in ("train", "val")]
+    assert sum(map(len, left)) == 60 - 8 - 9  # frames 0 to 7 about 3, and 3 to 11 about 7
+
+
+def test_held_out_poses_are_named_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "build",
+        "posepart",
+        "--count",
+        "4",
+        "--output",
+        str(tmp_path / "out"),
+        "--held-out",
+        str(tmp_path),
+    ]
+    assert data(arguments) == 1
+    assert "give its folder with --poses" in capsys.readouterr().err
+    (tmp_path / "amass").mkdir()
+    assert data([*arguments, "--poses", str(tmp_path / "amass")]) == 1
+    assert "ids_2_dataset" in capsys.readouterr().err

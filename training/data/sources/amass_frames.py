@@ -112,6 +112,12 @@ class AmassFrames:
         )
 
 
+def sequence_key(name: str) -> tuple[str, ...]:
+    """What the paths of a sequence have in common, in all spellings and in both of AMASS's forms."""
+    path = PurePosixPath(name)
+    return _key([*path.parts[:-1], re.sub(r"_(poses|stageii)$", "", path.stem)])
+
+
 def _key(parts: Iterable[str]) -> tuple[str, ...]:
     """What a path's parts have in common in all spellings."""
     plain = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in parts]

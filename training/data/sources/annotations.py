@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -78,10 +78,7 @@ def posefix(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]
     """
     folder = _folder(release)
     frames = AmassFrames(amass, _load(_one(folder, PLACES), dict))
-    listed = _load(_one(folder, PAIRS), (list, dict))
-    pairs: dict[str, Any] = (
-        dict(listed) if isinstance(listed, dict) else {str(n): pair for n, pair in enumerate(listed)}
-    )
+    pairs = _pairs(_load(_one(folder, PAIRS), (list, dict)))
     ids = {
         str(one)
         for way in ("in", "out")
@@ -115,6 +112,33 @@ def posefix_alone(release: Path, amass: Path, split: str) -> ListedSamples[Annot
     """
     pairs = posefix(release, amass, split)
     return replace(pairs, read=lambda entry: replace(pairs.read(entry), task="generate", pose_aa=None))
+
+
+def release_places(release: Path) -> dict[str, Any]:
+    """Pose id to ``["AMASS", file, frame]``. Raises FileNotFoundError and ValueError."""
+    places: dict[str, Any] = _load(_one(_folder(release), PLACES), dict)
+    return places
+
+
+def release_ids(release: Path, splits: Sequence[str]) -> set[str]:
+    """Ids of the splits: of poses in PoseScript, of pairs in PoseFix. Raises FileNotFoundError and ValueError."""
+    folder = _folder(release)
+    found = [path for split in splits for path in sorted(folder.glob(f"{split}_*ids*.json"))]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} has no lists of {' and '.join(splits)} ids: is it a whole release?"
+        )
+    return {str(one) for path in found for one in _load(path, list)}
+
+
+def posefix_pairs(release: Path) -> dict[str, Any] | None:
+    """Pair id to the ids of its two poses; None of a release that has no pairs."""
+    found = sorted(_folder(release).glob(PAIRS))
+    return None if not found else _pairs(_load(found[0], (list, dict)))
+
+
+def _pairs(listed: Any) -> dict[str, Any]:
+    return dict(listed) if isinstance(listed, dict) else {str(n): pair for n, pair in enumerate(listed)}
 
 
 def _facing_ahead(pose: Pose) -> Pose:

@@ -17,6 +17,7 @@ from .amass import AMASS
 from .bvh import BVH
 from .check import checked
 from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, thinned, to_pose_set
+from .held_out import HeldOut
 from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
 from .opened import opened
 from .pose_set import PoseSet, joined
@@ -40,13 +41,18 @@ VAL_SHARE: Final = 0.05
 _SPLIT_FOLDERS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
 
-def read_poses(path: Path, split: Split) -> PoseSet:
+def read_poses(path: Path, split: Split, held_out: HeldOut | None = None) -> PoseSet:
     """One split of the poses in a file, or in a folder and those below it; ``test`` is known to the project's own file
     and to folders of that name.
 
     Files are split as a whole: those below a folder named train, val, validation or test as that says, the others by a
     hash of their names. Of a single recording the last part is kept for validation. In a folder, files that cannot be
     used are told in the log, and the rest is read.
+
+    Args:
+        path: the file or folder.
+        split: which of its poses.
+        held_out: poses of AMASS to leave out, which a release keeps for tests.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -70,10 +76,11 @@ def read_poses(path: Path, split: Split) -> PoseSet:
             if _is_project_file(file):
                 sets.append(_read_project_file(file, split))
             else:
+                name, found = file.relative_to(path).as_posix(), read_clips(file)
+                if held_out is not None:
+                    found = held_out.without(found, name)
                 # Thinned at once: the whole of AMASS at its own rate would take gigabytes.
-                clips.append(
-                    (file.relative_to(path).as_posix(), [thinned(clip) for clip in read_clips(file)])
-                )
+                clips.append((name, [thinned(clip) for clip in found]))
         except UnknownFormatError:
             strangers.append(file)
         except MissingSplitError as error:
