@@ -10,7 +10,7 @@ from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS,
 from training.data.constraints.body import bodies
 from training.data.constraints.measures import MEASURES, Instances, UnknownMeasureError, measure
 from training.data.constraints.prior import FIRST, LAST, load_prior
-from training.data.constraints.solver import Problem, Want, _jacobian, solve
+from training.data.constraints.solver import Problem, Want, jacobian_of_places, solve
 from training.data.directives.figure import Figure
 from training.data.starts import StartPoses
 
@@ -108,7 +108,7 @@ def test_gradients_of_measures_agree_with_differences(name):
     body = bodies(local)
     _, gradients = instances.gradients(body.places, body.lowest)
     [(_, chosen, slots, of_places)] = gradients
-    jacobian = _jacobian(body, chosen, slots, of_places)
+    jacobian = jacobian_of_places(body, chosen, slots, of_places, torch.arange(NUM_JOINTS).expand(3, -1))
     step = 1e-2
     for joint in range(NUM_JOINTS):
         for axis in range(3):

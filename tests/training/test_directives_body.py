@@ -626,7 +626,7 @@ def test_mirroring_swaps_the_positions_of_the_sides(starts: Starts) -> None:
 def test_nothing_leaves_the_pose_as_it_is() -> None:
     rng = np.random.default_rng(0)
     pose = start_pose(rng)
-    for name in ("nothing.stay", "nothing.nonsense"):
+    for name in ("nothing.stay", "nothing.letters", "nothing.nonsense"):
         edit = KINDS[name].apply(rng, Figure.from_pose(pose))
         assert edit is not None
         np.testing.assert_allclose(edit.target.to_pose(), pose, atol=1e-5)

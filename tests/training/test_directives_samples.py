@@ -235,7 +235,9 @@ def test_targets_stay_within_what_joints_can_do(sampler: DirectiveSampler) -> No
     for _ in range(500):
         sample = sampler.draw(rng)
         assert sample.pose_aa is not None
-        assert sample.target_aa is not None
+        if sample.target_aa is None:
+            assert sample.kind.startswith("nothing.")
+            continue
         moved = _moved(sample.pose_aa, sample.target_aa)
         local = Rotation.from_rotvec(sample.target_aa.astype(np.float64)).as_matrix()
         _, pos = chain(sample.target_aa)

@@ -19,7 +19,7 @@ from .points import POINT_JOINTS, POINT_NAMES, POINT_OFFSETS
 
 _JOINTS: Final = torch.tensor(POINT_JOINTS)
 _OFFSETS: Final = torch.tensor(POINT_OFFSETS, dtype=torch.float32)
-_MIDDLES: Final = torch.nonzero(_JOINTS[:, 0] != _JOINTS[:, 1])[:, 0]
+_ALL: Final = torch.arange(len(POINT_NAMES))
 _FLOOR_PLACES: Final = torch.tensor(
     [
         number
@@ -46,14 +46,25 @@ class Bodies:
     lowest: Tensor
 
 
-def bodies(local: Tensor) -> Bodies:
-    """Of local rotations (B, J, 3, 3) whose roots have no heading."""
+def bodies(local: Tensor, wanted: Tensor | None = None) -> Bodies:
+    """Of local rotations (B, J, 3, 3) whose roots have no heading.
+
+    Args:
+        local: the poses.
+        wanted: indices of the places that are worked out, beside those that may be lowest; None for all.
+    """
     rot, pos = forward_kinematics(local)
-    first = pos[:, _JOINTS[:, 0]] + (rot[:, _JOINTS[:, 0]] @ _OFFSETS[:, 0, :, None]).squeeze(-1)
-    joints = _JOINTS[_MIDDLES, 1]
-    other = pos[:, joints] + (rot[:, joints] @ _OFFSETS[_MIDDLES, 1, :, None]).squeeze(-1)
-    second = first.index_copy(1, _MIDDLES, other)
-    places = first.index_copy(1, _MIDDLES, (first[:, _MIDDLES] + other) / 2)
+    chosen = _ALL if wanted is None else torch.unique(torch.cat([wanted, _FLOOR_PLACES]))
+    joints, offsets = _JOINTS[chosen], _OFFSETS[chosen]
+    first = torch.zeros(len(local), len(POINT_NAMES), 3)
+    first[:, chosen] = pos[:, joints[:, 0]] + (rot[:, joints[:, 0]] @ offsets[:, 0, :, None]).squeeze(-1)
+    middles = joints[:, 0] != joints[:, 1]
+    second = places = first
+    if middles.any():
+        rows, joints, offsets = chosen[middles], joints[middles], offsets[middles]
+        other = pos[:, joints[:, 1]] + (rot[:, joints[:, 1]] @ offsets[:, 1, :, None]).squeeze(-1)
+        second = first.index_copy(1, rows, other)
+        places = first.index_copy(1, rows, (first[:, rows] + other) / 2)
     lowest = _FLOOR_PLACES[places[:, _FLOOR_PLACES, 1].argmin(1)]
     return Bodies(local, rot, pos, places, (first, second), lowest)
 

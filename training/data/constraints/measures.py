@@ -298,6 +298,7 @@ class Instances:
                     torch.tensor([measures[n].floor_slot for n in numbers]),
                 )
             )
+        self.places = torch.tensor([place for one in measures for place in one.places], dtype=torch.long)
         self.is_angle = torch.tensor([one.is_angle for one in measures], dtype=torch.bool)
         self.wraps = torch.tensor([FORMS[one.form].wraps for one in measures], dtype=torch.bool)
 

@@ -6,13 +6,15 @@ move. Squared are: what measures lack to their ranges; the turn of each joint fr
 move stays; the distance from recorded poses (``prior``); what passes a joint's range; how deep arms are in the body.
 Where a measure's range is not reached from the start, the arms and legs begin elsewhere and it is tried again.
 
-Legend: B poses, J = 24 joints, D = 72 turns (three a joint, in its own frame), M measures, m of one pose at most.
+Legend: B poses, J = 24 joints, of which F turn; D = 3 F turns (three a joint, in its own frame); M measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import torch
@@ -33,7 +35,7 @@ MET_METRES: Final = 0.02
 """By how much a measure may miss and still count as met."""
 SLACK: Final = 0.2
 """Part of that by which it may miss at the start and nothing need turn."""
-STEPS: Final = 14
+STEPS: Final = 16
 CHANGE_WEIGHT: Final = 0.5
 PRIOR_WEIGHT: Final = 0.004
 LIMIT_WEIGHT: Final = 400.0
@@ -43,6 +45,12 @@ MOST_DAMPING: Final = 300.0
 FROZEN: Final = 1e9
 LEAST_TURN: Final = 0.012
 """Radians; a joint that turned less is given back its start."""
+STILL_TURN: Final = 0.02
+"""Radians; a pose whose joints turned by less in a step is done."""
+NEVER: Final = NUM_JOINTS - 1
+"""A joint that never turns: a hand."""
+_SIZES: Final = (-1, 5, 10, 16, NUM_JOINTS)
+"""How many joints turn in the problems that are solved together."""
 MOST_TURN: Final = 0.45
 """Radians that a joint turns in one step at most."""
 
@@ -52,6 +60,10 @@ _STIFFNESS: Final = {
     "left_shoulder": 0.7, "left_elbow": 0.7, "left_wrist": 1.6, "left_hip": 0.8, "left_knee": 0.8, "left_ankle": 1.0,
     "left_foot": 8.0, "left_hand": 50.0,
 }  # fmt: skip
+
+
+Begin = Callable[[Tensor, Tensor], Tensor]
+"""From the start (B, J, 3, 3) and what may turn (B, J): where to begin."""
 
 
 def _stiffness() -> Tensor:
@@ -115,34 +127,71 @@ _AVOID_WEIGHT: Final = 0.35
 
 def solve(problems: Sequence[Problem], *, steps: int = STEPS) -> Solution:
     """Meets what is asked of each pose as nearly as it can."""
+    counts = [int(problem.free.sum()) for problem in problems]
+    local = torch.stack([problem.start for problem in problems]).float()
+    misses: list[list[float]] = [[] for _ in problems]
+    for low, high in pairwise(_SIZES):
+        # Together with those that turn about as many joints, as the most of them decide how large every step is.
+        rows = [row for row, count in enumerate(counts) if low < count <= high]
+        if rows:
+            local[rows], found = _solve([problems[row] for row in rows], steps)
+            for row, miss in zip(rows, found, strict=True):
+                misses[row] = miss
+    met = torch.tensor([max(miss, default=0.0) <= 1.0 for miss in misses])
+    return Solution(local, met, misses)
+
+
+def _solve(problems: Sequence[Problem], steps: int) -> tuple[Tensor, list[list[float]]]:
     start = torch.stack([problem.start for problem in problems]).float()
     free = torch.stack([problem.free for problem in problems])
-    first = _Batch(start, free, [problem.wants for problem in problems])
-    asked = [
-        row for row, miss in enumerate(first.by_pose(first.excess(start))) if max(miss, default=0.0) > SLACK
-    ]
-    local = first.solved(_unlocked(start, free), steps)
-    excess = first.excess(local)
-    misses = first.by_pose(excess)
-    failed = [row for row, miss in enumerate(misses) if max(miss, default=0.0) > 1.0]
-    for begin in _OTHER_BEGINNINGS:
-        if not failed:
+    wants = [problem.wants for problem in problems]
+    batch = _Batch(start, free, wants)
+    misses = batch.by_pose(batch.excess(start))
+    # Where all is met at the start nothing turns.
+    rows = torch.tensor([row for row, miss in enumerate(misses) if max(miss, default=0.0) > SLACK])
+    local = start.clone()
+    if not len(rows):
+        return local, misses
+    for some, begin in ((rows, _unlocked), *((None, begin) for begin in _OTHER_BEGINNINGS)):
+        if some is None:
+            some = torch.tensor([row for row in rows.tolist() if max(misses[row]) > 1.0])
+        if not len(some):
             break
-        rows = torch.tensor(failed)
-        again = _Batch(start[rows], free[rows], [problems[row].wants for row in failed])
-        other = again.solved(begin(start[rows], free[rows]), steps)
-        for place, (row, miss) in enumerate(zip(failed, again.by_pose(again.excess(other)), strict=True)):
-            if sum(miss) < sum(misses[row]):
+        found = _searched(start[some], free[some], [wants[row] for row in some], begin, steps)
+        batch = _Batch(start[some], free[some], [wants[row] for row in some])
+        for place, (row, miss) in enumerate(
+            zip(some.tolist(), batch.by_pose(batch.excess(found)), strict=True)
+        ):
+            if begin is _unlocked or sum(miss) < sum(misses[row]):
                 misses[row] = miss
-                local[row] = other[place]
-        failed = [row for row in failed if max(misses[row]) > 1.0]
-    met = torch.tensor([max(miss, default=0.0) <= 1.0 for miss in misses])
+                local[row] = found[place]
     turned = matrix_to_axis_angle(start.transpose(-1, -2) @ local).norm(dim=-1)
-    turns = turned > LEAST_TURN
-    is_asked = torch.zeros(len(start), dtype=torch.bool)
-    is_asked[asked] = True  # where all is met at the start nothing turns
-    local = torch.where((turns & is_asked[:, None])[..., None, None], local, start)
-    return Solution(local, met, misses)
+    return torch.where((turned > LEAST_TURN)[..., None, None], local, start), misses
+
+
+def _searched(
+    start: Tensor, free: Tensor, wants: Sequence[Sequence[Want]], begin: Begin, steps: int
+) -> Tensor:
+    """The poses after some steps from a beginning; those that still move go on for as many again."""
+    local, moving = _Batch(start, free, wants).solved(begin(start, free), steps // 2, FIRST_DAMPING)
+    rows = torch.nonzero(moving)[:, 0]
+    if len(rows):
+        batch = _Batch(start[rows], free[rows], [wants[row] for row in rows])
+        local[rows], _ = batch.solved(local[rows], steps - steps // 2, FIRST_DAMPING / 10)
+    return local
+
+
+@cache
+def _whole_prior() -> tuple[Tensor, Tensor, Tensor]:
+    """The least and the most of each joint's rotation vector, (J, 3), without end where there is no prior, and the
+    precision (J, 3, J, 3)."""
+    prior = load_prior()
+    low, high = torch.full((NUM_JOINTS, 3), -torch.inf), torch.full((NUM_JOINTS, 3), torch.inf)
+    low[FIRST:LAST], high[FIRST:LAST] = prior.low, prior.high
+    precision = torch.zeros(NUM_JOINTS, 3, NUM_JOINTS, 3)
+    n = LAST - FIRST
+    precision[FIRST:LAST, :, FIRST:LAST, :] = prior.precision.reshape(n, 3, n, 3)
+    return low, high, precision
 
 
 class _Model(NamedTuple):
@@ -158,24 +207,34 @@ class _Batch:
     """Problems laid side by side."""
 
     def __init__(self, start: Tensor, free: Tensor, wants: Sequence[Sequence[Want]]) -> None:
-        self.start, self.free = start, free
-        self.start_aa = matrix_to_axis_angle(start)
+        self.free = free
         flat = [want for some in wants for want in some]
         rows = [row for row, some in enumerate(wants) for _ in some]
         self.rows = torch.tensor(rows, dtype=torch.long)
         self.slots = torch.tensor([slot for some in wants for slot in range(len(some))], dtype=torch.long)
         self.most = max((len(some) for some in wants), default=0)
         self.instances = Instances(self.rows, [want.measure for want in flat])
+        self.places = torch.unique(torch.cat([self.instances.places, _AVOIDED_PLACES.flatten()]))
         self.low = torch.tensor([want.low for want in flat])
         self.high = torch.tensor([want.high for want in flat])
         weights = torch.tensor([want.weight for want in flat])
         self.counted = weights >= 1.0
         scale = torch.where(self.instances.is_angle, ANGLE_SCALE, LENGTH_SCALE)
         self.factor = weights.sqrt() / scale
-        prior = load_prior()
-        self.low_aa = torch.minimum(prior.low, self.start_aa[:, FIRST:LAST])
-        self.high_aa = torch.maximum(prior.high, self.start_aa[:, FIRST:LAST])
-        self.prior = prior
+        # The joints that turn, (B, F), those of a pose with fewer filled up with one that never does.
+        width = max(1, int(free.sum(1).max()))
+        self.joints = torch.where(free, torch.arange(NUM_JOINTS), NEVER).sort(1).values[:, :width]
+        self.valid = self.joints != NEVER
+        self.every = torch.arange(len(start))[:, None]
+        self.start = start[self.every, self.joints]
+        self.start_aa = matrix_to_axis_angle(self.start)
+        self.stiffness = CHANGE_WEIGHT * _STIFF[self.joints]
+        low, high, precision = _whole_prior()
+        self.low_aa = torch.minimum(low[self.joints], self.start_aa)
+        self.high_aa = torch.maximum(high[self.joints], self.start_aa)
+        chosen = precision[self.joints[:, :, None], :, self.joints[:, None, :], :]  # (B, F, F, 3, 3)
+        size = 3 * width
+        self.precision = PRIOR_WEIGHT * chosen.transpose(2, 3).reshape(len(start), size, size)
 
     def residuals(self, values: Tensor) -> Tensor:
         """What each measure is above its range, or (negative) below it."""
@@ -202,76 +261,84 @@ class _Batch:
             misses[row].append(value)
         return misses
 
-    def solved(self, local: Tensor, steps: int) -> Tensor:
-        """The best of so many steps from ``local``; a step that makes a pose worse is taken back and damped."""
+    def solved(self, local: Tensor, steps: int, damping: float) -> tuple[Tensor, Tensor]:
+        """The best of so many steps from ``local``, and which poses still moved in the last (B,).
+
+        A step that makes a pose worse is taken back and damped.
+        """
         best = self._model(local)
-        damping = torch.full((len(local),), FIRST_DAMPING)
-        for _ in range(steps - 1):
-            moved = best.local @ axis_angle_to_matrix(self._step(best, damping))
+        damped = torch.full((len(local),), damping)
+        moving = torch.ones(len(local), dtype=torch.bool)
+        for _ in range(steps):
+            delta = self._step(best, damped)
+            moved = best.local.clone()
+            moved[self.every, self.joints] = moved[self.every, self.joints] @ axis_angle_to_matrix(delta)
             model = self._model(moved)
             better = model.merit < best.merit
-            damping = (damping * torch.where(better, 0.3, 5.0)).clamp(LEAST_DAMPING, MOST_DAMPING)
+            moving = ~better | (delta.norm(dim=-1).amax(1) > STILL_TURN)
+            damped = (damped * torch.where(better, 0.3, 5.0)).clamp(LEAST_DAMPING, MOST_DAMPING)
             best = _Model(
                 torch.where(better, model.merit, best.merit),
                 torch.where(better[:, None, None, None], model.local, best.local),
                 torch.where(better[:, None, None], model.hessian, best.hessian),
                 torch.where(better[:, None, None], model.gradient, best.gradient),
             )
-        return best.local
+        return best.local, moving
 
     def _step(self, model: _Model, damping: Tensor) -> Tensor:
-        """(B, J, 3) turns that lessen the merit."""
+        """(B, F, 3) turns that lessen the merit."""
         hessian = model.hessian.clone()
-        lone = damping[:, None] + (~self.free) * FROZEN
+        lone = damping[:, None] + (~self.valid) * FROZEN
         hessian.diagonal(dim1=1, dim2=2).add_(lone.repeat_interleave(3, dim=1))
         factor = torch.linalg.cholesky(hessian)
-        delta: Tensor = -torch.cholesky_solve(model.gradient, factor).reshape(len(hessian), NUM_JOINTS, 3)
+        delta: Tensor = -torch.cholesky_solve(model.gradient, factor).reshape(len(hessian), -1, 3)
         longest = delta.norm(dim=-1).amax(1)
         delta *= (MOST_TURN / longest.clamp(min=MOST_TURN))[:, None, None]
         return delta
 
     def _model(self, local: Tensor) -> _Model:
         """What is squared, at these poses, and its first and (nearly) second derivatives by small turns."""
-        body = bodies(local)
-        count = len(local)
-        hessian = torch.zeros(count, NUM_JOINTS, 3, NUM_JOINTS, 3)
-        gradient = torch.zeros(count, NUM_JOINTS, 3)
+        body = bodies(local, self.places)
+        count, width = self.joints.shape
+        hessian = torch.zeros(count, width, 3, width, 3)
+        gradient = torch.zeros(count, width, 3)
         merit = self._add_measures(body, hessian, gradient)
         # The turn from the start.
-        turned = matrix_to_axis_angle(self.start.transpose(-1, -2) @ local)
+        own = local[self.every, self.joints]
+        turned = matrix_to_axis_angle(self.start.transpose(-1, -2) @ own)
         jacobian = _inverse_right_jacobian(turned)
-        weight = CHANGE_WEIGHT * _STIFF[None, :, None]
+        weight = self.stiffness[..., None]
         gradient += weight * _times(jacobian, turned)
         block = weight[..., None] * (jacobian.transpose(-1, -2) @ jacobian)
         merit += (weight * turned.square()).sum((1, 2))
         # Ranges of the joints.
-        aa = matrix_to_axis_angle(local[:, FIRST:LAST])
+        aa = matrix_to_axis_angle(own)
         jacobian = _inverse_right_jacobian(aa)
         passed = (aa - self.high_aa).clamp(min=0) + (aa - self.low_aa).clamp(max=0)
         outside = (passed != 0).float() * LIMIT_WEIGHT
-        gradient[:, FIRST:LAST] += _times(jacobian, outside * passed)
-        block[:, FIRST:LAST] += jacobian.transpose(-1, -2) @ (outside[..., None] * jacobian)
+        gradient += _times(jacobian, outside * passed)
+        block += jacobian.transpose(-1, -2) @ (outside[..., None] * jacobian)
         merit += LIMIT_WEIGHT * passed.square().sum((1, 2))
         hessian.diagonal(dim1=1, dim2=3).add_(block.permute(0, 2, 3, 1))
         # A change costs by the prior's measure, so that joints turn together as people's do; no pull to its mean,
         # which would turn what need not turn.
-        away = aa - self.start_aa[:, FIRST:LAST]
-        n = LAST - FIRST
-        pulled = PRIOR_WEIGHT * (away.reshape(count, -1) @ self.prior.precision).reshape(count, n, 3)
-        gradient[:, FIRST:LAST] += _times(jacobian, pulled)
-        merit += (away * pulled).sum((1, 2))
+        away = (aa - self.start_aa).reshape(count, -1, 1)
+        pulled = (self.precision @ away).reshape(count, width, 3)
+        gradient += _times(jacobian, pulled)
+        merit += (away.reshape(count, width, 3) * pulled).sum((1, 2))
         # The precision itself stands for its product with the Jacobians, which are near one.
-        hessian[:, FIRST:LAST, :, FIRST:LAST, :] += PRIOR_WEIGHT * self.prior.precision.reshape(n, 3, n, 3)
-        free = self.free.float()
-        gradient = gradient * free[..., None]
-        hessian *= free[:, :, None, None, None] * free[:, None, None, :, None]
-        size = 3 * NUM_JOINTS
-        return _Model(merit, local, hessian.reshape(count, size, size), gradient.reshape(count, size, 1))
+        hessian += self.precision.reshape(hessian.shape)
+        valid = self.valid.float()
+        gradient = gradient * valid[..., None]
+        hessian *= valid[:, :, None, None, None] * valid[:, None, None, :, None]
+        return _Model(merit, local, hessian.reshape(count, 3 * width, -1), gradient.reshape(count, -1, 1))
+
+    def _jacobian(self, body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> Tensor:
+        return jacobian_of_places(body, rows, slots, of_places, self.joints[rows])
 
     def _add_measures(self, body: Bodies, hessian: Tensor, gradient: Tensor) -> Tensor:
         """Adds what the measures and the depth of the arms in the body pull at; returns the sum of squares (B,)."""
         parts = []
-        merit = torch.zeros(len(gradient))
         if self.instances.count:
             values, gradients = self.instances.gradients(body.places, body.lowest)
             residual = self.residuals(values)
@@ -282,19 +349,19 @@ class _Batch:
                     continue
                 numbers, slots, of_places = chosen[keep], slots[keep], of_places[keep]
                 rows, factor = self.rows[numbers], self.factor[numbers]
-                jacobian = _jacobian(body, rows, slots, of_places) * factor[:, None, None]
+                jacobian = self._jacobian(body, rows, slots, of_places) * factor[:, None, None]
                 parts.append((rows, self.slots[numbers], jacobian, residual[numbers] * factor))
                 aux = self.instances.aux[numbers]
                 points = body.places[rows[:, None], slots]
                 for across, of_across in enumerate(_across(form, points, aux, residual[numbers])):
-                    jacobian = _jacobian(body, rows, slots, of_across) * factor[:, None, None]
+                    jacobian = self._jacobian(body, rows, slots, of_across) * factor[:, None, None]
                     place = self.slots[numbers] + (1 + across) * self.most
                     parts.append((rows, place, jacobian, torch.zeros(len(numbers))))
         deep = self._deep(body)
         if deep is not None:
             parts.append(deep)
         if not parts:
-            return merit
+            return torch.zeros(len(gradient))
         most = 3 * self.most + len(_AVOIDED)
         # First the measures' slots, then two each for what stiffens them, then the depths'.
         rows, slots = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
@@ -302,7 +369,7 @@ class _Batch:
         used[rows, slots] = True
         place = used.cumsum(1) - 1  # close the gaps
         width = int(used.sum(1).max())
-        stacked = torch.zeros(len(gradient), width, 3 * NUM_JOINTS)
+        stacked = torch.zeros(len(gradient), width, gradient[0].numel())
         missing = torch.zeros(len(gradient), width)
         stacked[rows, place[rows, slots]] = torch.cat([part[2] for part in parts]).reshape(len(rows), -1)
         missing[rows, place[rows, slots]] = torch.cat([part[3] for part in parts])
@@ -326,7 +393,7 @@ class _Batch:
         out = away[rows, which] / distance[rows, which, None].clamp(min=1e-4)
         share = share[rows, which].clamp(0, 1)[:, None]
         of_places = torch.stack([out, -(1 - share) * out, -share * out], dim=1)
-        jacobian = _jacobian(body, rows, _AVOIDED_PLACES[which], of_places)
+        jacobian = self._jacobian(body, rows, _AVOIDED_PLACES[which], of_places)
         factor = _AVOID_WEIGHT / LENGTH_SCALE
         return rows, 3 * self.most + which, jacobian * factor, -depth[rows, which] * factor
 
@@ -373,8 +440,18 @@ def _across(form: str, points: Tensor, aux: Tensor, residual: Tensor) -> list[Te
     return [gradients]
 
 
-def _jacobian(body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> Tensor:
-    """(m, J, 3) what small turns of each joint in its own frame change, by gradients (m, K, 3) of places (m, K)."""
+def jacobian_of_places(
+    body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor, turning: Tensor
+) -> Tensor:
+    """(m, F, 3) what small turns of joints in their own frames change.
+
+    Args:
+        body: the poses.
+        rows: (m,) which pose each is of.
+        slots: (m, K) places.
+        of_places: (m, K, 3) gradients by the positions of these places.
+        turning: (m, F) the joints that turn.
+    """
     count, width = slots.shape
     joints = PLACE_JOINTS[slots]  # (m, K, 2)
     force = torch.zeros(count, NUM_JOINTS, 3)
@@ -386,10 +463,10 @@ def _jacobian(body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> T
         moment.index_put_(
             (index, joints[..., half]), torch.linalg.cross(places, of_places) / 2, accumulate=True
         )
-    force = torch.matmul(DESCENDANTS, force)
-    moment = torch.matmul(DESCENDANTS, moment)
-    about = moment - torch.linalg.cross(body.pos[rows], force)
-    turns: Tensor = (body.rot[rows].transpose(-1, -2) @ about[..., None]).squeeze(-1)
+    carried = DESCENDANTS[turning]  # (m, F, J)
+    force, moment = carried @ force, carried @ moment
+    about = moment - torch.linalg.cross(body.pos[rows[:, None], turning], force)
+    turns: Tensor = (body.rot[rows[:, None], turning].transpose(-1, -2) @ about[..., None]).squeeze(-1)
     return turns
 
 
@@ -425,7 +502,7 @@ def _unlocked(start: Tensor, free: Tensor) -> Tensor:
     return local
 
 
-def _begin(turns: Mapping[str, tuple[float, float, float]]) -> Callable[[Tensor, Tensor], Tensor]:
+def _begin(turns: Mapping[str, tuple[float, float, float]]) -> Begin:
     """A beginning with some joints, where they may turn, at rotation vectors in degrees; both sides alike."""
 
     def begin(start: Tensor, free: Tensor) -> Tensor:

@@ -646,12 +646,15 @@ def stay(rng: np.random.Generator, start: Figure) -> Edit | None:
     return Edit(start)
 
 
-@kind("nothing.nonsense", family="nothing", weight=5.0)
+@kind("nothing.letters", family="nothing", weight=1.75)
+def letters(rng: np.random.Generator, start: Figure) -> Edit | None:
+    words = [
+        "".join(rng.choice(list(_LETTERS), size=int(rng.integers(1, 9))))
+        for _ in range(int(rng.integers(1, 4)))
+    ]
+    return Edit(start, {"letters": " ".join(words)})
+
+
+@kind("nothing.nonsense", family="nothing", weight=3.25)
 def nonsense(rng: np.random.Generator, start: Figure) -> Edit | None:
-    if rng.random() < 0.35:
-        words = [
-            "".join(rng.choice(list(_LETTERS), size=int(rng.integers(1, 9))))
-            for _ in range(int(rng.integers(1, 4)))
-        ]
-        return Edit(start, {"letters": " ".join(words)}, "letters")
-    return Edit(start, variant="words")
+    return Edit(start)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from backend.prompt import VERBAL_ANSWERS
 from training.data.samples import Sample
 
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
@@ -96,6 +97,8 @@ _PLAIN_JOINERS: Final = (", ", " and ", ". ", "; ", " + ", ", and ")
 
 _LEFT_ALONE: Final = 2
 """Of how many parts "the rest" consists at least."""
+_REPLIES: Final = {"nothing.stay": "already", "nothing.letters": "unclear", "nothing.nonsense": "no_request"}
+"""What is answered in words, and nothing moves."""
 MOVED_RADIANS: Final = 1e-3
 
 
@@ -148,6 +151,9 @@ class DirectiveSampler:
         clauses = [first] if first.kind.family == "nothing" else self._joined(rng, start, first, count)
         target = clauses[-1].target
         unmoved = ~_moved(start, target)
+        reply = None
+        if first.kind.name in _REPLIES:
+            reply = VERBAL_ANSWERS[_REPLIES[first.kind.name]]
         # Joints that no clause touched keep their very numbers.
         target_aa = np.where(unmoved[:, None], start_aa, target.to_pose())
         return Sample(
@@ -158,7 +164,8 @@ class DirectiveSampler:
                 rng, self._sentence(rng, clauses, still_parts(unmoved)), slip_share=self.mix.slip_share
             ),
             pose_aa=start_aa,
-            target_aa=target_aa,
+            target_aa=target_aa if reply is None else None,
+            reply=reply,
         )
 
     def draw_kind(
