@@ -9,29 +9,27 @@ when it is called, as torch is, so that ``posellava --help`` answers at once.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import errno
+import contextlib
 import json
-import logging
 import os
 import platform
-import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blender_addon.contract.messages import DEFAULT_PORT
-
+from . import serve as server_command
 from .arguments import positive
+from .serve import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from backend.engine import Engine
 
 COMMAND_GROUP: Final = "posellava.commands"
-TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+PROGRESS_SECONDS: Final = 5.0
 OWN_COMMANDS: Final = ("serve", "batch", "info")
 USAGE: Final = 2
 """The exit status of a command line that cannot be read, as argparse has it."""
@@ -97,21 +95,17 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve = commands.add_parser("serve", parents=[engine], help="answer the add-on over a websocket")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    serve.add_argument(
-        "--port", type=_port, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)"
-    )
-    serve.add_argument(
-        "--no-token",
-        action="store_true",
-        help="let every program on this machine in; otherwise a token is asked for: "
-        f"${TOKEN_VARIABLE}, or a random one",
-    )
+    server_command.add_options(serve)
     serve.set_defaults(run=_serve)
 
     batch = commands.add_parser("batch", parents=[engine], help="answer a file of requests")
     batch.add_argument(
         "input", type=Path, metavar="IN.jsonl", help="id, task, instruction, pose?, image? a line"
+    )
+    batch.add_argument(
+        "--server",
+        metavar="URL",
+        help=f"let a backend answer, such as ws://127.0.0.1:8765; its token in ${TOKEN_VARIABLE} or behind the URL",
     )
     batch.add_argument("output", type=Path, metavar="OUT.jsonl", help="id, pose, text or id, error a line")
     batch.set_defaults(run=_batch)
@@ -122,13 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{value} is no port; give one from 0 to 65535")
-    return value
-
-
 def _load_engine(options: argparse.Namespace) -> Engine:
     from backend.engine import Engine
 
@@ -136,41 +123,41 @@ def _load_engine(options: argparse.Namespace) -> Engine:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from backend.server import ServerOptions, check_options, new_token, run_until_signal
-
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    token = None if options.no_token else os.environ.get(TOKEN_VARIABLE) or new_token()
-    check_options(options.host, token)
-
-    engine = _load_engine(options)
-
-    def announce(url: str) -> None:
-        print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
-
-    settings = ServerOptions(options.host, options.port, token, options.batch_size)
-    try:
-        asyncio.run(run_until_signal(engine, settings, announce))
-    except socket.gaierror as error:
-        raise OSError(f"there is no host {options.host!r}: {error.strerror}") from None
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise OSError(
-            f"port {options.port} is in use; give another with --port, or 0 for a free one"
-        ) from None
-    return 0
+    return server_command.run(options, lambda: _load_engine(options))
 
 
 def _batch(options: argparse.Namespace) -> int:
-    if not options.input.is_file():
-        raise FileNotFoundError(f"there is no file {options.input}")
+    from backend.batch import Here, There, answer_file, check_files
+    from blender_addon.contract.address import Address
 
-    from backend.batch import answer_file
-
-    engine = _load_engine(options)
-    answered, failed = answer_file(engine, options.input, options.output, batch_size=options.batch_size)
+    check_files(options.input, options.output)
+    progress = _Progress()
+    with contextlib.ExitStack() as stack:
+        if options.server is not None:
+            address = Address.parse(options.server, os.environ.get(TOKEN_VARIABLE, ""))
+            asker: Here | There = stack.enter_context(There(address))
+        else:
+            asker = Here(_load_engine(options))
+        answered, failed = answer_file(
+            asker, options.input, options.output, batch_size=options.batch_size, on_progress=progress
+        )
     print(f"{answered} answered, {failed} failed; see {options.output}", file=sys.stderr)
-    return 0
+    return 1 if failed and not answered else 0
+
+
+class _Progress:
+    """Says now and then how far a file is."""
+
+    def __init__(self) -> None:
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, lines: int, share: float) -> None:
+        now = time.monotonic()
+        if now - self._said < PROGRESS_SECONDS:
+            return
+        self._said = now
+        left = (now - self._began) * (1 / share - 1)
+        print(f"{lines} lines, {share:.0%}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ echo "Setting up .venv; the first time this takes some minutes."
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 # torch first and alone: exactly this version has a build for machines without a GPU where one is offered.
 .venv/bin/python -m pip install --quiet --constraint requirements.lock "$(grep '^torch==' requirements.lock)"
-.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[train,dev,blender]'
+.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[train,metrics,dev,blender]'
 # Of MediaPipe one file of weights is read, so nothing that it needs to run is installed.
 .venv/bin/python -m pip install --quiet --constraint requirements.lock --no-deps mediapipe
 echo "$made_from" >$stamp

@@ -1,12 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Offers an engine over websockets on subprotocol ``posellava.v1``.
+"""Offers an engine over websockets, on the subprotocols of blender_addon.contract.wire.
 
-access.py decides who may connect, talk.py holds the conversation with one client, scheduler.py shares the engine
-among the requests, server.py puts them together and stops gracefully. May import backend.query, backend.images,
-websockets and blender_addon.contract; the engine is handed in.
+A request's way: access.py decides who may connect, door.py how much they may take, talk.py holds the conversation with
+one client, sandbox.py reads what is large in a process of its own, scheduler.py runs the engine for all of them, in the
+shares that shares.py deals out. metrics.py and logs.py watch, pages.py shows it; server.py puts them together and stops
+gracefully.
+
+May import backend.query, backend.images, websockets and blender_addon.contract; the engine is handed
+in, so that nothing here needs torch.
 """
 
-from .access import AccessError, check_options, new_token
-from .server import PoseServer, ServerOptions, run_until_signal
+from .access import AccessError, check_options, new_token, tls_context
+from .server import PoseServer, ServerOptions, listen, run_until_signal
 
-__all__ = ["AccessError", "PoseServer", "ServerOptions", "check_options", "new_token", "run_until_signal"]
+__all__ = [
+    "AccessError",
+    "PoseServer",
+    "ServerOptions",
+    "check_options",
+    "listen",
+    "new_token",
+    "run_until_signal",
+    "tls_context",
+]

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares one engine among many requests.
+"""Runs the engine for many clients: takes requests in, hands batches to the engine, gives its answers to the jobs.
 
-One thread runs the engine. Each step it takes a batch of at most ``batch_size`` queries from the requests there are,
-in fair shares: an edit of one pose does not wait behind a thousand frames, and edits that arrive together are
-answered together. Requests beyond ``max_waiting`` are refused as busy.
+Whose turn it is, shares.py decides. The engine has threads of its own, ``lanes`` of them (one, unless the engine is
+many machines). Whatever happens on one of them is answered: an engine that fails on a batch fails only the request
+whose fault it is; one that ends its thread, or does not come back within ``engine_seconds``, is loaded anew, and the
+requests of that batch fail. A request that is not answered ``deadline_seconds`` after it came fails as well.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from backend.images import decode_png
-from backend.query import Answer, Answerer, Query, queries_of
-from blender_addon.contract.messages import PoseArray, Progress, ProtocolError, Request, Result
+from backend.query import Answer, Answerer, Query
+from blender_addon.contract.messages import ProtocolError, Request
+from blender_addon.contract.records import check_encodable
+from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
+
+from .jobs import Client, Job
+from .metrics import Metrics
+from .shares import Batch, Shares
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,238 +33,310 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOPPING: Final = "The backend is shutting down; start it again and repeat the request."
+SMALL_COST: Final = 64
+"""Poses of a request that a client without any other is never refused."""
+CLIENT_COST: Final = 2**15
+"""Poses of all requests of one client whose answers have not been taken away, unless it is one request."""
+MAX_COST: Final = 2**20
+"""Poses of all requests together whose answers have not been taken away: 300 MB."""
+WARM_UP: Final = "raise the left arm"
 
 
-class Job:
-    """One request on its way through the engine.
+@dataclass(frozen=True)
+class SchedulerOptions:
+    """See ServerOptions, which has the same names."""
 
-    The worker thread writes, the event loop reads; ``changed`` is set in the loop after each change.
-    """
+    batch_size: int
+    max_waiting: int
+    max_waiting_per_client: int
+    deadline_seconds: float
+    engine_seconds: float
+    lanes: int
+    max_text_chars: int
 
-    def __init__(self, request: Request, ahead: int) -> None:
-        self.request = request
-        self.total = max(1, len(request.poses))
-        self.ahead = ahead
-        self.answers: list[Answer] = []
-        self.error: ProtocolError | None = None
-        self.changed = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
-        self.image: Image | None = None
-        self._submitted = time.monotonic()
-        self._started: float | None = None
-        self._finished: float | None = None
 
-    @property
-    def started(self) -> bool:
-        """Whether the engine has begun with it."""
-        return self._started is not None
+class _Lane:
+    """One thread of the engine; it ends when it is no longer the scheduler's."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether there is a result or an error."""
-        return self._finished is not None
-
-    def start(self) -> None:
-        """Note the time and decode the image: only now, so that waiting requests hold no decoded pictures."""
-        self._started = time.monotonic()
-        self.ahead = 0
-        if self.request.image_png is not None:
-            self.image = decode_png(self.request.image_png, self.request.id)
-
-    def fail(self, error: ProtocolError) -> None:
-        """End the job with an error."""
-        self.error = error
-        self._end()
-
-    def extend(self, answers: list[Answer]) -> None:
-        """Add the next answers; the last one ends the job."""
-        self.answers += answers
-        if len(self.answers) == self.total:
-            self._end()
-        else:
-            self._notify()
-
-    def progress(self) -> Progress:
-        """How far the job is."""
-        return Progress(self.request.id, len(self.answers), self.total, self.ahead)
-
-    def result(self) -> Result:
-        """The answers of a job that finished without error."""
-        assert self._started is not None
-        assert self._finished is not None
-        return Result(
-            self.request.id,
-            tuple(answer.pose_aa for answer in self.answers),
-            tuple(answer.text for answer in self.answers),
-            queued_ms=1000 * (self._started - self._submitted),
-            engine_ms=1000 * (self._finished - self._started),
-            variants=_variants(self.answers),
-        )
-
-    def _end(self) -> None:
-        self._finished = time.monotonic()
-        self.image = None
-        self._notify()
-
-    def _notify(self) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.changed.set)
+    def __init__(self, engine: Answerer | None) -> None:
+        self.engine = engine
+        self.batch: list[Job] = []
+        self.began: float | None = None
 
 
 class Scheduler:
-    """See the module. The event loop calls every method; the engine runs on the scheduler's own thread."""
+    """See the module. The event loop calls every public method; the engine runs on the scheduler's own threads."""
 
-    def __init__(self, engine: Answerer, *, batch_size: int, max_waiting: int) -> None:
-        self._engine = engine
-        self._batch_size = batch_size
-        self._max_waiting = max_waiting
-        self._jobs: deque[Job] = deque()  # unfinished ones, in the order of their turn; guarded by _lock
+    def __init__(
+        self,
+        engine: Answerer,
+        options: SchedulerOptions,
+        metrics: Metrics,
+        reload: Callable[[], Answerer] | None = None,
+    ) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._reload = reload or (lambda: engine)
+        self._shares = Shares(options.batch_size)
+        self._jobs: dict[Job, None] = {}  # unfinished ones, in the order in which they came; guarded by _lock
+        self._cost = 0
         self._lock = threading.Condition()
         self._draining = False
         self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="posellava-engine", daemon=True)
+        self._lanes = [_Lane(engine) for _ in range(options.lanes)]
+        self._threads: list[threading.Thread] = []
+        self._answered = False
 
-    def start(self) -> None:
-        """Start the engine's thread."""
-        self._thread.start()
+    def start(self, *, warm_up: bool = False) -> None:
+        """Start the engine's threads; with ``warm_up`` each first answers something of its own."""
+        for lane in self._lanes:
+            self._start(lane, warm_up)
 
-    def submit(self, request: Request) -> Job:
-        """Queue a valid request.
+    def _start(self, lane: _Lane, warm_up: bool) -> None:
+        thread = threading.Thread(
+            target=self._run, args=(lane, warm_up), name="posellava-engine", daemon=True
+        )
+        self._threads = [old for old in self._threads if old.is_alive()] + [thread]
+        thread.start()
+
+    def join_client(self) -> Client:
+        """A client that may submit."""
+        client = Client()
+        with self._lock:
+            self._shares.add(client)
+        return client
+
+    def leave(self, client: Client) -> None:
+        """A client that has no more jobs is gone."""
+        with self._lock:
+            self._shares.remove(client)
+
+    def submit(self, client: Client, request: Request, image: Image | None = None) -> Job:
+        """Queue a valid request; ``image`` is its picture, decoded. release() has to follow its end.
 
         Raises:
-            ProtocolError: ``busy`` when the queue is full, ``shutting_down`` after drain().
+            ProtocolError: ``busy`` when there is no room for it, ``shutting_down`` after drain().
         """
         with self._lock:
             if self._draining:
                 raise ProtocolError("shutting_down", STOPPING, request.id)
-            if len(self._jobs) >= self._max_waiting:
-                raise ProtocolError(
-                    "busy",
-                    f"The backend is busy with {len(self._jobs)} requests; try again in a moment.",
-                    request.id,
-                )
-            job = Job(request, ahead=len(self._jobs))
-            self._jobs.append(job)
-            self._lock.notify()
+            job = Job(request, image, client, ahead=len(self._jobs))
+            self._check_room(job)
+            self._jobs[job] = None
+            self._cost += job.cost
+            client.cost += job.cost
+            client.unfinished += 1
+            self._shares.queue(job, time.monotonic())
+            self._metrics.waiting(len(self._jobs))
+            self._lock.notify_all()
         return job
+
+    def _check_room(self, job: Job) -> None:
+        client, options = job.client, self._options
+        if client.unfinished and (
+            len(self._jobs) >= options.max_waiting or client.unfinished >= options.max_waiting_per_client
+        ):
+            raise self._busy(job, f"with {len(self._jobs)} requests, {client.unfinished} of them yours")
+        if client.cost and client.cost + job.cost > CLIENT_COST:
+            raise self._busy(job, f"with {client.cost} poses of yours, whose answers are to be taken first")
+        if self._cost + job.cost > MAX_COST and (client.cost or job.cost > SMALL_COST):
+            raise self._busy(job, f"with {self._cost} poses")
+
+    def _busy(self, job: Job, why: str) -> ProtocolError:
+        return ProtocolError("busy", f"The backend is busy {why}; try again in a moment.", job.request.id)
 
     def cancel(self, job: Job) -> None:
         """Stop working on a job after the batch that runs, and end it as cancelled."""
         with self._lock:
-            if job.finished:
-                return
-            self._jobs.remove(job)
-            job.fail(ProtocolError("cancelled", "Cancelled.", job.request.id))
+            self._fail(job, ProtocolError("cancelled", "Cancelled.", job.request.id))
+
+    def release(self, job: Job) -> None:
+        """The answer of a finished job has been taken away, or nobody will: its room is free."""
+        with self._lock:
+            self._cost -= job.cost
+            job.client.cost -= job.cost
 
     def drain(self) -> None:
         """Take no more requests and refuse those that have not begun; the others go on to their end."""
         with self._lock:
             self._draining = True
             for job in [job for job in self._jobs if not job.started]:
-                self._jobs.remove(job)
-                job.fail(ProtocolError("shutting_down", STOPPING, job.request.id))
+                self._fail(job, ProtocolError("shutting_down", STOPPING, job.request.id))
 
     def stop(self) -> None:
-        """End the engine's thread after the batch that runs; what is unfinished fails."""
+        """End the engine's threads after the batch that runs; what is unfinished fails."""
         with self._lock:
             self._draining = self._stopping = True
-            while self._jobs:
-                job = self._jobs.popleft()
-                job.fail(ProtocolError("shutting_down", STOPPING, job.request.id))
-            self._lock.notify()
+            for job in list(self._jobs):
+                self._fail(job, ProtocolError("shutting_down", STOPPING, job.request.id))
+            self._lock.notify_all()
 
     def join(self, timeout: float) -> None:
-        """Wait for the engine's thread to end."""
-        self._thread.join(timeout)
+        """Wait for the engine's threads to end."""
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    # On the engine's thread.
+    def look_after(self) -> None:
+        """To be called now and then: fails what is late, and replaces an engine that does not come back."""
+        now, options = time.monotonic(), self._options
+        with self._lock:
+            for job in list(self._jobs):
+                if now - job.submitted > options.deadline_seconds:
+                    self._fail(
+                        job,
+                        ProtocolError(
+                            "timeout",
+                            f"The backend gave no answer within {options.deadline_seconds:g} seconds.",
+                            job.request.id,
+                        ),
+                    )
+            for place, lane in enumerate(self._lanes):
+                if lane.began is not None and now - lane.began > options.engine_seconds:
+                    log.error(
+                        "the engine did not come back within %g s; it is loaded anew", options.engine_seconds
+                    )
+                    for job in lane.batch:
+                        self._fail(job, _failure(job, "model", TimeoutError("it did not come back in time")))
+                    self._replace(place)
 
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                while not self._jobs and not self._stopping:
-                    self._lock.wait()
-                if self._stopping:
-                    return
-                shares = self._share()
-            batch: list[tuple[Job, list[Query]]] = []
-            for job, count in shares:
-                try:
-                    if not job.started:
-                        job.start()
-                    done = len(job.answers)
-                    queries = queries_of(job.request, job.image, done, done + count)
-                except ProtocolError as error:
-                    self._fail(job, error)
-                except Exception as error:  # without this thread every later request would wait for ever
-                    log.exception("request %s could not be begun", job.request.id)
-                    self._fail(job, _failure(job, "backend", error))
-                else:
-                    batch.append((job, queries))
-            if batch:
-                self._answer(batch)
-
-    def _share(self) -> list[tuple[Job, int]]:
-        """Which job gets how many places in the next batch: equal shares, and what is left over in turn."""
-        waiting = list(self._jobs)[: self._batch_size]
-        counts = dict.fromkeys(waiting, 0)
-        room = self._batch_size
-        fair = self._batch_size // len(waiting)
-        for share in (fair, self._batch_size):
-            for job in waiting:
-                count = min(share, job.total - len(job.answers) - counts[job], room)
-                counts[job] += count
-                room -= count
-        self._jobs.rotate(-len(waiting))
-        return [(job, count) for job, count in counts.items() if count]
-
-    def _answer(self, batch: list[tuple[Job, list[Query]]]) -> None:
-        queries = [query for _, part in batch for query in part]
-        try:
-            answers = self._engine.answer(queries)
-            _check_answers(answers, len(queries))
-        except Exception as error:
-            log.exception("the model failed on a batch of %d queries", len(queries))
-            if len(batch) > 1:  # find out whose request it was; the others are answered
-                for single in batch:
-                    self._answer([single])
-                return
-            job = batch[0][0]
-            self._fail(job, _failure(job, "model", error))
-            return
-        remaining = iter(answers)
-        for job, part in batch:
-            answers_of_job = [next(remaining) for _ in part]
-            with self._lock:
-                if job.finished:  # cancelled while the batch ran
-                    continue
-                job.extend(answers_of_job)
-                if job.finished:
-                    self._jobs.remove(job)
+    def readiness(self) -> str | None:
+        """None when an answer has been computed and the engine is well; otherwise what there is to wait for."""
+        with self._lock:
+            if self._draining:
+                return "The backend is shutting down."
+            if any(lane.engine is None for lane in self._lanes):
+                return "The engine is being loaded anew."
+            if not self._answered:
+                return "The engine has not answered yet."
+            return None
 
     def _fail(self, job: Job, error: ProtocolError) -> None:
+        """Under the lock: end an unfinished job."""
+        if job.finished:
+            return
+        del self._jobs[job]
+        self._shares.forget(job)
+        job.client.unfinished -= 1
+        job.fail(error)
+        self._metrics.waiting(len(self._jobs))
+
+    def _replace(self, place: int) -> None:
+        """Under the lock: a new engine in the place of one that is lost; the old thread ends when it comes back."""
+        lane = self._lanes[place] = _Lane(None)
+        self._metrics.engine_restarted()
+        if not self._stopping:
+            self._start(lane, warm_up=False)
+
+    # On the engine's threads.
+
+    def _run(self, lane: _Lane, warm_up: bool) -> None:
+        """A lane's thread: what ends it is told to those who wait, and another takes its place."""
+        try:
+            if lane.engine is None:
+                engine = self._reload()
+                with self._lock:
+                    lane.engine = engine
+            if warm_up:
+                self._warm_up(lane)
+            self._work(lane)
+        except BaseException as error:
+            log.exception("the engine's thread ended; the engine is loaded anew")
+            with self._lock:
+                for job in lane.batch:
+                    self._fail(job, _failure(job, "model", error))
+                if lane in self._lanes:
+                    if lane.engine is None:  # it could not be loaded: not again at once
+                        self._lock.wait(5.0)
+                    self._replace(self._lanes.index(lane))
+
+    def _warm_up(self, lane: _Lane) -> None:
+        assert lane.engine is not None
+        task = next((task for task in ("adjust", "generate") if task in lane.engine.tasks), None)
+        if task is None:
+            return
+        try:
+            queries = [Query(task, WARM_UP, STANDING_POSE if task == "adjust" else None)]
+            self._check(lane.engine.answer(queries), 1)
+            self._answered = True
+        except Exception:
+            log.exception("the engine failed on its first answer, to %r", WARM_UP)
+
+    def _work(self, lane: _Lane) -> None:
+        while True:
+            with self._lock:
+                batch = self._next_batch(lane)
+                if batch is None:
+                    return
+                parts = [(job, *job.take(count)) for job, count in batch.parts]
+                self._shares.begin(batch)
+                lane.batch, lane.began = [job for job, _ in batch.parts], time.monotonic()
+                began = lane.began
+            self._answer(lane, parts)
+            now = time.monotonic()
+            with self._lock:
+                lane.batch, lane.began = [], None
+                self._shares.end(batch, 1000 * (now - began), now)
+            self._metrics.batch(batch.size, now - began)
+
+    def _next_batch(self, lane: _Lane) -> Batch | None:
+        """Under the lock: the next batch, waited for; None when the thread is to end."""
+        while not self._stopping and lane in self._lanes:
+            now = time.monotonic()
+            batch = self._shares.next_batch(now)
+            patience = None if batch is None else self._shares.patience(batch, now)
+            if batch is not None and not patience:
+                return batch
+            self._lock.wait(patience)
+        return None
+
+    def _answer(self, lane: _Lane, parts: list[tuple[Job, int, list[Query]]]) -> None:
+        assert lane.engine is not None
+        queries = [query for _, _, part in parts for query in part]
+        try:
+            answers = lane.engine.answer(queries)
+            self._check(answers, len(queries))
+        except Exception as error:
+            log.exception("the model failed on a batch of %d queries", len(queries))
+            if len(parts) > 1:  # find out whose request it was; the others are answered
+                for single in parts:
+                    self._answer(lane, [single])
+                return
+            job = parts[0][0]
+            with self._lock:
+                self._fail(job, _failure(job, "model", error))
+            return
+        self._answered = True
+        remaining = iter(answers)
         with self._lock:
-            if not job.finished:
-                self._jobs.remove(job)
-                job.fail(error)
+            for job, start, part in parts:
+                answers_of_job = [next(remaining) for _ in part]
+                if job.finished or lane not in self._lanes:  # cancelled, or given up, while the batch ran
+                    continue
+                job.put(start, answers_of_job)
+                if job.finished:
+                    del self._jobs[job]
+                    job.client.unfinished -= 1
+                    self._metrics.waiting(len(self._jobs))
+
+    def _check(self, answers: list[Answer], count: int) -> None:
+        """Raise for answers that could not be sent."""
+        if len(answers) != count:
+            raise RuntimeError(f"{len(answers)} answers to {count} queries")
+        for answer in answers:
+            if not isinstance(answer.text, str) or len(answer.text) > self._options.max_text_chars:
+                raise ValueError("the words are no text, or too long")
+            check_encodable(answer.text, "the answer")
+            for poses, shape in ((answer.pose_aa, ()), (answer.variants_aa, (-1,))):
+                if poses is None:
+                    continue
+                if np.shape(poses)[-2:] != (NUM_JOINTS, 3) or np.ndim(poses) != 2 + len(shape):
+                    raise ValueError(f"the pose has the shape {np.shape(poses)}")
+                if not np.isfinite(poses).all():
+                    raise FloatingPointError("the pose is not finite")
 
 
-def _variants(answers: list[Answer]) -> tuple[tuple[PoseArray | None, ...], ...]:
-    """What every answer offers beside its pose, as many as the one with the fewest has."""
-    offers = [
-        answer.pose_aa[None] if answer.variants_aa is None else answer.variants_aa
-        for answer in answers
-        if answer.pose_aa is not None
-    ]
-    count = min(map(len, offers), default=1)
-    remaining = [iter(offers) for _ in range(count)]
-    return tuple(
-        tuple(None if answer.pose_aa is None else next(remaining[place])[place] for answer in answers)
-        for place in range(count)
-    )
-
-
-def _failure(job: Job, what: str, error: Exception) -> ProtocolError:
+def _failure(job: Job, what: str, error: BaseException) -> ProtocolError:
     """What the client is told when ``what``, the model or the backend, failed on its request."""
     reason = f"{type(error).__name__}: {str(error)[:200]}"
     return ProtocolError(
@@ -266,12 +344,3 @@ def _failure(job: Job, what: str, error: Exception) -> ProtocolError:
         f"The {what} failed on this request ({reason}); the backend's log has the details.",
         job.request.id,
     )
-
-
-def _check_answers(answers: list[Answer], count: int) -> None:
-    if len(answers) != count:
-        raise RuntimeError(f"{len(answers)} answers to {count} queries")
-    for answer in answers:
-        for poses in (answer.pose_aa, answer.variants_aa):
-            if poses is not None and not np.isfinite(poses).all():
-                raise FloatingPointError("the pose is not finite")

@@ -4,35 +4,47 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import ipaddress
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from backend.query import Answerer
-from blender_addon.contract.loopback import is_loopback
 from blender_addon.contract.messages import DEFAULT_PORT, Limits
-from blender_addon.contract.wire import SUBPROTOCOLS
+from blender_addon.contract.wire import SUBPROTOCOLS, Wire
 
-from .access import check_options, refuse_foreign_host
-from .scheduler import Scheduler
-from .talk import Talk
+from .access import address_of, check_options, foreign_host
+from .door import Door, GuardedConnection
+from .metrics import Metrics, new_metrics
+from .pages import page, refusal
+from .sandbox import Sandbox
+from .scheduler import Scheduler, SchedulerOptions
+from .talk import House, Talk
 
 log = logging.getLogger(__name__)
 
-_SPOKEN: Final = tuple(map(Subprotocol, SUBPROTOCOLS))
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for the requests that run."""
+CLOSE_SECONDS: Final = 2.0
+"""How long a stop waits for clients to say goodbye; those that do not read are cut off."""
 PING_INTERVAL: Final = 20.0
-PING_TIMEOUT: Final = 60.0
-"""Longer than usual: Blender may hold its Python for half a minute while it loads or renders."""
+PING_TIMEOUT: Final = 180.0
+"""Long: Blender may hold its Python for minutes while it loads or renders."""
+LOOK_SECONDS: Final = 1.0
+_SPOKEN: Final = tuple(map(Subprotocol, SUBPROTOCOLS))
 
 
 @dataclass(frozen=True)
@@ -40,66 +52,168 @@ class ServerOptions:
     """How to offer an engine.
 
     Attributes:
-        host: the address to listen on.
+        host: the address to listen on; 127.0.0.1 and localhost listen on both loopback addresses.
         port: 0 takes a free one.
         token: what clients must present; None lets everyone in, on loopback only.
         batch_size: queries the engine answers at a time.
-        max_waiting: requests that may be unfinished at a time, of all clients together.
+        max_waiting: requests that may be unfinished at a time, of all clients together; one of a client that has no
+            other is always taken.
+        max_waiting_per_client: and of one client.
         limits: what one request may hold.
+        max_connections: connections at a time.
+        max_connections_per_address: and from one address.
+        deadline_seconds: how long a request may take.
+        engine_seconds: how long the engine may take for a batch before it is given up and loaded anew.
+        lanes: batches that the engine answers at a time.
+        outer_hosts: names that a proxy on this machine, in front of a backend on loopback, is addressed by.
+        tls: with it the backend speaks TLS.
+        warm_up: whether the engine answers something of its own before the first request.
+        log_requests: whether instructions may be logged.
     """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     token: str | None = None
     batch_size: int = 32
-    max_waiting: int = 32
+    max_waiting: int = 1024
+    max_waiting_per_client: int = 64
     limits: Limits = field(default_factory=Limits)
+    max_connections: int = 512
+    max_connections_per_address: int = 128
+    deadline_seconds: float = 600.0
+    engine_seconds: float = 120.0
+    lanes: int = 1
+    outer_hosts: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+    warm_up: bool = False
+    log_requests: bool = False
+
+
+def listen(options: ServerOptions) -> list[socket.socket]:
+    """Take the address, before anything that takes long.
+
+    Raises:
+        OSError: it cannot be listened on.
+    """
+    if options.host not in ("127.0.0.1", "localhost"):
+        return _listen(options.host, options.port)
+    (first,) = _listen("127.0.0.1", options.port)
+    sockets = [first]
+    if socket.has_ipv6:
+        try:
+            sockets += _listen("::1", first.getsockname()[1])
+        except OSError as error:
+            if (
+                error.errno == errno.EADDRINUSE and options.port
+            ):  # somebody else would answer to ws://localhost
+                first.close()
+                raise
+            log.info("not listening on ::1: %s", error)
+    return sockets
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = infos[0]
+    dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    return [socket.create_server(address[:2], family=family, dualstack_ipv6=dual, backlog=256)]
 
 
 class PoseServer:
     """A server on an engine; an async context manager that listens while it is open.
 
     Raises:
-        AccessError: when created without a token for other machines to reach.
+        AccessError: when created without a token for other machines to reach, or with a bad one.
         OSError: on entering, when the address cannot be listened on.
     """
 
-    def __init__(self, engine: Answerer, options: ServerOptions) -> None:
+    def __init__(
+        self,
+        engine: Answerer,
+        options: ServerOptions,
+        *,
+        sockets: list[socket.socket] | None = None,
+        reload: Callable[[], Answerer] | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Offer ``engine``.
+
+        Args:
+            engine: what answers.
+            options: how to offer it.
+            sockets: what listen() took; None takes it on entering.
+            reload: makes another engine when this one is lost; None goes on with this one.
+            metrics: what counts; None counts where Prometheus's library is installed.
+        """
         check_options(options.host, options.token)
-        self._engine = engine
         self._options = options
-        self._scheduler = Scheduler(engine, batch_size=options.batch_size, max_waiting=options.max_waiting)
+        self._sockets = sockets
+        self._metrics = metrics or new_metrics()
+        self._scheduler = Scheduler(
+            engine,
+            SchedulerOptions(
+                options.batch_size,
+                options.max_waiting,
+                options.max_waiting_per_client,
+                options.deadline_seconds,
+                options.engine_seconds,
+                options.lanes,
+                options.limits.max_text_chars,
+            ),
+            self._metrics,
+            reload,
+        )
+        self._door = Door(options.max_connections, options.max_connections_per_address)
+        self._house = House(
+            engine.name,
+            tuple(engine.tasks),
+            options.limits,
+            options.token,
+            self._scheduler,
+            Sandbox(),
+            self._door,
+            self._metrics,
+            options.log_requests,
+        )
         self._talks: set[Talk] = set()
-        self._server: Server | None = None
+        self._servers: list[Server] = []
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
         """ws://host:port as clients address it, this machine by name if all its addresses are listened on; only while
         listening."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._servers[0].sockets[0].getsockname()[:2]
         if ipaddress.ip_address(host).is_unspecified:
             host = socket.gethostname()
-        return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+        scheme = "ws" if self._options.tls is None else "wss"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def __aenter__(self) -> PoseServer:
         options = self._options
-        self._server = await serve(
-            self._handle,
-            options.host,
-            options.port,
-            origins=[None],
-            process_request=refuse_foreign_host if is_loopback(options.host) else None,
-            subprotocols=_SPOKEN,
-            # A client that offers no subprotocol is told so in words, by Talk.
-            select_subprotocol=lambda _, offered: next((s for s in _SPOKEN if s in offered), None),
-            compression=None,
-            max_size=options.limits.max_message_bytes,
-            ping_interval=PING_INTERVAL,
-            ping_timeout=PING_TIMEOUT,
-            close_timeout=2.0,
-        )
-        self._scheduler.start()
+        longest = max(Wire(name, options.limits).max_bytes for name in SUBPROTOCOLS)
+        sockets, self._sockets = self._sockets or listen(options), None
+        for listening in sockets:
+            server = await serve(
+                self._handle,
+                sock=listening,
+                ssl=options.tls,
+                origins=[None],
+                process_request=self._let_in,
+                subprotocols=_SPOKEN,
+                # A client that offers no subprotocol is told so in words, by Talk.
+                select_subprotocol=lambda _, offered: next((s for s in _SPOKEN if s in offered), None),
+                compression=None,
+                max_size=longest,
+                max_queue=2,
+                ping_interval=PING_INTERVAL,
+                ping_timeout=PING_TIMEOUT,
+                close_timeout=CLOSE_SECONDS,
+                create_connection=cast(Any, partial(GuardedConnection, door=self._door)),
+            )
+            self._servers.append(server)
+        self._scheduler.start(warm_up=options.warm_up)
+        self._looking = asyncio.create_task(self._look_after())
         return self
 
     async def __aexit__(
@@ -108,11 +222,18 @@ class PoseServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._server is not None
+        assert self._looking is not None
+        self._looking.cancel()
         self._scheduler.stop()
-        self._server.close(reason="the backend is shutting down")
-        await self._server.wait_closed()
-        await asyncio.to_thread(self._scheduler.join, 5.0)
+        for server in self._servers:
+            server.close(reason="the backend is shutting down")
+        closed = asyncio.gather(*(server.wait_closed() for server in self._servers))
+        await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+        for connection in self._door.connections:  # those that do not read would be waited for without end
+            connection.transport.abort()
+        await closed
+        await self._house.sandbox.close()
+        await asyncio.to_thread(self._scheduler.join, 1.0)
 
     async def drain(self) -> None:
         """Refuse new and waiting requests and let the running ones finish, for at most DRAIN_SECONDS."""
@@ -123,24 +244,44 @@ class PoseServer:
         except TimeoutError:
             log.warning("a request still ran after %g s and was given up", DRAIN_SECONDS)
 
+    def _let_in(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None for who may open a websocket; everyone else gets a page."""
+        assert isinstance(connection, GuardedConnection)
+        options = self._options
+        if foreign_host(request, options.host, options.outer_hosts):
+            return refusal(
+                HTTPStatus.FORBIDDEN,
+                "This backend answers on loopback only; address it as 127.0.0.1, or name the host that a proxy in "
+                "front of it has with --outer-host.",
+            )
+        sentence = self._door.refusal(connection, address_of(connection, request, options.outer_hosts))
+        if sentence is not None:
+            self._metrics.refused("busy")
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
+        return page(request, self._scheduler.readiness(), self._metrics, options.token)
+
     async def _handle(self, websocket: ServerConnection) -> None:
-        talk = Talk(
-            websocket,
-            self._scheduler,
-            model=self._engine.name,
-            tasks=self._engine.tasks,
-            limits=self._options.limits,
-            token=self._options.token,
-        )
+        assert isinstance(websocket, GuardedConnection)
+        talk = Talk(websocket, self._house)
         self._talks.add(talk)
         try:
             await talk.run()
         finally:
             self._talks.discard(talk)
 
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._scheduler.look_after()
+
 
 async def run_until_signal(
-    engine: Answerer, options: ServerOptions, on_listening: Callable[[str], None]
+    engine: Answerer,
+    options: ServerOptions,
+    on_listening: Callable[[str], None],
+    *,
+    sockets: list[socket.socket] | None = None,
+    reload: Callable[[], Answerer] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then drain and stop; a second signal stops without draining.
 
@@ -148,17 +289,20 @@ async def run_until_signal(
         engine: what answers.
         options: how to offer it.
         on_listening: called with the URL once clients can connect.
+        sockets: as PoseServer takes them.
+        reload: as PoseServer takes it.
     """
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
 
     def on_signal(*_: object) -> None:
-        loop.call_soon_threadsafe((second if first.is_set() else first).set)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: it is over anyway
+            loop.call_soon_threadsafe((second if first.is_set() else first).set)
 
     # signal.signal rather than loop.add_signal_handler, which Windows lacks.
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        async with PoseServer(engine, options) as server:
+        async with PoseServer(engine, options, sockets=sockets, reload=reload) as server:
             on_listening(server.url)
             await first.wait()
             drained, hurried = asyncio.create_task(server.drain()), asyncio.create_task(second.wait())

@@ -2,21 +2,22 @@
 """The conversation with one client: its greeting, its requests, their answers.
 
 A message that cannot be accepted is answered by one error message, and the connection lives on; only a refused
-greeting ends it.
+greeting ends it. Messages are dealt with one after the other, pictures decoded before the next is read, so that what a
+client sends ahead stays in its own machine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
-from typing import Final
+import time
+from dataclasses import dataclass
+from typing import Any, Final
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from backend.images import check_png
 from blender_addon.contract.messages import (
     Cancel,
     ErrorMessage,
@@ -31,48 +32,95 @@ from blender_addon.contract.messages import (
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire, fragments
 
 from .access import token_matches
-from .scheduler import Job, Scheduler
+from .door import GUESS_SECONDS, Door, GuardedConnection
+from .jobs import Job
+from .metrics import Metrics
+from .sandbox import Sandbox
+from .scheduler import Scheduler
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("posellava.access")
 
 HELLO_SECONDS: Final = 10.0
-GREETING_BYTES: Final = 4096
+HELLO_BYTES: Final = 4096
+SEND_SECONDS: Final = 180.0
+"""How long a client may take to read an answer: Blender may hold its Python for minutes while it loads or renders."""
+INLINE_CHARS: Final = 256 * 1024
+"""The longest text of v1 that is read on the event loop: some milliseconds."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What all conversations share.
+
+    Attributes:
+        model: the engine's name.
+        tasks: what it does.
+        limits: what a request may hold.
+        token: what clients must present; None lets everyone in.
+        scheduler: what answers.
+        sandbox: what reads large things.
+        door: where clients come in.
+        metrics: what counts.
+        log_requests: whether instructions may be logged.
+    """
+
+    model: str
+    tasks: tuple[str, ...]
+    limits: Limits
+    token: str | None
+    scheduler: Scheduler
+    sandbox: Sandbox
+    door: Door
+    metrics: Metrics
+    log_requests: bool
 
 
 class Talk:
     """One client. ``run`` returns when the connection has ended, for whatever reason."""
 
-    def __init__(
-        self,
-        websocket: ServerConnection,
-        scheduler: Scheduler,
-        *,
-        model: str,
-        tasks: Sequence[str],
-        limits: Limits,
-        token: str | None,
-    ) -> None:
+    def __init__(self, websocket: GuardedConnection, house: House) -> None:
         self._websocket = websocket
-        self._scheduler = scheduler
-        self._wire = Wire(websocket.subprotocol or SUBPROTOCOLS[-1], Limits(max_message_bytes=GREETING_BYTES))
-        self._welcome = Welcome(model, tuple(tasks), limits, self._wire.version)
-        self._sending = asyncio.Lock()
-        self._token = token
+        self._house = house
+        self._wire = Wire(websocket.subprotocol or SUBPROTOCOLS[-1])
+        self._client = house.scheduler.join_client()
         self._jobs: dict[str, Job] = {}
         self._answers: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
+        self._began = time.monotonic()
+        self._counts = {"requests": 0, "answered": 0, "refused": 0}
 
     async def run(self) -> None:
         """Talk until the client or the backend ends it; cancels what the client no longer waits for."""
+        house, greeted = self._house, False
+        house.metrics.connected(1)
         try:
-            if await self._greet():
+            greeted = await self._greet()
+            if greeted:
                 async for data in self._websocket:
                     await self._receive(data)
+                    self._websocket.settled()
+                    await asyncio.sleep(0)  # a client that never pauses must not hold up the others
         except ConnectionClosed as closed:
-            log.info("connection lost: %s", closed)
+            log.debug("connection lost: %s", closed)
         finally:
             for job in list(self._jobs.values()):
-                self._scheduler.cancel(job)
+                house.scheduler.cancel(job)
             await asyncio.gather(*self._answers)
+            house.scheduler.leave(self._client)
+            house.metrics.connected(-1)
+            access_log.info(
+                "connection closed",
+                extra={
+                    "peer": self._websocket.address,
+                    "subprotocol": self._wire.subprotocol,
+                    "greeted": greeted,
+                    "seconds": round(time.monotonic() - self._began, 3),
+                    "received_bytes": self._websocket.received,
+                    **self._counts,
+                    "code": self._websocket.close_code,
+                },
+            )
 
     async def finish(self) -> None:
         """Wait until every request of this client has been answered."""
@@ -85,48 +133,68 @@ class Talk:
                 raise ProtocolError(
                     "wrong_version", f"This backend speaks {' and '.join(SUBPROTOCOLS)} only."
                 )
-            try:
-                hello = await asyncio.wait_for(self._websocket.recv(), HELLO_SECONDS)
-            except TimeoutError:
-                raise ProtocolError("unauthorized", "No hello came; the first message must be one.") from None
-            self._check_hello(hello)
+            await self._check_hello(await self._first_message())
         except ProtocolError as error:
             await self._send_error(error)
             await self._websocket.close(CloseCode.POLICY_VIOLATION, error.code)
             return False
-        await self._send(self._welcome)
-        self._wire.limits = self._welcome.limits
+        house = self._house
+        self._wire.limits = house.limits
+        await self._send(Welcome(house.model, house.tasks, house.limits, self._wire.version))
+        house.door.welcome(self._websocket)
         return True
 
-    def _check_hello(self, data: str | bytes) -> None:
-        if len(data) > GREETING_BYTES:
-            raise ProtocolError(
-                "too_large", f"The first message must be a hello of at most {GREETING_BYTES} bytes."
+    async def _first_message(self) -> str | bytes:
+        """The first message, which may be waited for so long and be so large."""
+        first = asyncio.ensure_future(self._websocket.recv())
+        waiting: set[asyncio.Future[Any]] = {first, self._websocket.overfull}
+        try:
+            await asyncio.wait(
+                waiting,
+                timeout=HELLO_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            if not first.done() and not self._websocket.overfull.done():
+                raise ProtocolError("unauthorized", "No hello came; the first message must be one.")
+            if not first.done() or len(first.result()) > HELLO_BYTES:
+                raise ProtocolError(
+                    "too_large", f"The first message must be a hello of at most {HELLO_BYTES} bytes."
+                )
+            return first.result()
+        finally:
+            if not first.done():
+                first.cancel()
+
+    async def _check_hello(self, data: str | bytes) -> None:
         hello = self._wire.read(data)
         if not isinstance(hello, Hello):
             raise ProtocolError("unauthorized", "The first message must be a hello with the token.")
         if hello.version != self._wire.version:
             raise ProtocolError(
                 "wrong_version",
-                f"The client's hello is of version {hello.version}, on {self._wire.subprotocol}; update the client.",
+                f"The client's hello is of version {hello.version}, on {self._wire.subprotocol}; "
+                "update the client.",
             )
-        if not token_matches(hello.token, self._token):
+        if not token_matches(hello.token, self._house.token):
+            self._websocket.guessed = True
+            self._house.door.log_guess(self._websocket)
+            await asyncio.sleep(GUESS_SECONDS)
             raise ProtocolError(
                 "unauthorized", "The token is wrong; copy the one that posellava serve printed at its start."
             )
 
     async def _receive(self, data: str | bytes) -> None:
         try:
-            message = self._wire.read(data)
-            if message is None:
-                return
+            if len(data) > INLINE_CHARS and isinstance(data, str) and self._wire.version == 1:
+                message: Message | None = await self._house.sandbox.message(self, data, self._house.limits)
+            else:
+                message = self._wire.read(data)
             if isinstance(message, Request):
-                self._accept(message)
+                await self._accept(message)
             elif isinstance(message, Cancel):
                 if message.id in self._jobs:
-                    self._scheduler.cancel(self._jobs[message.id])
-            else:
+                    self._house.scheduler.cancel(self._jobs[message.id])
+            elif message is not None:
                 raise ProtocolError(
                     "unknown_type",
                     f"A {type(message).__name__.lower()} is not expected here; send a request or cancel.",
@@ -134,16 +202,29 @@ class Talk:
         except ProtocolError as error:
             await self._send_error(error)
 
-    def _accept(self, request: Request) -> None:
-        check_request(request, self._welcome.limits, self._welcome.tasks)
-        if request.image_png is not None:
-            check_png(request.image_png, self._welcome.limits, request.id)
+    async def _accept(self, request: Request) -> None:
+        house = self._house
+        check_request(request, house.limits, house.tasks)
         if request.id in self._jobs:
             # Without the id: an error that carries it would end the request that runs.
             raise ProtocolError(
                 "bad_message", f"Request {request.id} is still running; give each its own id."
             )
-        job = self._scheduler.submit(request)
+        image = None
+        if request.image_png is not None:
+            image = await house.sandbox.picture(self, request.image_png, house.limits, request.id)
+        job = house.scheduler.submit(self._client, request, image)
+        self._counts["requests"] += 1
+        if house.log_requests:
+            log.info(
+                "request",
+                extra={
+                    "peer": self._websocket.address,
+                    "task": request.task,
+                    "poses": len(request.poses),
+                    "instruction": request.instruction,
+                },
+            )
         self._jobs[request.id] = job
         task = asyncio.create_task(self._answer(job))
         self._answers.add(task)
@@ -151,6 +232,7 @@ class Talk:
 
     async def _answer(self, job: Job) -> None:
         """Send progress whenever it changed, in the end the result or the error."""
+        house, identity = self._house, job.request.id
         try:
             if job.ahead:
                 await self._send(job.progress())
@@ -163,16 +245,33 @@ class Talk:
                 await self._send_error(job.error)
             else:
                 await self._send(job.result())
+                self._counts["answered"] += 1
+                house.metrics.answered(job.request.task, time.monotonic() - job.submitted)
         except ConnectionClosed:
             pass  # run() notices too and cancels the rest
+        except Exception as error:
+            log.exception("the answer to request %s could not be sent", identity)
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            with contextlib.suppress(ConnectionClosed):
+                await self._send_error(
+                    ProtocolError("engine_failed", f"The answer could not be sent ({reason}).", identity)
+                )
         finally:
-            del self._jobs[job.request.id]
+            house.scheduler.release(job)
+            del self._jobs[identity]
 
     async def _send_error(self, error: ProtocolError) -> None:
+        self._counts["refused"] += 1
+        self._house.metrics.refused(error.code)
         await self._send(ErrorMessage(error.code, error.sentence, error.request_id))
 
     async def _send(self, message: Message) -> None:
-        async with self._sending:
-            for frame in self._wire.write(message):
-                pieces = fragments(frame)
-                await self._websocket.send(pieces[0] if len(pieces) == 1 else pieces)
+        frames = self._wire.write(message)
+        try:
+            async with asyncio.timeout(SEND_SECONDS), self._sending:
+                for frame in frames:
+                    pieces = fragments(frame)
+                    await self._websocket.send(pieces[0] if len(pieces) == 1 else pieces)
+        except TimeoutError:
+            log.warning("%s read nothing for %g s; cut off", self._websocket.address, SEND_SECONDS)
+            self._websocket.transport.abort()

@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from backend import cli
-from backend.batch import answer_file
+from backend.batch import Here, answer_file
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.serve import TOKEN_VARIABLE
 from blender_addon.contract.messages import ProtocolError, Request, View
 from blender_addon.session import Address, Connection
 from tests.backend.conftest import png_with_empty_profile, tiny_config
@@ -44,7 +45,7 @@ def answers(tmp_path: Path, engine: Any) -> Answers:
             for line in lines:
                 file.write(line if isinstance(line, bytes) else json.dumps(line).encode())
                 file.write(b"\n")
-        counts = answer_file(engine, source, target, batch_size=batch_size)
+        counts = answer_file(Here(engine), source, target, batch_size=batch_size)
         records = [json.loads(line) for line in target.read_text().splitlines()]
         assert counts == (
             sum("error" not in record for record in records),
@@ -106,7 +107,7 @@ def test_answers_never_overwrite_the_requests(engine: Any, tmp_path: Path) -> No
     source = tmp_path / "in.jsonl"
     source.write_text(json.dumps(GOOD))
     with pytest.raises(ValueError, match="name another file"):
-        answer_file(engine, source, tmp_path / "." / "in.jsonl", batch_size=1)
+        answer_file(Here(engine), source, tmp_path / "." / "in.jsonl", batch_size=1)
     assert source.read_text() == json.dumps(GOOD)
 
 
@@ -314,7 +315,7 @@ def test_a_port_in_use_is_named(saved_model: Path, capsys: pytest.CaptureFixture
 def test_a_served_model_is_reached_with_the_line_that_serve_prints(saved_model: Path) -> None:
     command = [sys.executable, "-m", "backend.cli", "serve", "--port", "0", "--model", str(saved_model)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    environment.pop(cli.TOKEN_VARIABLE, None)
+    environment.pop(TOKEN_VARIABLE, None)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
@@ -359,7 +360,7 @@ def test_serve_ends_at_a_signal_without_a_traceback_or_a_process_left_behind(
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            with Connection(Address.parse(line, os.environ.get(cli.TOKEN_VARIABLE, ""))) as connection:
+            with Connection(Address.parse(line, os.environ.get(TOKEN_VARIABLE, ""))) as connection:
                 connection.ask(Request("e", "adjust", "raise the left arm", POSE[None]), timeout=60)
                 os.killpg(process.pid, number)  # as a terminal does, while a client is connected
                 _, said = process.communicate(timeout=180)

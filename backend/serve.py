@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava serve``: its options, and what happens in which order: first everything that can be wrong is found, then
+the model is loaded. backend.server is imported when it is called, so that ``posellava --help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from backend.arguments import above_zero, positive
+from backend.query import Answerer
+from blender_addon.contract.loopback import is_loopback
+from blender_addon.contract.messages import DEFAULT_PORT
+
+TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+
+log = logging.getLogger(__name__)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options beside those of the engine."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--no-token",
+        action="store_true",
+        help="let every program on this machine in; otherwise a token is asked for: "
+        f"${TOKEN_VARIABLE}, or a random one",
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="speak TLS with this certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, if not in the same file")
+    parser.add_argument(
+        "--outer-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which a proxy on this machine offers the backend; may be repeated",
+    )
+    limits = parser.add_argument_group("limits")
+    for name, default, what in (
+        ("--max-waiting", 1024, "requests of all clients that may wait"),
+        ("--max-waiting-per-client", 64, "requests of one client that may wait"),
+        ("--max-connections", 512, "connections"),
+        ("--max-connections-per-address", 128, "connections from one address"),
+    ):
+        limits.add_argument(
+            name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    limits.add_argument(
+        "--deadline", type=above_zero, default=600.0, metavar="S",
+        help="seconds that a request may take (default: %(default)g)",
+    )  # fmt: skip
+    limits.add_argument(
+        "--engine-deadline", type=above_zero, default=120.0, metavar="S",
+        help="seconds after which an engine that does not come back is loaded anew (default: %(default)g)",
+    )  # fmt: skip
+    logs = parser.add_argument_group("log")
+    logs.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
+        help="a line for each connection from info on (default: %(default)s)",
+    )  # fmt: skip
+    logs.add_argument("--log-format", choices=("text", "json"), default="text", help="default: %(default)s")
+    logs.add_argument("--log-requests", action="store_true", help="instructions too, at info")
+
+
+def run(
+    options: argparse.Namespace,
+    load_engine: Callable[[], Answerer],
+    environment: Mapping[str, str] = os.environ,
+) -> int:
+    """Serve until a signal; returns the exit status.
+
+    Raises:
+        AccessError, OSError: what is wrong with the options, in a sentence.
+    """
+    from backend.server import ServerOptions, check_options, listen, new_token, run_until_signal, tls_context
+    from backend.server.logs import set_up
+
+    set_up(options.log_level, options.log_format)
+    token = None if options.no_token else environment.get(TOKEN_VARIABLE) or new_token()
+    check_options(options.host, token)
+    tls = None if options.tls_cert is None else tls_context(options.tls_cert, options.tls_key)
+    if tls is None and not is_loopback(options.host):
+        print(
+            "posellava serve: without TLS anyone on the way reads the token, the poses and the pictures; give "
+            "--tls-cert, or put a proxy in front (docs/security.md)",
+            file=sys.stderr,
+        )
+    settings = ServerOptions(
+        host=options.host,
+        port=options.port,
+        token=token,
+        batch_size=options.batch_size,
+        max_waiting=options.max_waiting,
+        max_waiting_per_client=options.max_waiting_per_client,
+        max_connections=options.max_connections,
+        max_connections_per_address=options.max_connections_per_address,
+        deadline_seconds=options.deadline,
+        engine_seconds=options.engine_deadline,
+        outer_hosts=tuple(options.outer_host),
+        tls=tls,
+        warm_up=True,
+        log_requests=options.log_requests,
+    )
+    try:
+        sockets = listen(settings)
+    except socket.gaierror as error:
+        raise OSError(f"there is no host {options.host!r}: {error.strerror}") from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(
+            f"port {options.port} is in use; give another with --port, or 0 for a free one"
+        ) from None
+    try:
+        engine = load_engine()
+    except BaseException:
+        for listening in sockets:
+            listening.close()
+        raise
+
+    def announce(url: str) -> None:
+        print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
+
+    asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=load_engine))
+    return 0
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{value} is no port; give one from 0 to 65535")
+    return value

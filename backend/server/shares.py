@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose turn it is: which queries make the engine's next batch.
+
+Every client gets the same share of the engine's time (start-time fair queueing: who has been charged least comes
+first, and who returns starts level with the others). The time is measured, apart for queries with and without a
+picture, so that a share is one of milliseconds and not of requests. What somebody waits for in front of the window, a
+small request, is charged a quarter, so that a long one beside it costs that person little and gives way for a moment
+only.
+
+A batch is as large as the engine likes when one client works alone. When others have been there lately it holds no more
+than ``FAIR_BATCH_MS`` beyond one query of each, so that nobody who comes now waits longer than that for it to end. And
+before something long begins, who was answered a moment ago may ask again first: anticipatory scheduling (Iyer and
+Druschel 2001), without which every edit of a person who edits would meet a batch that began just before it.
+
+Nothing here knows threads; the scheduler calls it under its lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .jobs import Client, Job
+
+FAIR_BATCH_MS: Final = 30.0
+LATELY_SECONDS: Final = 3.0
+"""How long a client that has asked counts as there."""
+LIGHT_MS: Final = 200.0
+"""The longest that a request may take to count as one that somebody waits for."""
+LIGHT_REQUESTS: Final = 2
+"""And the most that its client may have running."""
+LIGHT_SHARE: Final = 0.25
+GRACE_SECONDS: Final = 0.008
+_FIRST_GUESS_MS: Final = 10.0
+_MEMORY: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What goes to the engine at a time.
+
+    Attributes:
+        parts: jobs, and how many queries of each.
+        has_picture: whether its queries have pictures; all have, or none.
+        estimate_ms: of a query, as it was known before.
+    """
+
+    parts: tuple[tuple[Job, int], ...]
+    has_picture: bool
+    estimate_ms: float
+
+    @property
+    def size(self) -> int:
+        """How many queries it has."""
+        return sum(count for _, count in self.parts)
+
+
+class Shares:
+    """The clients, what waits of each, and what they have been charged."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._clients: set[Client] = set()
+        self._clock = 0.0
+        self._ms = {False: _FIRST_GUESS_MS, True: _FIRST_GUESS_MS}  # of a query, by whether it has a picture
+
+    def add(self, client: Client) -> None:
+        """Begin to count a client."""
+        self._clients.add(client)
+
+    def remove(self, client: Client) -> None:
+        """Forget a client."""
+        self._clients.discard(client)
+
+    def queue(self, job: Job, now: float) -> None:
+        """Put a job in line."""
+        client = job.client
+        if not client.jobs:
+            client.used = max(client.used, self._clock)
+        client.jobs.append(job)
+        client.last_asked = now
+
+    def forget(self, job: Job) -> None:
+        """Take a job out of line."""
+        if job in job.client.jobs:
+            job.client.jobs.remove(job)
+
+    def next_batch(self, now: float) -> Batch | None:
+        """What the engine should do next; None when nothing waits. A batch is of one kind: one picture in it would
+        hold up all the others."""
+        waiting = sorted((client for client in self._clients if client.jobs), key=lambda client: client.used)
+        if not waiting:
+            return None
+        kind = waiting[0].jobs[0].has_picture
+        lines = [[job for job in client.jobs if job.has_picture is kind] for client in waiting]
+        alone = not any(now - client.last_asked < LATELY_SECONDS for client in self._clients - {waiting[0]})
+        most = self._batch_size if alone else max(1, round(FAIR_BATCH_MS / self._ms[kind]))
+        counts: dict[Job, int] = {}
+        taken, turn, before = 0, 0, -1
+        while before < taken < self._batch_size:
+            before = taken
+            for line in lines:
+                line[:] = [job for job in line if job.taken + counts.get(job, 0) < job.total]
+                if line and taken < (self._batch_size if turn == 0 else most):
+                    job = line.pop(0)
+                    counts[job] = counts.get(job, 0) + 1
+                    taken += 1
+                    line.append(job)  # the client's other jobs come before its next query
+            turn += 1
+        return Batch(tuple(counts.items()), kind, self._ms[kind])
+
+    def patience(self, batch: Batch, now: float) -> float:
+        """Seconds for which the batch had better wait for somebody who was just answered."""
+        if all(self._is_light(job) for job, _ in batch.parts):
+            return 0.0
+        lead = min(job.client.used for job, _ in batch.parts)
+        asking = {job.client for job, _ in batch.parts}
+        answered = [
+            client.last_light for client in self._clients - asking if not client.jobs and client.used <= lead
+        ]
+        return max(0.0, max(answered, default=-1e9) + GRACE_SECONDS - now)
+
+    def begin(self, batch: Batch) -> None:
+        """The batch goes to the engine, after take() of its jobs: charge everyone what it will probably cost."""
+        self._clock = max(self._clock, min(job.client.used for job, _ in batch.parts))
+        for job, count in batch.parts:
+            job.client.jobs.remove(job)
+            if job.taken < job.total:
+                job.client.jobs.append(job)
+            self._charge(job, count * batch.estimate_ms)
+
+    def end(self, batch: Batch, milliseconds: float, now: float) -> None:
+        """The batch took so long: remember it, and put the charges right."""
+        each = milliseconds / batch.size
+        self._ms[batch.has_picture] = _MEMORY * self._ms[batch.has_picture] + (1 - _MEMORY) * each
+        for job, count in batch.parts:
+            self._charge(job, count * (each - batch.estimate_ms))
+            if job.finished and self._is_light(job):
+                job.client.last_light = now
+
+    def _charge(self, job: Job, milliseconds: float) -> None:
+        job.client.used += milliseconds * (LIGHT_SHARE if self._is_light(job) else 1.0)
+
+    def _is_light(self, job: Job) -> bool:
+        return job.total * self._ms[job.has_picture] <= LIGHT_MS and job.client.unfinished <= LIGHT_REQUESTS
