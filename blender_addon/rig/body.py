@@ -4,15 +4,22 @@ Blender. It changes nothing and reads no pose; the four steps of ``armature`` do
 
 from __future__ import annotations
 
-from typing import Any, Self
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, Self
 
 import numpy as np
 
 from ..contract.rotations import Array
 from ..contract.skeleton import NUM_JOINTS
-from .bone_map import RigError, map_bones
+from .bone_map import BoneMap, RigError, Skeleton
 from .convert import BoneTree
+from .links import Link, links_of
+from .recognise import recognise
 from .rest import body_frame
+
+KEPT_IN: Final = "posellava_bone_map"
+"""Custom property of an armature object that keeps the bone map which the user corrected, as text."""
 
 
 class Body:
@@ -20,61 +27,100 @@ class Body:
 
     Attributes:
         armature: the armature object.
-        family: "SMPL", "SMPL-H" or "SMPL-X".
-        bones: SMPL joint index -> bone name.
-        missing: indices of the SMPL joints for which the armature has no bone (hands in SMPL-H and SMPL-X). They read
-            as not rotated and are passed over in writing.
+        bone_map: which bone plays which joint.
+        family: what the user calls such an armature.
+        bones: SMPL joint index -> name of the bone that plays it, or plays it first.
+        missing: indices of the SMPL joints that no bone plays (hands in most armatures). They read as not rotated and
+            are passed over in writing.
         names: (B,) the joints' bones and their ancestors, in the tree's order.
         positions: (24, 3) where the joints rest in the armature's space; NaN where there is no bone.
         tree: how these bones rest and hang together.
     """
 
-    def __init__(self, armature: Any, family: str, bones: dict[int, str], missing: frozenset[int]) -> None:
+    def __init__(self, armature: Any, bone_map: BoneMap, links: tuple[Link, ...], skeleton: Skeleton) -> None:
         self.armature = armature
-        self.family = family
-        self.bones = bones
-        self.missing = missing
-        self.names, self.positions, self.tree = _bone_tree(armature, bones)
+        self.bone_map = bone_map
+        self.family = bone_map.family
+        self.bones = bone_map.bones
+        self.missing = frozenset(range(NUM_JOINTS)) - {joint for link in links for joint in link.joints}
+        self.names, self.positions, self.tree = _bone_tree(armature, bone_map, links, skeleton)
 
     @classmethod
     def of(cls, armature: Any) -> Self:
         """Recognise the bones of an armature object.
 
         Raises:
-            RigError: not an armature, or no SMPL, SMPL-H or SMPL-X skeleton, or required bones are missing.
+            RigError: not an armature, or no humanoid, or required bones are missing.
         """
         if armature is None or armature.type != "ARMATURE":
-            raise RigError(
-                "No armature is selected; select an SMPL armature or add one with Add SMPL Figure."
-            )
+            raise RigError("No armature is selected; select a character or add one with Add SMPL Figure.")
         if armature.mode == "EDIT":
             raise RigError("The armature is in Edit Mode; switch to Pose Mode or Object Mode first.")
-        found = map_bones(bone.name for bone in armature.data.bones)
-        return cls(armature, found.family, found.bones, found.missing)
+        skeleton = skeleton_of(armature)
+        return cls(armature, *_known(skeleton, str(armature.get(KEPT_IN, ""))), skeleton)
 
     def pose_bone(self, joint: int) -> Any:
         """The pose bone of a joint that has one."""
         return self.armature.pose.bones[self.bones[joint]]
 
 
-def _bone_tree(armature: Any, bones: dict[int, str]) -> tuple[list[str], Array, BoneTree]:
-    """Names (B,) of the joints' bones and their ancestors, rest positions (24, 3) of the joints, and the tree."""
-    data = armature.data.bones
-    wanted = {
-        name
-        for mapped in bones.values()
-        for name in (mapped, *(up.name for up in data[mapped].parent_recursive))
+def skeleton_of(armature: Any) -> Skeleton:
+    """The bones of an armature object as they rest."""
+    bones = armature.data.bones
+    index = {bone.name: place for place, bone in enumerate(bones)}
+    places = {end: np.empty(3 * len(bones), dtype=np.float32) for end in ("head_local", "tail_local")}
+    for end, values in places.items():
+        bones.foreach_get(end, values)
+    held = {
+        pbone.name
+        for pbone in armature.pose.bones
+        if any(not constraint.mute for constraint in pbone.constraints)
     }
-    names = sorted(wanted, key=lambda name: len(data[name].parent_recursive))
-    index = {name: place for place, name in enumerate(names)}
-    positions = np.full((NUM_JOINTS, 3), np.nan)
-    for joint, name in bones.items():
-        positions[joint] = data[name].head_local
+    return Skeleton(
+        names=tuple(index),
+        parents=tuple(-1 if bone.parent is None else index[bone.parent.name] for bone in bones),
+        heads=tuple(map(tuple, places["head_local"].reshape(-1, 3).tolist())),
+        tails=tuple(map(tuple, places["tail_local"].reshape(-1, 3).tolist())),
+        free=tuple(name not in held for name in index),
+    )
+
+
+@lru_cache(maxsize=64)
+def _known(skeleton: Skeleton, kept: str) -> tuple[BoneMap, tuple[Link, ...]]:
+    bone_map = recognise(skeleton, kept)
+    return bone_map, links_of(bone_map, skeleton)
+
+
+def _bone_tree(
+    armature: Any, bone_map: BoneMap, links: tuple[Link, ...], skeleton: Skeleton
+) -> tuple[list[str], Array, BoneTree]:
+    """Names (B,) of the links' bones and their ancestors, rest positions (24, 3) of the joints, and the tree."""
+    data = armature.data.bones
+    played = {bone for link in links for bone in (*link.bones, link.shown)}
+    # In the armature's own order, in which parents come before children.
+    chosen = sorted({above for bone in played for above in skeleton.lineage(bone)})
+    index = {bone: place for place, bone in enumerate(chosen)}
+    names = [skeleton.names[bone] for bone in chosen]
+    heads = np.array(skeleton.heads, dtype=np.float64)
+    mapped, positions = np.full((2, NUM_JOINTS, 3), np.nan)
+    for link in links:
+        positions[list(link.joints)] = heads[link.bones[0]]
+    place_of = dict(zip(skeleton.names, heads, strict=True))
+    for joint, name in bone_map.bones.items():
+        mapped[joint] = place_of[name]
+    knuckles = {
+        side: (place_of[bone_map.fingers[f"{side}_index"]], place_of[bone_map.fingers[f"{side}_little"]])
+        for side in ("left", "right")
+        if {f"{side}_index", f"{side}_little"} <= bone_map.fingers.keys()
+    }
     tree = BoneTree(
         rest=np.array([data[name].matrix_local.to_3x3() for name in names], dtype=np.float64),
-        parents=tuple(-1 if data[name].parent is None else index[data[name].parent.name] for name in names),
+        parents=tuple(index.get(skeleton.parents[bone], -1) for bone in chosen),
         inherits=tuple(data[name].use_inherit_rotation for name in names),
-        joint_bone=tuple(index[bones[joint]] if joint in bones else -1 for joint in range(NUM_JOINTS)),
-        frame=body_frame(positions),
+        links=tuple(
+            replace(link, bones=tuple(index[bone] for bone in link.bones), shown=index[link.shown])
+            for link in links
+        ),
+        frame=body_frame(mapped, knuckles, zero_at_rest=bone_map.zero_at_rest),
     )
     return names, positions, tree

@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which bone is which SMPL joint, by name. Pure Python.
+"""Which bone plays which SMPL joint: the map itself, and how it is written down. Pure Python.
 
-A naming scheme is one row of ``SCHEMES``: the names it gives to the joints and the prefixes it may put before them.
-Names are compared without regard to case.
+A map names at most one bone for each joint, the one that starts the joint's part of the body. What the names leave
+open follows from the armature (``rig.links``): bones in between share a joint's rotation, and a bone whose neighbours
+have none plays several joints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Literal
 
 from ..contract.skeleton import JOINT_INDEX, JOINT_NAMES
+
+FINGERS: Final = ("left_index", "left_little", "right_index", "right_little")
+"""First bones of the fingers that show how a hand is turned; a map may name them, no joint is played by them."""
+
+NEEDED: Final = tuple(
+    JOINT_INDEX[name]
+    for name in (
+        "pelvis", "left_hip", "right_hip", "left_knee", "right_knee",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+    )
+)  # fmt: skip
+"""Joints without which a body cannot be posed; the others may be missing."""
+
+SPINE: Final = tuple(JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3"))
 
 
 class RigError(Exception):
@@ -19,22 +34,47 @@ class RigError(Exception):
 
 
 @dataclass(frozen=True)
-class Scheme:
-    """One way of naming the bones of a humanoid.
+class Skeleton:
+    """The bones of an armature at rest, parents before children. Hashable, so that what follows from it is kept.
 
     Attributes:
-        family: what the user calls such an armature.
-        names: for each joint that the scheme knows, the names a bone may have; the first is the usual one.
-        prefixes: what may stand before every name; "" when nothing need.
-        markers: bones that only this scheme has, without prefix; they decide between schemes that agree otherwise.
-        optional: joints the armature may lack.
+        names: (B,) as the armature spells them.
+        parents: (B,) index of each bone's parent, -1 for none.
+        heads: (B,) where each bone starts, in the armature's space and unit.
+        tails: (B,) where it ends; importers often make this up.
+        free: (B,) whether no constraint holds the bone.
     """
 
-    family: str
-    names: dict[int, tuple[str, ...]]
-    prefixes: tuple[str, ...] = ("",)
-    markers: tuple[str, ...] = ()
-    optional: frozenset[int] = field(default=frozenset())
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    heads: tuple[tuple[float, float, float], ...]
+    tails: tuple[tuple[float, float, float], ...]
+    free: tuple[bool, ...]
+
+    def lineage(self, bone: int) -> list[int]:
+        """The bone and all its ancestors, nearest first."""
+        line = []
+        while bone >= 0:
+            line.append(bone)
+            bone = self.parents[bone]
+        return line
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A property that hands a limb over from inverse kinematics to the bones that are posed.
+
+    Attributes:
+        joints: the joints of the limb.
+        bone: the bone that has the property.
+        name: the custom property.
+        fk: its value when the posed bones show.
+    """
+
+    joints: tuple[int, ...]
+    bone: str
+    name: str
+    fk: float
 
 
 @dataclass(frozen=True)
@@ -42,85 +82,113 @@ class BoneMap:
     """The bones of one armature, as SMPL joints.
 
     Attributes:
-        family: "SMPL", "SMPL-H" or "SMPL-X".
-        bones: joint index -> bone name, as the armature spells it.
-        missing: joints for which there is no bone; they count as not rotated.
+        family: what the user calls such an armature.
+        bones: joint index -> name of the bone that is keyed.
+        known_by: whether its names were known, its structure was, or the user said which bone is which.
+        shown: joint index -> the bone whose pose shows, where that is another one (in control rigs).
+        fingers: of ``FINGERS`` -> bone name.
+        switches: properties by which inverse kinematics may hold limbs.
+        zero_at_rest: whether the rest pose is SMPL's zero by definition, limbs a few degrees off included.
     """
 
     family: str
     bones: dict[int, str]
-    missing: frozenset[int]
+    known_by: Literal["names", "structure", "user"] = "names"
+    shown: dict[int, str] = field(default_factory=dict)
+    fingers: dict[str, str] = field(default_factory=dict)
+    switches: tuple[Switch, ...] = ()
+    zero_at_rest: bool = False
 
 
-HANDS: Final = frozenset({JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]})
+def map_to_text(bone_map: BoneMap) -> str:
+    """The map as the text of a file that ``map_from_text`` reads, and that can be added to ``bone_maps/``."""
+    content: dict[str, Any] = {"family": bone_map.family, "bones": _named(bone_map.bones) | bone_map.fingers}
+    if bone_map.shown:
+        content["shown"] = _named(bone_map.shown)
+    if bone_map.switches:
+        content["switches"] = [
+            {
+                "joints": [JOINT_NAMES[joint] for joint in switch.joints],
+                "bone": switch.bone,
+                "property": switch.name,
+                "fk": switch.fk,
+            }
+            for switch in bone_map.switches
+        ]
+    if bone_map.zero_at_rest:
+        content["zero_at_rest"] = True
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _short_name(joint_name: str) -> str:
-    """left_hip -> L_Hip, pelvis -> Pelvis: the spelling of SMPL's own armatures."""
-    side, _, rest = joint_name.partition("_")
-    return f"{side[0].upper()}_{rest.capitalize()}" if rest else joint_name.capitalize()
+def _named(bones: dict[int, str]) -> dict[str, str]:
+    return {JOINT_NAMES[joint]: bones[joint] for joint in sorted(bones)}
 
 
-_SHORT: Final[dict[int, tuple[str, ...]]] = {
-    joint: (_short_name(name),) for joint, name in enumerate(JOINT_NAMES)
-}
-_LONG: Final[dict[int, tuple[str, ...]]] = {
-    **{joint: (name,) for joint, name in enumerate(JOINT_NAMES)},
-    JOINT_INDEX["left_hand"]: ("left_hand", "left_palm"),
-    JOINT_INDEX["right_hand"]: ("right_hand", "right_palm"),
-}
-_PREFIXES: Final = ("", "m_avg_", "f_avg_")
-
-SCHEMES: Final = (
-    Scheme("SMPL", _SHORT, _PREFIXES, optional=HANDS),
-    Scheme("SMPL", _LONG, _PREFIXES, optional=HANDS),
-    Scheme("SMPL-H", _SHORT, _PREFIXES, markers=("L_Index1", "R_Index1"), optional=HANDS),
-    Scheme("SMPL-H", _LONG, _PREFIXES, markers=("left_index1", "right_index1"), optional=HANDS),
-    Scheme("SMPL-X", _SHORT, _PREFIXES, markers=("L_Index1", "R_Index1", "Jaw"), optional=HANDS),
-    Scheme("SMPL-X", _LONG, _PREFIXES, markers=("left_index1", "right_index1", "jaw"), optional=HANDS),
-)
-"""Add a row to know another kind of armature."""
-
-
-def _match(scheme: Scheme, prefix: str, by_name: dict[str, str]) -> tuple[dict[int, str], int]:
-    """Bones of this scheme with this prefix, and the number of its markers that are there."""
-    bones = {}
-    for joint, names in scheme.names.items():
-        for name in names:
-            bone = by_name.get((prefix + name).casefold())
-            if bone is not None:
-                bones[joint] = bone
-                break
-    markers = sum((prefix + marker).casefold() in by_name for marker in scheme.markers)
-    return bones, markers
-
-
-def map_bones(bone_names: Iterable[str]) -> BoneMap:
-    """Recognise an armature by the names of its bones.
+def map_from_text(text: str) -> BoneMap:
+    """The map that ``map_to_text`` wrote, as one that the user made.
 
     Raises:
-        RigError: the names are of no known scheme, or a bone that cannot be done without is missing.
+        RigError: the text is no such map.
     """
-    by_name = {name.casefold(): name for name in bone_names}
-    best: tuple[tuple[int, int], Scheme, str, dict[int, str]] | None = None
-    for scheme in SCHEMES:
-        for prefix in scheme.prefixes:
-            bones, markers = _match(scheme, prefix, by_name)
-            if markers < len(scheme.markers):
-                continue
-            if best is None or (len(bones), markers) > best[0]:
-                best = ((len(bones), markers), scheme, prefix, bones)
-    if best is None or len(best[3]) < len(JOINT_NAMES) // 2:
-        raise RigError(
-            "This armature is not an SMPL, SMPL-H or SMPL-X body: its bones are not named like Pelvis, L_Hip, … "
-            "or pelvis, left_hip, …; choose such an armature or add one with Add SMPL Figure."
+    try:
+        content = json.loads(text)
+        known = {**JOINT_INDEX, **{name: name for name in FINGERS}}
+        bones = {known[key]: str(name) for key, name in content["bones"].items()}
+        return BoneMap(
+            family=str(content["family"]),
+            bones={key: name for key, name in bones.items() if isinstance(key, int)},
+            known_by="user",
+            shown={JOINT_INDEX[key]: str(name) for key, name in content.get("shown", {}).items()},
+            fingers={key: name for key, name in bones.items() if isinstance(key, str)},
+            switches=tuple(
+                Switch(
+                    tuple(JOINT_INDEX[name] for name in one["joints"]),
+                    str(one["bone"]),
+                    str(one["property"]),
+                    float(one["fk"]),
+                )
+                for one in content.get("switches", ())
+            ),
+            zero_at_rest=bool(content.get("zero_at_rest", False)),
         )
-    _, scheme, prefix, bones = best
-    missing = frozenset(range(len(JOINT_NAMES))) - bones.keys()
-    needed = sorted(missing - scheme.optional)
-    if needed:
-        names = ", ".join(prefix + scheme.names[joint][0] for joint in needed)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RigError(
-            f"This {scheme.family} armature lacks {len(needed)} of its bones ({names}); restore them or name them so."
+            'This is no bone map: it needs "family" and "bones" with SMPL\'s joints as keys, '
+            f"as Export Bone Map writes it ({error!r})."
+        ) from error
+
+
+def check_map(bone_map: BoneMap, skeleton: Skeleton) -> None:
+    """See that a map fits an armature.
+
+    Raises:
+        RigError: a bone is not there, plays two joints, or a joint that is needed has none.
+    """
+    there = set(skeleton.names)
+    gone = sorted(
+        {name for name in (*bone_map.bones.values(), *bone_map.shown.values()) if name not in there}
+    )
+    if gone:
+        raise RigError(
+            f"The bone map names bones that this armature does not have ({', '.join(gone[:4])}); "
+            "choose others under Bone Map or press Recognise Anew."
         )
-    return BoneMap(scheme.family, bones, missing)
+    joints_of: dict[str, int] = {}
+    for joint, name in bone_map.bones.items():
+        if name in joints_of:
+            raise RigError(
+                f"The bone {name} plays both {JOINT_NAMES[joints_of[name]]} and {JOINT_NAMES[joint]}; "
+                "give one of them another bone under Bone Map, or none."
+            )
+        joints_of[name] = joint
+    lacking = missing_needs(bone_map.bones)
+    if lacking:
+        raise RigError(f"The bone map has no bone for {', '.join(lacking)}; choose one under Bone Map.")
+
+
+def missing_needs(bones: dict[int, str]) -> list[str]:
+    """Names of the joints that are needed and have no bone; one bone of the spine will do."""
+    lacking = [JOINT_NAMES[joint] for joint in NEEDED if joint not in bones]
+    if not any(joint in bones for joint in SPINE):
+        lacking.append("spine1")
+    return lacking

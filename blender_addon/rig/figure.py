@@ -13,13 +13,19 @@ from mathutils import Vector
 
 from ..contract.rotations import Array
 from ..contract.skeleton import BODY_PARTS, JOINT_INDEX, JOINT_NAMES, NUM_JOINTS, PARENTS
-from .bone_map import SCHEMES
 from .convert import BLENDER_FROM_SMPL
 
 BODY_FILE: Final = Path(__file__).parent.parent / "assets" / "neutral_body.npz"
 """The neutral body in SMPL's axes and metres: vertices (V, 3), faces (F, 3 or 4), weights (V, 24), joints (24, 3)."""
 
-BONE_NAMES: Final = tuple(SCHEMES[0].names[joint][0] for joint in range(NUM_JOINTS))
+
+def _short_name(joint_name: str) -> str:
+    """left_hip -> L_Hip, pelvis -> Pelvis: the spelling of SMPL's own armatures."""
+    side, _, rest = joint_name.partition("_")
+    return f"{side[0].upper()}_{rest.capitalize()}" if rest else joint_name.capitalize()
+
+
+BONE_NAMES: Final = tuple(map(_short_name, JOINT_NAMES))
 """Pelvis, L_Hip, ... R_Hand."""
 
 _POINTS_AT: Final = {"pelvis": "spine1", "spine3": "neck"}

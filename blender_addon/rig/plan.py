@@ -20,7 +20,7 @@ from mathutils import Matrix
 from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
 from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
-from .convert import basis_from_local, transpose
+from .convert import basis_from_local, local_from_turns, turns_after
 from .curves import Curves, channel_values, curves_of, is_locked, key_times
 from .ground import CARRYING_JOINTS, pelvis_lift
 from .sample import Sample, current_frame
@@ -82,24 +82,25 @@ def make_plan(
     """
     target = axis_angle_to_matrix(poses_aa)
     changes = geodesic_degrees(before.local, target).max(axis=0, initial=0.0)
-    moving = frozenset(joint for joint in turning & body.bones.keys() if changes[joint] > HAIR_DEGREES)
+    moving = frozenset(joint for joint in turning - body.missing if changes[joint] > HAIR_DEGREES)
     basis = basis_from_local(target, moving, before.turns, before.stage, body.tree)
 
     curves = curves_of(body.armature)
-    reached = before.local.copy()
     channels: dict[int, Channels] = {}
-    for joint, rotations in basis.items():
-        pbone = body.pose_bone(joint)
+    for bone, rotations in basis.items():
+        pbone = body.armature.pose.bones[body.names[bone]]
         values, locked = _plan_rotation(pbone, before.frames, matrix_to_quaternion(rotations), curves)
-        reached[:, joint] = target[:, joint]
         if any(locked):
-            missed = rotation_matrices(pbone.rotation_mode, values)
-            reached[:, joint] = target[:, joint] @ _miss(body, joint, rotations, missed)
+            basis[bone] = rotation_matrices(pbone.rotation_mode, values)
         if not all(locked):
-            channels[joint] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
+            channels[bone] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
+    reached = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
+    turned = frozenset(
+        joint for link in body.tree.links if channels.keys() & set(link.bones) for joint in link.joints
+    )
     lift, location = np.zeros(len(poses_aa)), None
     wanted = lift
-    if channels.keys() & CARRYING_JOINTS:
+    if turned & CARRYING_JOINTS:
         wanted = pelvis_lift(
             before.local, reached, body.positions, body.tree.frame, before.stage, before.world
         )
@@ -108,18 +109,12 @@ def make_plan(
     return Plan(
         before=before,
         target=target,
-        turning=tuple(channels),
-        locked=tuple(sorted(moving - channels.keys())),
+        turning=tuple(sorted(moving & turned)),
+        locked=tuple(sorted(moving - turned)),
         channels=(*channels.values(), *([location] if location is not None else [])),
         lift=lift,
         adrift=wanted - lift,
     )
-
-
-def _miss(body: Body, joint: int, wanted: Array, reached: Array) -> Array:
-    """What locked channels leave undone, (N, 3, 3) in the axes of the joint's local rotation."""
-    rest = body.tree.joint_rest[joint].T @ body.tree.rest[body.tree.joint_bone[joint]]
-    return np.asarray(rest @ transpose(wanted) @ reached @ rest.T)
 
 
 def _locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves) -> tuple[bool, ...]:

@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.skeleton import JOINT_NAMES, PARENTS
-from blender_addon.rig.bone_map import SCHEMES
+from blender_addon.rig.figure import BONE_NAMES
 
-SMPL_NAMES = [SCHEMES[0].names[joint][0] for joint in range(24)]
+SMPL_NAMES = list(BONE_NAMES)
 Z_UP = Rotation.from_euler("x", 90, degrees=True)  # SMPL's axes to Blender's
 
 
