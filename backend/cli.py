@@ -3,7 +3,7 @@
 
 A command from elsewhere (training's) is an entry point of the group ``posellava.commands``: its name is the
 subcommand, its object a function that takes the remaining arguments and returns the exit status. It is imported only
-when it is called, as torch is, so that ``posellava --help`` answers at once.
+when it is called, as the engine is, so that ``posellava --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .arguments import positive
 from .serve import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
-    from backend.engine import Engine
+    from backend.engines import Engine
 
 COMMAND_GROUP: Final = "posellava.commands"
 PROGRESS_SECONDS: Final = 5.0
@@ -81,11 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
+    engine.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
+    )
+    engine.add_argument(
+        "--engine",
+        choices=["auto", "onnx", "torch"],
+        default="auto",
+        help="what answers: onnx on a CPU, torch on a CPU or GPU (default: onnx where it can)",
+    )
     engine.add_argument(
         "--device", default="cpu", help="torch device, such as cpu or cuda (default: %(default)s)"
     )
-    engine.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
+    engine.add_argument(
+        "--threads", type=positive, metavar="N", help="CPU threads (default: as many as help)"
+    )
     engine.add_argument(
         "--batch-size",
         type=positive,
@@ -117,9 +127,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load_engine(options: argparse.Namespace) -> Engine:
-    from backend.engine import Engine
+    from backend.engines import load_engine
 
-    return Engine.load(options.model, device=options.device, threads=options.threads)
+    return load_engine(options.model, engine=options.engine, device=options.device, threads=options.threads)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -161,20 +171,17 @@ class _Progress:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from backend.engine import SHIPPED_MODEL, describe_model
+    from backend.engines import SHIPPED_MODEL
 
     engine = _load_engine(options)
-    folder = SHIPPED_MODEL if options.model is None else Path(options.model)
+    folder = SHIPPED_MODEL if options.model is None else options.model
     weights = sorted(folder.glob("*.safetensors"))
     record = {
-        **describe_model(engine),
+        **engine.describe(),
         "weights": str(folder.resolve()),
         "weights_mb": round(sum(file.stat().st_size for file in weights) / 1e6, 1),
         "device": options.device,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("posellava", "torch", "transformers", "websockets")},
-        },
+        "versions": {"python": platform.python_version(), **_installed_versions()},
     }
     if options.json:
         print(json.dumps(record))
@@ -189,6 +196,15 @@ def _info(options: argparse.Namespace) -> int:
             shown = f"{value:,}"
         print(f"{name.replace('_', ' '):<14} {shown}")
     return 0
+
+
+def _installed_versions() -> dict[str, str]:
+    """Of the project and of what it may need."""
+    versions = {}
+    for name in ("posellava", "onnxruntime", "torch", "transformers", "websockets"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Answer:
 
 
 class Answerer(Protocol):
-    """What the server and the batch command need of an engine; backend.engine.Engine is one."""
+    """What the server and the batch command need of an engine; those of backend.engines are such."""
 
     name: str
     tasks: tuple[str, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava data``, ``train``, ``export`` and ``convert``: arguments in, exit status out.
+"""``posellava data``, ``train``, ``export``, ``graphs`` and ``convert``: arguments in, exit status out.
 
 A problem that the user can mend ends as one sentence on standard error and status 1.
 """
@@ -123,6 +123,27 @@ def export(argv: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         return _failed("export", error)
     print(f"{arguments.output}: {name} of {arguments.run}")
+    return 0
+
+
+def graphs(argv: Sequence[str]) -> int:
+    """``posellava graphs``: write the ONNX graphs of a model beside its weights, as ``export`` does."""
+    parser = argparse.ArgumentParser(
+        prog="posellava graphs", description="Write the ONNX graphs of a saved model beside its weights."
+    )
+    parser.add_argument("model", type=Path, help="the model's folder")
+    arguments = parser.parse_args(argv)
+    from backend.model.graphs import write_graphs
+
+    try:
+        if not (arguments.model / "config.json").is_file():
+            raise FileNotFoundError(
+                f"no model in {arguments.model}: expected config.json and its weights there"
+            )
+        write_graphs(arguments.model)
+    except (ValueError, OSError) as error:
+        return _failed("graphs", error)
+    print(f"{arguments.model}: ONNX graphs")
     return 0
 
 

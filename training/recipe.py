@@ -315,12 +315,12 @@ def _evaluate(model: Path, folder: Path, poses: Path | None, count: int) -> None
 def _score_instructions(model: Path, folder: Path) -> None:
     from dataclasses import asdict
 
-    from backend.engine import Engine
+    from backend.engines import load_engine
     from backend.query import Query
     from training.evaluate.cases.build import build
     from training.evaluate.instructions import judge, summarise, table
 
-    engine = Engine.load(model)
+    engine = load_engine(model)
     outcomes = []
     for case in build():
         answer = engine.answer([Query(case["task"], case["instruction"], case.get("pose"))])[0]

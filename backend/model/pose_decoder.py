@@ -101,7 +101,7 @@ class TransformerPoseDecoder(nn.Module):
     def forward(self, context: PoseContext) -> DecodedPose:
         """Decode the state alone."""
         memory = self.memory(context.state).unsqueeze(1)
-        queries = self.queries.expand(len(memory), -1, -1)
+        queries = self.queries.expand(memory.shape[0], -1, -1)
         return DecodedPose(rot6d_to_matrix(self.head(self.layers(queries, memory)).float()))
 
 

@@ -68,7 +68,7 @@ class PoseEncoder(nn.Module):
             extra = torch.cat([matrix_to_rot6d(rotations), positions], dim=-1)
             features = torch.cat([poses, extra.to(poses.dtype)], dim=-1)
         tokens = self.embed(features) + self.joint_position
-        tokens = torch.cat([self.global_token.expand(len(poses), 1, -1), tokens], dim=1)
+        tokens = torch.cat([self.global_token.expand(poses.shape[0], 1, -1), tokens], dim=1)
         encoded: Tensor = self.layers(tokens)
         return encoded[:, 0], encoded[:, 1:]
 

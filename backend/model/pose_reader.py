@@ -74,16 +74,24 @@ class PoseReader(nn.Module):
 
     def look_closely(self, canvases: Tensor) -> Tensor:
         """The poses (B, J, 3, 3) by a second look, at the part of the canvas in which the first finds the joints."""
-        return self.look_both_ways(closer(canvases, self(canvases).joints.places))
+        return nearest_rotation(self.look_twice(canvases))
+
+    def look_twice(self, canvases: Tensor) -> Tensor:
+        """What ``look_closely`` takes the nearest rotations (B, J, 3, 3) of."""
+        return self._both_ways(closer(canvases, self(canvases).joints.places))
 
     def look_both_ways(self, canvases: Tensor) -> Tensor:
         """The poses (B, J, 3, 3) by the image and its mirror image: maps and rotations in the middle of both."""
-        one, other = self._look(torch.cat([canvases, canvases.flip(-1)])).chunk(2)
+        return nearest_rotation(self._both_ways(canvases))
+
+    def _both_ways(self, canvases: Tensor) -> Tensor:
+        both, count = self._look(torch.cat([canvases, canvases.flip(-1)])), canvases.shape[0]
+        one, other = both[:count], both[count:]
         maps = (one + _in_mirror(other)) / 2
         read, there = self._read(maps).matrices, self._read(_in_mirror(maps)).matrices
         # Mirroring keeps the signs of a rotation matrix's entries but for those between x and another axis.
         signs = read.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
-        return nearest_rotation(read + signs * there[:, list(MIRROR)])
+        return read + signs * there[:, list(MIRROR)]
 
     def _look(self, canvases: Tensor) -> Tensor:
         # In half precision places would be off by pixels: only the layers with weights work in it.
@@ -107,10 +115,14 @@ def closer(canvases: Tensor, places: Tensor) -> Tensor:
     an edge continues it."""
     least, most = places.amin(1), places.amax(1)
     side = ((most - least).amax(1) * CLOSER_MARGIN).clamp_min(LEAST_SIDE)
-    none = torch.zeros_like(side)
-    x, y = (least + most - 1).unbind(1)
-    part = torch.stack([side, none, x, none, side, y], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(part, list(canvases.shape), align_corners=False)
+    middle = least + most - 1
+    pixels = canvases.shape[-1]
+    across = (2 * torch.arange(pixels, device=canvases.device) + 1) / pixels - 1
+    # (B, 2, S) where the columns and rows of the part lie, -1 to 1 from edge to edge of the canvas.
+    columns, rows = (side[:, None, None] * across + middle.unsqueeze(-1)).unbind(1)
+    grid = torch.stack(
+        [columns.unsqueeze(1).expand(-1, pixels, -1), rows.unsqueeze(2).expand(-1, -1, pixels)], dim=-1
+    )
     # In half precision the grid would be off by pixels.
     part_of = functional.grid_sample(canvases.float(), grid, padding_mode="border", align_corners=False)
     return part_of.to(canvases.dtype)

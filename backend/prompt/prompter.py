@@ -77,6 +77,7 @@ class PromptBatch:
             that is seen.
         headings: (B,) radians, the heading that was taken out of each sample's poses; 0 where there was none.
         images: the pictures that the prompts need, row by row.
+        pose_rows: (P,) the sample that each pose belongs to.
         pose_images: (P,) the number of the image that a pose is read from, -1 where it is given.
         shows_patches: whether a prompt has places for an image's patches.
         texts: (T, N) every instruction by itself, between the tokens that begin and end a text, padded.
@@ -90,6 +91,7 @@ class PromptBatch:
     poses: Floats
     headings: Floats
     images: list[Image.Image]
+    pose_rows: Ints
     pose_images: Ints
     shows_patches: bool
     texts: Ints
@@ -306,6 +308,7 @@ class Prompter:
         poses: list[Floats] = []
         headings = np.zeros(len(samples), dtype=np.float32)
         images: list[Image.Image] = []
+        pose_rows: list[int] = []
         pose_images: list[int] = []
         texts: list[list[int]] = []
         spans: list[tuple[int, int, int]] = []  # row, first token and end of each of the texts
@@ -328,6 +331,7 @@ class Prompter:
                 earlier = [STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)]
                 rot6d, headings[row] = _without_heading([*earlier, given])
                 poses += rot6d
+                pose_rows += [row] * len(rot6d)
                 pose_images += [len(images) - 1 if sees_pose else -1] * len(rot6d)
             shows_patches = shows_patches or shows
             prompt_ids, found = self._prompt_ids(pieces, self._places(images[-1]) if shows else 0)
@@ -367,6 +371,7 @@ class Prompter:
             poses=np.stack(poses) if poses else np.zeros((0, NUM_JOINTS, 6), dtype=np.float32),
             headings=headings,
             images=images,
+            pose_rows=np.array(pose_rows, dtype=np.int64),
             pose_images=np.array(pose_images, dtype=np.int64),
             shows_patches=shows_patches,
             texts=padded_texts,

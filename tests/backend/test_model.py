@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from backend.body.rotations import heading
-from backend.engine import Engine, Query, finish
+from backend.engines.answers import finish
+from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.query import Query
 from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees, matrix_to_axis_angle
 
@@ -32,7 +34,7 @@ def test_a_forward_pass_gives_one_rotation_a_joint_for_each_task(model, processo
 
 def test_rows_of_a_batch_do_not_influence_each_other(model, processor) -> None:
     queries = [EDIT, Query("adjust", "the right knee by 30 degrees .", -POSE), Query("generate", "arm")]
-    engine = Engine(model, processor, name="tiny")
+    engine = TorchEngine(model, processor, name="tiny")
     together = engine.answer(queries)
     for query, answer in zip(queries, together, strict=True):
         alone = engine.answer([query])[0]
@@ -47,7 +49,7 @@ def test_the_answer_depends_on_the_words_the_pose_and_the_image(processor) -> No
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)
-    engine = Engine(model, processor, name="tiny")
+    engine = TorchEngine(model, processor, name="tiny")
 
     def matrices(query: Query) -> np.ndarray:
         return engine.answer([query])[0].pose_aa
@@ -89,7 +91,7 @@ def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
     else:
         seen = model.pose_reader.look_closely(batch["canvases"])
     assert heading(seen[:, 0]).abs().min() > 0.1
-    answers = Engine(model, processor, name="tiny").answer(queries)
+    answers = TorchEngine(model, processor, name="tiny").answer(queries)
     for row, answer in ((0, answers[1]), (1, answers[3])):
         turned = axis_angle_to_matrix(answer.pose_aa)
         np.testing.assert_allclose(turned, seen[row].detach().numpy(), atol=1e-4)
@@ -110,7 +112,7 @@ def test_a_template_may_show_the_seen_pose_without_the_patches(processor, tmp_pa
     )
     batch = short.encode([Query("estimate", "", image=IMAGE)])
     assert not (batch["input_ids"] == model.config.image_token_index).any()
-    assert Engine(model, short, name="tiny").answer([Query("estimate", "", image=IMAGE)])[
+    assert TorchEngine(model, short, name="tiny").answer([Query("estimate", "", image=IMAGE)])[
         0
     ].pose_aa.shape == (24, 3)
     words = tiny_processor().prompter.plain("raise <seen_pose> arm")
@@ -145,9 +147,9 @@ def test_saved_and_loaded_models_answer_alike_with_no_weight_left_random(
     loaded, info = PoseLlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    again = Engine(loaded, PoseLlavaProcessor.from_pretrained(tmp_path), name="tiny").answer([EDIT])[0]
+    again = TorchEngine(loaded, PoseLlavaProcessor.from_pretrained(tmp_path), name="tiny").answer([EDIT])[0]
     np.testing.assert_allclose(
-        Engine(model, processor, name="tiny").answer([EDIT])[0].pose_aa, again.pose_aa, atol=1e-5
+        TorchEngine(model, processor, name="tiny").answer([EDIT])[0].pose_aa, again.pose_aa, atol=1e-5
     )
 
 
@@ -176,7 +178,7 @@ def test_the_wrong_number_of_placeholders_is_an_error(model, processor) -> None:
 
 
 def test_turning_the_body_turns_the_answer_and_nothing_else(model, processor) -> None:
-    engine = Engine(model, processor, name="tiny")
+    engine = TorchEngine(model, processor, name="tiny")
     turned = POSE.copy()
     turned[0] = matrix_to_axis_angle(yaw_matrix(1.9) @ axis_angle_to_matrix(POSE[0]))
     plain, other = engine.answer([EDIT, Query("adjust", EDIT.instruction, turned)])
@@ -196,7 +198,7 @@ def test_special_tokens_in_an_instruction_are_plain_words(processor) -> None:
 def test_joints_outside_the_allowed_parts_keep_their_exact_numbers() -> None:
     answer = np.random.default_rng(3).normal(0, 0.4, (24, 3)).astype(np.float32)
     query = Query("adjust", "", POSE, parts=frozenset({"left_arm"}))
-    finished = finish(query, answer)
+    (finished,) = finish([query], axis_angle_to_matrix(answer[None]))
     arm = [13, 16, 18, 20, 22]
     others = [joint for joint in range(24) if joint not in arm]
     np.testing.assert_array_equal(finished[others], POSE[others])
@@ -206,7 +208,7 @@ def test_joints_outside_the_allowed_parts_keep_their_exact_numbers() -> None:
 def test_strength_turns_part_of_the_way() -> None:
     answer = POSE.copy()
     answer[16] = matrix_to_axis_angle(axis_angle_to_matrix(POSE[16]) @ axis_angle_to_matrix([0.0, 0.0, 1.0]))
-    half = finish(Query("adjust", "", POSE, strength=0.5), answer)
+    (half,) = finish([Query("adjust", "", POSE, strength=0.5)], axis_angle_to_matrix(answer[None]))
     expected = axis_angle_to_matrix(POSE[16]) @ axis_angle_to_matrix([0.0, 0.0, 0.5])
     assert geodesic_degrees(axis_angle_to_matrix(half[16]), expected) < 0.01
     np.testing.assert_array_equal(np.delete(half, 16, axis=0), np.delete(POSE, 16, axis=0))
@@ -214,7 +216,7 @@ def test_strength_turns_part_of_the_way() -> None:
 
 def test_an_edit_without_a_pose_is_refused(model, processor) -> None:
     with pytest.raises(ValueError, match="needs a pose"):
-        Engine(model, processor, name="tiny").answer([Query("adjust", "raise the arm")])
+        TorchEngine(model, processor, name="tiny").answer([Query("adjust", "raise the arm")])
 
 
 def test_whole_images_are_the_first_tiles(processor) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
-from backend.engine import SHIPPED_MODEL
+from backend.engines import SHIPPED_MODEL
 from backend.model import PoseLlavaProcessor
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.query import Query

@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from backend.model.blazepose import BlazePoseTrunk
 from backend.model.llava import from_llava
 from backend.query import Query
@@ -159,10 +159,10 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     )
     export(tmp_path / "run", tmp_path / "merged", dtype="float32")
     export_adapter(tmp_path / "run", tmp_path / "adapter")
-    merged = Engine.load(tmp_path / "merged")
+    merged = TorchEngine.load(tmp_path / "merged")
     names = set(load_file(tmp_path / "merged" / "model.safetensors"))
     assert not any("lora" in name for name in names)
-    kept = Engine.load(tmp_path / "adapter")
+    kept = TorchEngine.load(tmp_path / "adapter")
     queries = [Query(edit.task, edit.instruction, edit.pose_aa) for edit in eight_edits()]
     for one, other in zip(merged.answer(queries), kept.answer(queries), strict=True):
         assert one.pose_aa == pytest.approx(other.pose_aa, abs=1e-4)
@@ -173,10 +173,10 @@ def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     assert torch.equal(base.state_dict()[frozen], merged.model.state_dict()[frozen])
     cut_off(tmp_path / "adapter" / "trained_parts.safetensors")
     with pytest.raises(ValueError, match=f"weights in {tmp_path / 'adapter'} is damaged"):
-        Engine.load(tmp_path / "adapter")
+        TorchEngine.load(tmp_path / "adapter")
     (tmp_path / "llava").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"base\.json"):
-        Engine.load(tmp_path / "adapter")
+        TorchEngine.load(tmp_path / "adapter")
 
 
 def folder_of(folder: Path, samples: list[Sample]) -> Path:
@@ -226,5 +226,5 @@ def test_the_papers_recipe_goes_through_its_stages_with_its_own_configurations(
     edit = eight_edits()[0]
     queries = [Query("generate", edit.instruction), Query("adjust", edit.instruction, edit.pose_aa)]
     for model, count in ((finished(third), 2), (tmp_path / "adapter", 2), (finished(chatpose), 1)):
-        for answer in Engine.load(model).answer(queries[:count]):
+        for answer in TorchEngine.load(model).answer(queries[:count]):
             assert np.isfinite(answer.pose_aa).all()

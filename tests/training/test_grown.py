@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import BertModel
 
-from backend.engine import SHIPPED_MODEL, Engine
+from backend.engines import SHIPPED_MODEL
+from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.prompt import VERBAL_ANSWERS
 from backend.query import Query
@@ -44,8 +45,8 @@ def grown() -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
 
 
 def test_what_is_added_changes_no_answer_at_first(grown: Any) -> None:
-    before = Engine.load().answer(QUERIES)
-    after = Engine(*grown, name="grown").answer(QUERIES)
+    before = TorchEngine.load(SHIPPED_MODEL).answer(QUERIES)
+    after = TorchEngine(*grown, name="grown").answer(QUERIES)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.pose_aa, other.pose_aa)
 
@@ -94,7 +95,7 @@ def test_turns_stand_before_the_question_in_the_frame_of_the_last_pose(grown: An
 
 def test_the_turn_before_can_be_taken_back_exactly_or_taken_further(grown: Any) -> None:
     model, processor = grown
-    engine = Engine(model, processor, name="grown")
+    engine = TorchEngine(model, processor, name="grown")
     query = replace(QUERIES[0], history=(TURN,))
     unmoved = engine.answer([query])[0].pose_aa
     decoder = model.pose_decoder

@@ -18,7 +18,8 @@ from torch.nn import functional
 from backend.body.draw import Camera, Renderer
 from backend.body.neutral import load_neutral_body
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from backend.engine import Engine
+from backend.engines import SHIPPED_MODEL
+from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.blazepose import BlazePoseTrunk
 from backend.model.llava import load_whole
@@ -232,7 +233,7 @@ def test_a_reader_in_half_precision_sees_nearly_the_same_pose() -> None:
     pose_aa = np.array(STANDING_POSE, dtype=np.float32)
     pose_aa[JOINT_INDEX["left_hip"], 0] = -1.2
     query = Query("estimate", "", image=Image.fromarray(picture_of(pose_aa)[0]))
-    engine = Engine.load()
+    engine = TorchEngine.load(SHIPPED_MODEL)
     whole = engine.answer([query])[0].pose_aa
     engine.model.to(torch.bfloat16)
     half = engine.answer([query])[0].pose_aa
@@ -295,7 +296,7 @@ def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     old, new = before.pose_reader.trunk.state_dict(), after.pose_reader.trunk.state_dict()
     assert all(torch.equal(old[name], new[name]) == name.startswith("fine") for name in old)
     image = Image.new("RGB", (60, 40), "teal")
-    answer = Engine.load(tmp_path / "model").answer([Query("estimate", "", image=image)])[0]
+    answer = TorchEngine.load(tmp_path / "model").answer([Query("estimate", "", image=image)])[0]
     assert np.isfinite(answer.pose_aa).all()
 
 

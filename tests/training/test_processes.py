@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from backend.prompt.templates import CONVERSATION_TASK
 from backend.query import Query
 from training.data.build import write_index
@@ -142,5 +142,5 @@ def test_every_zero_stage_trains_resumes_and_exports(
     assert [resumed[step] for step in first] == list(first.values())
     assert resumed[7] < first[1]
     export(tmp_path / "run", tmp_path / "model", checkpoint="latest")
-    answer = Engine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
+    answer = TorchEngine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
     assert np.isfinite(answer.pose_aa).all()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from backend.query import Query
 from training import recipe
 from training.recipe import STEPS, RecipeStopped, load_recipe, run, step_settings
@@ -119,7 +119,7 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
     assert "no poses given" not in said
     assert "copy" in said
     model = tmp_path / "out" / "model"
-    answer = Engine.load(model).answer(
+    answer = TorchEngine.load(model).answer(
         [Query("adjust", "raise the left arm", np.zeros((24, 3), np.float32))]
     )[0]
     assert np.isfinite(answer.pose_aa).all()

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.pose_decoder import PoseContext
 from backend.query import Query
@@ -202,7 +202,7 @@ def test_words_are_read_as_by_the_public_code(
 
 
 def test_the_converted_model_answers_all_tasks(converted: Path) -> None:
-    engine = Engine.load(converted)
+    engine = TorchEngine.load(converted)
     from PIL import Image
 
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 30, 3), dtype=np.uint8))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from backend.query import Query
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
@@ -46,7 +46,7 @@ def test_stage_3_learns_eight_edits_to_under_5_mm(tmp_path: Path, stage3: dict[s
         tmp_path, stage3, "run.steps=260", "run.micro_batch=8", "run.checkpoint_steps=260", "run.log_steps=20"
     )
     export(tmp_path / "run", tmp_path / "model", dtype="float32")
-    engine = Engine.load(tmp_path / "model")
+    engine = TorchEngine.load(tmp_path / "model")
     edits = eight_edits()
     answers = engine.answer([Query(edit.task, edit.instruction, edit.pose_aa) for edit in edits])
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from backend.engine import SHIPPED_MODEL
+from backend.engines import SHIPPED_MODEL
 from training.stages.initialise import word_piece_tokenizer
 
 PIECES = ["raise", "the", "left", "arm", "could", "you", "look", "pleased", "please", "pls", "plz", *".,?!:"]

@@ -20,7 +20,7 @@ from training.data.frames import FRAMES
 from training.writing import require_apart, writing_to
 
 if TYPE_CHECKING:
-    from backend.engine import Engine
+    from backend.engines.torch import TorchEngine
 
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ROBUSTNESS: Final = "robustness"
@@ -53,7 +53,9 @@ def evaluate(argv: Sequence[str]) -> int:
         choices=FRAMES,
         help="of --samples, a JSON file: which way is up in its poses; camera: +y down (default: recognised)",
     )
-    parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
+    )
     parser.add_argument(
         "--retrieval", type=Path, metavar="FOLDER", help="a model of train-retrieval, for recall by words"
     )
@@ -133,10 +135,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _measure_suite(arguments)
 
 
-def _load_engine(arguments: argparse.Namespace) -> Engine:
-    from backend.engine import Engine
+def _load_engine(arguments: argparse.Namespace) -> TorchEngine:
+    from backend.engines import SHIPPED_MODEL
+    from backend.engines.torch import TorchEngine
 
-    return Engine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    return TorchEngine.load(
+        arguments.model or SHIPPED_MODEL, device=arguments.device, threads=arguments.threads
+    )
 
 
 def _measure_robustness(arguments: argparse.Namespace) -> None:

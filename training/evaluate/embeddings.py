@@ -10,14 +10,16 @@ import numpy.typing as npt
 import torch
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from blender_addon.contract.rotations import Array
 
 AT_ONCE: Final = 256
 
 
 @torch.inference_mode()
-def encoder_embeddings(engine: Engine, poses_aa: npt.NDArray[np.float32], *, keep_heading: bool) -> Array:
+def encoder_embeddings(
+    engine: TorchEngine, poses_aa: npt.NDArray[np.float32], *, keep_heading: bool
+) -> Array:
     """(N, D) of poses (N, 24, 3), axis-angle in radians.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from backend.engine import Engine
+from backend.engines.torch import TorchEngine
 from training.data.frames import Frame
 
 from .benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
@@ -55,7 +55,7 @@ class Outcome:
 
 def evaluate(
     evaluation: Evaluation,
-    engine: Engine,
+    engine: TorchEngine,
     retrieval: RetrievalModel | None,
     on_progress: Callable[[int, int], None],
 ) -> Outcome:

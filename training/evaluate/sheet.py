@@ -81,16 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a row; may be repeated (default: eight common ones)",
     )
     parser.add_argument("--poses", type=Path, help="poses (their val split); else they are constructed")
-    parser.add_argument("--model", metavar="FOLDER", help="a saved model (default: the one that ships)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the start poses")
     arguments = parser.parse_args(argv)
-    from backend.engine import Engine
+    from backend.engines import load_engine
 
     instructions = arguments.instruction or INSTRUCTIONS
     try:
         drawn = pose_pool(arguments.poses).draw(np.random.default_rng(arguments.seed), STARTS)
         starts = with_heading(drawn, np.zeros(STARTS))
-        engine = Engine.load(arguments.model)
+        engine = load_engine(arguments.model)
         ten_starts_sheet(engine, instructions, starts, arguments.output)
     except (ValueError, OSError, DrawingUnavailableError) as error:
         print(f"sheet: {error}", file=sys.stderr)

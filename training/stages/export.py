@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a run's checkpoint to a model that ``posellava serve`` loads: adapters merged, one safetensors file.
+"""From a run's checkpoint to a model that ``posellava serve`` loads: adapters merged, the weights in safetensors, and
+ONNX graphs beside them where the model is one that they can hold.
 
 Or to the adapter alone: what was trained, without the base that it was trained on.
 """
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.adapter import BASE_FILE, TRAINED_FILE
+from backend.model.graphs import needs_torch, write_graphs
 from backend.model.storage import pack
 from training.writing import model_folder, require_replaceable
 
@@ -80,6 +82,8 @@ def export(
         processor.save_pretrained(partial)
         if lean:
             pack(partial)
+        if not needs_torch(model, processor.prompter):
+            write_graphs(partial)
     return name
 
 

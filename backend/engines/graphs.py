@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a model's ONNX graphs, beside its weights, and the checksums that say that they belong together.
+
+A graph holds no weights: its initialisers lie in the safetensors files (ONNX's external data), so that the model is
+there once. ``backend.model.graphs`` writes all this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Final
+
+ANSWER_GRAPH: Final = "answer.onnx"
+"""From words and poses to poses."""
+PICTURE_GRAPH: Final = "picture.onnx"
+"""From pictures to poses; only where the model has a pose reader."""
+CHECKSUMS_FILE: Final = "graphs.json"
+"""``{"sha256": {file name: checksum}}`` of the graphs and of the weights that they were written for."""
+
+
+def has_graphs(folder: Path) -> bool:
+    """Whether graphs were written for the model in a folder."""
+    return (folder / CHECKSUMS_FILE).is_file()
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def write_checksums(folder: Path, files: list[str]) -> None:
+    """Note what the files are now."""
+    sums = {name: checksum(folder / name) for name in files}
+    (folder / CHECKSUMS_FILE).write_text(json.dumps({"sha256": sums}, indent=1) + "\n", encoding="utf-8")
+
+
+def check_files(folder: Path) -> None:
+    """See to it that graphs and weights are there, whole, and belong together.
+
+    Raises:
+        FileNotFoundError: the model has no graphs, or a file of it is missing.
+        ValueError: a file is damaged, or the weights are not those that the graphs were written for.
+    """
+    if not has_graphs(folder):
+        raise FileNotFoundError(
+            f"there are no ONNX graphs in {folder}; write them with: posellava graphs {folder}, or take --engine torch"
+        )
+    try:
+        sums: dict[str, str] = json.loads((folder / CHECKSUMS_FILE).read_text(encoding="utf-8"))["sha256"]
+        names = list(sums)
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / CHECKSUMS_FILE} is damaged: copy or download the model again") from None
+    for name in names:
+        file = folder / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: copy or download the model again")
+        if checksum(file) != sums[name]:
+            raise ValueError(
+                f"{file} is damaged, or newer than the graphs: copy or download the model again, or write its graphs "
+                f"with: posellava graphs {folder}"
+            )

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers with a model's ONNX graphs on the CPU: small to install, quick to start, and usable on a busy machine.
+
+Legend: Q queries, L tokens, P poses read, N pictures, J = 24 joints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
+from backend.prompt.pictures import canvases
+from backend.query import Answer, Query
+from blender_addon.contract.kinematics import heading, yaw_matrix
+
+from .answers import answers_of
+from .graphs import ANSWER_GRAPH, PICTURE_GRAPH, check_files
+from .threads import usable_threads
+
+Floats = npt.NDArray[np.float32]
+
+
+class OnnxEngine:
+    """Answers queries with the graphs of one model. Not thread-safe: one thread calls it."""
+
+    def __init__(self, folder: Path, prompter: Prompter, *, threads: int) -> None:
+        self.prompter = prompter
+        self.name = f"posellava-{folder.name}"
+        self.tasks: tuple[str, ...] = tuple(prompter.templates)
+        self._folder, self._threads = folder, threads
+        self._answer = self._session(ANSWER_GRAPH)
+        self._asked = [given.name for given in self._answer.get_inputs()]
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int | None = None) -> OnnxEngine:
+        """Load the model in a folder; ``threads`` None is as many as help.
+
+        Raises:
+            FileNotFoundError: the model has no graphs, or a file of it is missing.
+            ValueError: a file of the model is damaged.
+        """
+        check_files(folder)
+        return cls(folder, Prompter.load(folder), threads=threads or usable_threads())
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer all queries in one batch by a single prefill.
+
+        Raises:
+            ValueError: an unknown task, or a query that lacks the pose or image its task needs.
+        """
+        prompts = self.prompter.encode(queries)
+        poses, headings = prompts.poses, prompts.headings
+        if (prompts.pose_images >= 0).any():
+            poses, headings = self._with_seen_poses(prompts)
+        choices = np.array([self.prompter.first_ids(query.task) for query in queries], dtype=np.int64)
+        told = {**self._places(prompts), "poses": poses, "choices": choices}
+        matrices, first_logits = self._answer.run(
+            ["matrices", "first_logits"], {name: told[name] for name in self._asked}
+        )
+        return answers_of(self.prompter, queries, matrices, headings, first_logits)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, sizes and tasks."""
+        config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+        return {
+            "name": self.name,
+            "engine": "onnx",
+            "parameters": sum(map(_parameters, self._folder.glob("*.safetensors"))),
+            "hidden_size": config["text_config"]["hidden_size"],
+            "layers": config["text_config"]["num_hidden_layers"],
+            "pose_decoder": config["pose_decoder"],
+            "tasks": list(self.tasks),
+        }
+
+    def _places(self, prompts: PromptBatch) -> dict[str, npt.NDArray[np.int64]]:
+        """What a graph may be told beside the poses; see backend.model.graphs.AnswerGraph."""
+        ids = prompts.input_ids
+        rows = np.arange(len(ids))
+        output_at = np.argmax(ids == self.prompter.tokenizer.id_of(POSE_OUTPUT), axis=1)
+        is_pose = ids == self.prompter.tokenizer.id_of(POSE_PLACEHOLDER)
+        before = is_pose.cumsum(axis=1)[rows, output_at] // NUM_POSE_TOKENS
+        per_row = is_pose.sum(axis=1) // NUM_POSE_TOKENS
+        first = np.cumsum(per_row) - per_row
+        # The last token of the pose that is edited is the last placeholder before the output.
+        seen = is_pose & (np.arange(ids.shape[1]) < output_at[:, None])
+        last_at = ids.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+        edited = np.where(before > 0, first + before - 1, len(prompts.poses))
+        return {
+            "input_ids": ids,
+            "attention_mask": prompts.attention_mask,
+            "texts": prompts.texts,
+            "text_places": prompts.text_places,
+            "answer_at": prompts.answer_at,
+            "output_at": output_at,
+            "edited": edited,
+            "earlier": np.where(before > 1, edited - 1, edited),
+            "edited_at": np.where(before > 0, last_at - (NUM_POSE_TOKENS - 1), -1),
+        }
+
+    def _with_seen_poses(self, prompts: PromptBatch) -> tuple[Floats, Floats]:
+        """Poses (P, J, 6) with those that are read from a picture, and the headings (Q,) with theirs."""
+        poses, headings = prompts.poses.copy(), prompts.headings.copy()
+        reads = prompts.pose_images >= 0
+        matrices = self._read(canvases([prompts.images[number] for number in prompts.pose_images[reads]]))
+        yaw = heading(matrices[:, 0])
+        matrices[:, 0] = yaw_matrix(-yaw) @ matrices[:, 0]
+        poses[reads] = matrices[..., :2].swapaxes(-1, -2).reshape(len(matrices), -1, 6)
+        headings[prompts.pose_rows[reads]] = yaw
+        return poses, headings
+
+    def _read(self, pictures: Floats) -> npt.NDArray[np.float64]:
+        """The poses (N, J, 3, 3) that pictures (N, 3, 256, 256) show."""
+        sums = [self._pictures.run(["sums"], {"canvases": picture[None]})[0] for picture in pictures]
+        return _nearest_rotations(np.concatenate(sums).astype(np.float64))
+
+    @cached_property
+    def _pictures(self) -> onnxruntime.InferenceSession:
+        """Made at the first picture: most sessions never see one."""
+        if not (self._folder / PICTURE_GRAPH).is_file():
+            raise ValueError(f"the graphs in {self._folder} read no pictures; take --engine torch")
+        return self._session(PICTURE_GRAPH)
+
+    def _session(self, graph: str) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors; what it warns of is how the graph was written
+        try:
+            return onnxruntime.InferenceSession(
+                str(self._folder / graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has one class for each of its codes, without a common one
+            raise ValueError(
+                f"onnxruntime {onnxruntime.__version__} cannot load {self._folder / graph} ({error}): copy or download "
+                "the model again"
+            ) from None
+
+
+def _nearest_rotations(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The rotations (..., 3, 3) nearest to matrices; backend.body.rotations.nearest_rotation has the source."""
+    left, _, right = np.linalg.svd(matrices)
+    left[..., -1] *= np.linalg.det(left @ right)[..., None]
+    nearest: npt.NDArray[np.float64] = left @ right
+    return nearest
+
+
+def _parameters(file: Path) -> int:
+    """How many numbers a safetensors file holds, told by its header."""
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header: dict[str, Any] = json.loads(opened.read(length))
+    return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers with the torch model, on a CPU or a GPU, whatever its size.
+
+An edit is one prefill: the reply's wording up to ``<POSE>`` is fixed, so question and reply go through the model
+together and the state of ``<POSE>`` is decoded. From the state before the reply is told whether the model would answer
+with words instead. May import backend.model and backend.body, as no other engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .threads import keep_threads_from_spinning, usable_threads
+
+keep_threads_from_spinning()
+
+import torch  # noqa: E402
+
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
+from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
+from backend.model.llava import load_whole  # noqa: E402
+from backend.query import Answer, Query  # noqa: E402
+
+from .answers import answers_of  # noqa: E402
+
+
+class TorchEngine:
+    """Answers queries with one loaded model. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self, model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor, *, name: str
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.name = name
+        self.tasks: tuple[str, ...] = tuple(processor.templates)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu", threads: int | None = None) -> TorchEngine:
+        """Load a saved model.
+
+        Args:
+            folder: one written by ``save_pretrained``, or one with an adapter, which is merged into its base.
+            device: a torch device; on a GPU the model runs in bfloat16, on a CPU in float32.
+            threads: CPU threads; None for as many as help.
+
+        Raises:
+            FileNotFoundError: no model in that folder, or the base of an adapter is missing.
+            ValueError: weights of the model are missing or damaged, or torch has no such device.
+        """
+        _require_device(device)
+        torch.set_num_threads(threads or usable_threads())
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        if is_adapter(folder):
+            model, processor = load_adapter(folder, dtype=dtype)
+        elif (folder / "config.json").is_file():
+            model, processor = load_whole(folder, dtype=dtype)
+        else:
+            raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")
+        return cls(model.to(device), processor, name=f"posellava-{folder.name}")
+
+    @torch.inference_mode()
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer all queries in one batch by a single prefill.
+
+        Raises:
+            ValueError: an unknown task, or a query that lacks the pose or image its task needs.
+        """
+        inputs = self.processor.encode(queries).to(self.model.device)
+        headings = inputs.pop("headings").cpu().numpy()
+        output = self.model(**inputs, logits_to_keep=None, use_cache=False)
+        matrices = output.gated_matrices().float().cpu().numpy()
+        prompter = self.processor.prompter
+        logits = output.first_logits.float().cpu().numpy()
+        first_logits = [
+            row[prompter.first_ids(query.task)] for row, query in zip(logits, queries, strict=True)
+        ]
+        return answers_of(prompter, queries, matrices, headings, first_logits)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, sizes and tasks."""
+        config = self.model.config
+        return {
+            "name": self.name,
+            "engine": "torch",
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "hidden_size": config.text_config.hidden_size,
+            "layers": config.text_config.num_hidden_layers,
+            "pose_decoder": config.pose_decoder,
+            "tasks": list(self.tasks),
+        }
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # which one depends on how torch was built
+        raise ValueError(f"torch has no device {device!r} here; leave --device out to use the CPU") from None

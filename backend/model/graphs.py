@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the ONNX graphs of a saved model beside its weights, for ``backend.engines.onnx``.
+
+Two graphs: ``answer.onnx`` from words and poses to poses, ``picture.onnx`` from pictures to poses. Batch, length and
+number of poses are free. The weights stay where they are: every initialiser that equals a tensor of the safetensors
+files becomes a reference to its bytes there (ONNX's external data), made float32 when it is loaded. So a graph is
+small, whatever precision the weights are stored in, and the model is there once.
+
+Legend: B rows, L tokens, P poses read, N pictures, J = 24 joints, H = hidden size. Needs the packages onnx and
+onnxscript, which ``posellava[train]`` brings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from backend.engines.graphs import ANSWER_GRAPH, PICTURE_GRAPH, write_checksums
+from backend.prompt import NUM_POSE_TOKENS, Prompter
+from backend.prompt.pictures import CANVAS_SIDE
+from blender_addon.contract.skeleton import NUM_JOINTS
+
+from .llava import load_whole
+from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
+from .pose_decoder import PoseContext
+from .pose_reader import PoseReader
+from .storage import SCALE
+
+OPSET: Final = 20
+_KINDS: Final = {"F32": "FLOAT", "F16": "FLOAT16", "BF16": "BFLOAT16", "I8": "INT8"}
+"""What safetensors calls a kind of number, and ONNX."""
+_INLINE: Final = 4096
+"""Numbers up to which a constant may stand in the graph itself; more is a weight."""
+_NOT_SEEN: Final = -1e9
+"""Added to attention where nothing is to be seen."""
+
+
+def needs_torch(model: PoseLlavaForConditionalGeneration, prompter: Prompter) -> bool:
+    """Whether a model reads an image's patches, which the graphs do not."""
+    return prompter.shows_patches or (prompter.sees_poses and model.pose_reader is None)
+
+
+def write_graphs(folder: Path) -> None:
+    """Write the graphs of the model in a folder and the checksums of graphs and weights.
+
+    Raises:
+        ValueError: the model reads an image's patches, or a weight of it is not in its files.
+    """
+    model, processor = load_whole(folder, dtype=torch.float32, attention="eager")
+    if needs_torch(model, processor.prompter):
+        raise ValueError(
+            f"the model in {folder} reads an image's patches, which ONNX graphs do not: it answers with --engine torch"
+        )
+    weights = _Weights(folder)
+    written = [ANSWER_GRAPH]
+    _write(folder / ANSWER_GRAPH, AnswerGraph(model), _answer_example(model), weights)
+    if model.pose_reader is not None:
+        _write(folder / PICTURE_GRAPH, PictureGraph(model.pose_reader), _picture_example(), weights)
+        written.append(PICTURE_GRAPH)
+    write_checksums(folder, [*written, *weights.files])
+
+
+class AnswerGraph(nn.Module):
+    """One prefill, as the model's ``forward`` does it, for rows that each have one ``<POSE>``, without branches that
+    depend on the data."""
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        poses: Tensor,
+        output_at: Tensor,
+        edited: Tensor,
+        edited_at: Tensor,
+        earlier: Tensor,
+        answer_at: Tensor,
+        choices: Tensor,
+        texts: Tensor | None = None,
+        text_places: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The answers (B, J, 3, 3), joints whose gate is closed at their initial rotation, and the logits (B, K) of the
+        tokens that an answer may begin with.
+
+        Args:
+            input_ids, attention_mask: (B, L).
+            poses: (P, J, 6) rot6d without heading, one for each ``<pose>``, row by row.
+            output_at: (B,) where ``<POSE>`` is.
+            edited: (B,) the number of the pose that is edited; P for the standing pose.
+            edited_at: (B,) where that pose's tokens begin in the row; -1 for the standing pose.
+            earlier: (B,) the number of the pose before the last turn, or again of the one that is edited.
+            answer_at: (B,) where the answer begins.
+            choices: (B, K) the tokens that it may begin with.
+            texts, text_places: (T, N) and (B, L), where the model has a text encoder.
+        """
+        model, backbone = self.model, self.model.model
+        all_poses = torch.cat([poses, STANDING_ROT6D])
+        pose_global, pose_local = backbone.pose_encoder(all_poses)
+        tokens = backbone.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)).flatten(
+            0, 1
+        )
+        is_pose = input_ids == model.config.pose_token_index
+        number = (is_pose.flatten().long().cumsum(0) - 1).clamp_min(0).view(input_ids.shape)
+        embeds = torch.where(
+            is_pose.unsqueeze(-1), tokens[number], backbone.get_input_embeddings()(input_ids)
+        )
+        if backbone.text_encoder is not None:
+            assert texts is not None
+            assert text_places is not None
+            embeds = embeds + backbone.text_projector.added(backbone.text_encoder(texts), text_places)
+
+        positions = torch.arange(input_ids.shape[1])
+        visible = (positions <= positions.unsqueeze(1)) & (attention_mask != 0).unsqueeze(1)
+        hidden = backbone.language_model(
+            inputs_embeds=embeds,
+            attention_mask=torch.where(visible, 0.0, _NOT_SEEN).unsqueeze(1),
+            position_ids=positions.unsqueeze(0),
+            use_cache=False,
+        ).last_hidden_state
+
+        at = output_at - 1 if model.config.pose_state == "predicting" else output_at
+        places = edited_at.unsqueeze(1) + torch.arange(1, NUM_POSE_TOKENS)
+        states = torch.where((edited_at >= 0)[:, None, None], _gathered(hidden, places.clamp_min(0)), 0.0)
+        rotations = rot6d_to_matrix(all_poses)
+        initial = rotations[edited]
+        decoded = model.pose_decoder(
+            PoseContext(
+                state=_gathered(hidden, at.unsqueeze(1))[:, 0],
+                prompt=hidden,
+                prompt_hidden=(positions > output_at.unsqueeze(1)) | (attention_mask == 0),
+                initial=initial,
+                initial_tokens=pose_local[edited],
+                initial_states=states,
+                earlier=rotations[earlier],
+                earlier_tokens=pose_local[earlier],
+            )
+        )
+        matrices = decoded.matrices
+        if decoded.gate_logits is not None:
+            matrices = torch.where((decoded.gate_logits > 0)[..., None, None], matrices, initial)
+        asks = _gathered(hidden, (answer_at - 1).unsqueeze(1))
+        first_logits = (asks * model.lm_head.weight[choices]).sum(-1)
+        return matrices, first_logits
+
+
+class PictureGraph(nn.Module):
+    """The pose reader's two looks. The rotations nearest to its sums are left to the caller: ONNX has no singular
+    values."""
+
+    def __init__(self, reader: PoseReader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def forward(self, canvases: Tensor) -> Tensor:
+        """Sums of rotations (N, J, 3, 3) from canvases (N, 3, 256, 256)."""
+        return self.reader.look_twice(canvases)
+
+
+def _gathered(hidden: Tensor, places: Tensor) -> Tensor:
+    """The states (B, K, H) at places (B, K) of (B, L, H)."""
+    return hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
+@dataclass(frozen=True)
+class _Example:
+    """Inputs to trace a graph with, the axes of each that are free, and the names of what comes out."""
+
+    inputs: dict[str, Tensor]
+    free: dict[str, dict[int, str]]
+    outputs: list[str]
+
+
+def _answer_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+    """Rows of two, one and no pose; every size differs from every other, so that none is taken for another."""
+    config = model.config
+    pose, output = config.pose_token_index, config.pose_output_token_index
+    ids = torch.full((3, 70), config.text_config.bos_token_id)
+    ids[0, 5:55], ids[1, 7:32] = pose, pose
+    output_at = torch.tensor([60, 40, 20])
+    ids[torch.arange(3), output_at] = output
+    poses_aa = torch.randn(4, NUM_JOINTS, 3, generator=torch.Generator().manual_seed(0))
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": (torch.arange(70) <= output_at.unsqueeze(1)).long(),
+        "poses": matrix_to_rot6d(axis_angle_to_matrix(poses_aa)),
+        "output_at": output_at,
+        "edited": torch.tensor([1, 2, 4]),
+        "edited_at": torch.tensor([30, 7, -1]),
+        "earlier": torch.tensor([0, 2, 4]),
+        "answer_at": output_at - 1,
+        "choices": torch.full((3, 5), output),
+    }
+    row = {0: "batch"}
+    text = {0: "batch", 1: "length"}
+    free = dict.fromkeys(("output_at", "edited", "edited_at", "earlier", "answer_at"), row)
+    free |= {"input_ids": text, "attention_mask": text, "poses": {0: "poses"}}
+    free |= {"choices": {0: "batch", 1: "choices"}}
+    if model.model.text_encoder is not None:
+        inputs["texts"] = torch.full((2, 13), config.text_config.bos_token_id)
+        inputs["text_places"] = torch.arange(3 * 70).view(3, 70) % 26 - 1
+        free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
+    return _Example(inputs, free, ["matrices", "first_logits"])
+
+
+def _picture_example() -> _Example:
+    canvases = torch.rand(2, 3, CANVAS_SIDE, CANVAS_SIDE, generator=torch.Generator().manual_seed(0))
+    return _Example({"canvases": canvases}, {"canvases": {0: "pictures"}}, ["sums"])
+
+
+def _write(target: Path, module: nn.Module, example: _Example, weights: _Weights) -> None:
+    """Export a module, put its weights back where they lie, and write the graph."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    dims = {name: torch.export.Dim(name) for axes in example.free.values() for name in axes.values()}
+    with torch.no_grad(), _plain_attention(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.onnx.export(
+            module.eval(),
+            kwargs=example.inputs,
+            dynamo=True,
+            # In the order of the inputs: the exporter names axes by it.
+            dynamic_shapes={
+                name: {axis: dims[free] for axis, free in example.free[name].items()}
+                for name in example.inputs
+            },
+            input_names=list(example.inputs),
+            output_names=example.outputs,
+            opset_version=OPSET,
+            optimize=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _require_free(proto, example)
+    weights.refer_to(proto)
+    _strip(proto)
+    target.write_bytes(proto.SerializeToString())
+
+
+def _require_free(proto: Any, example: _Example) -> None:
+    """Raise ValueError where the exporter took a size of the example for the only one."""
+    for value in proto.graph.input:
+        for axis in example.free[value.name]:
+            if not value.type.tensor_type.shape.dim[axis].dim_param:
+                raise ValueError(
+                    f"axis {axis} of {value.name} is fixed in the graph: something in the model counts it"
+                )
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention layers as written in Python, not as the kernel that torch takes where nothing is learnt."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _strip(proto: Any) -> None:
+    """Take out where in the sources each node comes from."""
+    for node in proto.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor's bytes lie, and those of its rows' scales where it is stored in int8."""
+
+    file: str
+    offset: int
+    length: int
+    kind: str
+    shape: tuple[int, ...]
+    scale: _Place | None = None
+
+
+class _Weights:
+    """Where the bytes of each tensor of a model's safetensors files lie, found by what the tensor holds: its name in
+    the model and in the file may differ."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(file.name for file in folder.glob("*.safetensors"))
+        self._places: dict[tuple[tuple[int, ...], bytes], _Place] = {}
+        for name in self.files:
+            data = (folder / name).read_bytes()
+            (length,) = struct.unpack("<Q", data[:8])
+            start = 8 + length
+            header = json.loads(data[8:start])
+            header.pop("__metadata__", None)
+            places = {
+                key: _Place(name, start + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
+                for key, entry in header.items()
+                for begin, end in [entry["data_offsets"]]
+                if entry["dtype"] in _KINDS
+            }
+            for key, place in places.items():
+                values = _values(data, place)
+                if place.kind == "I8":
+                    place = replace(place, scale=places[key + SCALE])
+                    values = values * _values(data, places[key + SCALE])[:, None]
+                self._places[_identity(values)] = place
+
+    def refer_to(self, proto: Any) -> None:
+        """Make every weight of a graph a reference to its bytes, and make it float32 where it is stored smaller.
+
+        Raises:
+            ValueError: a weight is in none of the files.
+        """
+        import onnx
+
+        nodes: list[Any] = []
+        scales: list[Any] = []
+        for tensor in proto.graph.initializer:
+            if tensor.data_type != onnx.TensorProto.FLOAT:
+                continue
+            place = self._places.get(_identity(onnx.numpy_helper.to_array(tensor)))
+            if place is None:
+                if math.prod(tensor.dims) > _INLINE:
+                    raise ValueError(
+                        f"the weight {tensor.name} is not in the model's files as the graph has it"
+                    )
+                continue
+            name, stored = tensor.name, f"{tensor.name}.stored"
+            if place.kind == "F32":
+                tensor.CopyFrom(_external(name, place))
+                continue
+            tensor.CopyFrom(_external(stored, place))
+            if place.scale is None:
+                nodes.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+                continue
+            rows = replace(place.scale, shape=(*place.scale.shape, 1))
+            scales.append(_external(f"{name}.scale", rows))
+            whole = onnx.helper.make_node("Cast", [stored], [f"{name}.whole"], to=onnx.TensorProto.FLOAT)
+            nodes += [whole, onnx.helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [name])]
+        proto.graph.initializer.extend(scales)
+        nodes += proto.graph.node
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+
+
+def _external(name: str, place: _Place) -> Any:
+    """An initialiser whose bytes lie in one of the model's files."""
+    import onnx
+
+    tensor = onnx.TensorProto(name=name, dims=place.shape, data_location=onnx.TensorProto.EXTERNAL)
+    tensor.data_type = onnx.TensorProto.DataType.Value(_KINDS[place.kind])
+    for key, value in (("location", place.file), ("offset", place.offset), ("length", place.length)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def _values(data: bytes, place: _Place) -> npt.NDArray[np.float32]:
+    """What a tensor holds, in float32."""
+    part = data[place.offset : place.offset + place.length]
+    if place.kind == "BF16":
+        values = (np.frombuffer(part, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    else:
+        values = np.frombuffer(part, {"F32": np.float32, "F16": np.float16, "I8": np.int8}[place.kind])
+    return values.astype(np.float32).reshape(place.shape)
+
+
+def _identity(values: npt.NDArray[np.float32]) -> tuple[tuple[int, ...], bytes]:
+    return values.shape, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
