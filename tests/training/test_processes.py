@@ -88,6 +88,16 @@ def test_two_processes_give_the_losses_of_one_with_the_same_global_batch(
 
 
 @pytest.mark.slow
+def test_two_processes_without_deepspeed_give_the_losses_of_one(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    changes = ("run.deepspeed=false", "optimiser.learning_rate=3.0e-4")
+    one = launch(tmp_path, stage3, "one", 1, *changes, "run.micro_batch=4")
+    two = launch(tmp_path, stage3, "two", 2, *changes, "run.micro_batch=2")
+    assert [two[step] for step in one] == pytest.approx(list(one.values()), rel=1e-4)
+
+
+@pytest.mark.slow
 def test_deepspeeds_launcher_gives_the_losses_of_torchrun(tmp_path: Path, stage3: dict[str, Any]) -> None:
     changes = ("run.micro_batch=2", "run.steps=2")
     assert launch(tmp_path, stage3, "one", 2, *changes) == pytest.approx(

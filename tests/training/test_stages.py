@@ -57,6 +57,29 @@ def test_stage_3_learns_eight_edits_to_under_5_mm(tmp_path: Path, stage3: dict[s
     assert 1000 * np.linalg.norm(found - wanted, axis=-1).mean() < 5.0
 
 
+def test_without_deepspeed_the_steps_are_the_same_and_either_goes_on_from_the_other(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    plain = {**stage3, "output": str(tmp_path / "plain")}
+    without = "run.deepspeed=false"
+    run(tmp_path, plain, without, "run.accumulation=2")
+    run(tmp_path, stage3, "run.accumulation=2")
+    expected = losses_of(tmp_path / "run")
+    assert losses_of(tmp_path / "plain") == pytest.approx(expected, rel=1e-5)
+    run(tmp_path, stage3, without, "run.accumulation=2", "run.steps=8", resume=True)
+    run(tmp_path, plain, without, "run.accumulation=2", "run.steps=8", resume=True)
+    ends = [losses_of(tmp_path / name)[8] for name in ("run", "plain")]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+    export(tmp_path / "plain", tmp_path / "model", checkpoint="latest")
+    answer = Engine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
+    assert np.isfinite(answer.pose_aa).all()
+
+
+def test_what_only_deepspeed_does_is_refused_without_it(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="zero 0"):
+        run(tmp_path, stage3, "run.deepspeed=false", "run.zero=2")
+
+
 def test_an_export_may_stop_between_the_weights_that_a_run_started_and_ended_with(
     tmp_path: Path, stage3: dict[str, Any]
 ) -> None:

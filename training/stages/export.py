@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -26,10 +26,10 @@ from .checkpoints import Checkpoints
 from .initialise import start_model
 from .objectives import stage1_task
 from .parts import prepare_parts
+from .plain import STATES_FILE
 from .settings import SETTINGS_FILE, TrainSettings, load_settings
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-_MODEL_STATES: Final = "mp_rank_00_model_states.pt"
 
 
 def export(
@@ -190,7 +190,7 @@ def read_weights(checkpoints: Path, name: str) -> dict[str, Tensor]:
             str(checkpoints), tag=name, exclude_frozen_parameters=True
         )
         return weights
-    states = torch.load(checkpoints / name / _MODEL_STATES, map_location="cpu", weights_only=False)
+    states = torch.load(checkpoints / name / STATES_FILE, map_location="cpu", weights_only=False)
     module: dict[str, Tensor] = states["module"]
     return module
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes and DeepSpeed: the same code under ``deepspeed``, ``torchrun`` or plain ``python``."""
+"""Processes and DeepSpeed: the same code under ``deepspeed``, ``torchrun`` or plain ``python``, and without DeepSpeed
+where it is not installed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from collections.abc import Iterable
@@ -13,7 +15,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .parts import parameter_groups
+from .plain import PlainEngine
 from .settings import TrainSettings
+
+
+def uses_deepspeed(settings: TrainSettings) -> bool:
+    """Whether DeepSpeed drives the run: where it is installed, unless the run is to do without."""
+    return settings.run.deepspeed and importlib.util.find_spec("deepspeed") is not None
 
 
 def join_processes(settings: TrainSettings) -> torch.device:
@@ -30,14 +38,18 @@ def join_processes(settings: TrainSettings) -> torch.device:
         os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
-    import deepspeed
-
-    # The shared-memory operator would be compiled at the first start, and serves inference alone.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+    backend = "nccl" if cuda else "gloo"
+    if uses_deepspeed(settings):
+        import deepspeed
+
+        # The shared-memory operator would be compiled at the first start, and serves inference alone.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        if not dist.is_initialized():
+            deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    elif not dist.is_initialized():
+        dist.init_process_group(backend)
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
 
 
@@ -108,15 +120,27 @@ def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
 
 
 def start_engine(model: nn.Module, settings: TrainSettings) -> Any:
-    """A DeepSpeed engine that trains the parameters of ``model`` which require gradients."""
-    import deepspeed
+    """An engine that trains the parameters of ``model`` which require gradients.
 
+    Raises:
+        ValueError: without DeepSpeed, what only DeepSpeed does.
+    """
     optimiser = torch.optim.AdamW(
         parameter_groups(model, settings.optimiser),
         lr=settings.optimiser.learning_rate,
         betas=(0.9, settings.optimiser.beta2),
         fused=True,
     )
+    run = settings.run
+    if not uses_deepspeed(settings):
+        if run.precision == "bf16" or run.zero:
+            raise ValueError(
+                "run: precision bf16 and zero are DeepSpeed's, which is not installed here: take precision autocast and"
+                " zero 0, or install posellava[train]"
+            )
+        return PlainEngine(model, optimiser, accumulation=run.accumulation, clip=settings.optimiser.clip)
+    import deepspeed
+
     engine, *_ = deepspeed.initialize(
         model=model,
         model_parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],

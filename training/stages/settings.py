@@ -137,6 +137,7 @@ class RunSettings:
         log_steps: steps between lines of the log.
         precision: of the forward and backward pass; bf16 keeps float32 master weights, autocast float32 weights of
             which matrix products take bfloat16: twice as fast on a processor with instructions for it.
+        deepspeed: whether DeepSpeed is to drive the run where it is installed; without it the steps are the same.
         zero: DeepSpeed's ZeRO stage.
         threads: of torch on a CPU; 0 leaves torch's choice.
         gradient_checkpointing: recompute activations of the language model.
@@ -153,6 +154,7 @@ class RunSettings:
     keep: int = 2
     log_steps: int = 20
     precision: Literal["fp32", "bf16", "autocast"] = "fp32"
+    deepspeed: bool = True
     zero: Literal[0, 1, 2, 3] = 0
     threads: int = 0
     gradient_checkpointing: bool = False
