@@ -23,7 +23,7 @@ from training.data.constraints.body import bodies
 from training.data.constraints.measures import Instances, wrapped
 from training.data.constraints.solver import Problem, Want, solve
 
-from .language import GROUPS, Constraint, PatternError, Side, constraints, joints, number
+from .language import GROUPS, Constraint, PatternError, Side, constraints, joints, number, with_sign
 from .loading import Pattern
 from .postures import mirrored, posture
 from .starts import Pose
@@ -39,7 +39,7 @@ class Asked:
 
     def numbers(self) -> dict[str, float]:
         """What values of constraints may name."""
-        return {**self.values, "sign": 1.0 if self.side == "L" else -1.0}
+        return with_sign(self.values, self.side)
 
     def constraints(self) -> list[Constraint]:
         """What its ``want`` asks for."""

@@ -126,12 +126,18 @@ def terms() -> Mapping[str, list[str]]:
     return table
 
 
+def with_sign(values: Mapping[str, float], side: Side) -> dict[str, float]:
+    """Values and ``sign``: 1 for the left side, -1 for the right."""
+    return {**values, "sign": 1.0 if side == "L" else -1.0}
+
+
 def constraints(line: str, side: Side, values: Mapping[str, float]) -> list[Constraint]:
     """What a line asks for.
 
     Raises:
         PatternError: it cannot be understood.
     """
+    values = with_sign(values, side)
     words = line.split()
     if not words:
         raise PatternError("an empty constraint")
