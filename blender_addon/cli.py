@@ -29,13 +29,15 @@ from .contract.skeleton import BODY_PARTS
 from .operators.activity import Outcome, activity
 from .rig.armature import find_armature
 from .rig.bone_map import RigError
-from .settings import preferences
+from .settings import ANCHOR_ITEMS, preferences
 
 URL_VARIABLE: Final = "POSELLAVA_URL"
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+_ANCHORS: Final = tuple(item[0] for item in ANCHOR_ITEMS)
 
 _command: Any = None
 
@@ -52,6 +54,11 @@ def edit(
     parts: Sequence[str] = tuple(BODY_PARTS),
     strength: float = 1.0,
     send_view: bool = False,
+    offset: str | None = None,
+    blend_in: int = 0,
+    blend_out: int = 0,
+    anchors: str = "frames",
+    limits: bool = True,
     url: str | None = None,
     token: str | None = None,
 ) -> Outcome:
@@ -64,6 +71,13 @@ def edit(
         parts: names of the body parts that may move.
         strength: 0 keeps the pose, 1 is the model's answer.
         send_view: send a render of the scene's camera along.
+        offset: one or more frames, as in ``frames``: the model is asked about these, and their change is carried over
+            to all of ``frames``. None to ask it about each.
+        blend_in: frames over which the change comes at the beginning, where there is animation before them.
+        blend_out: frames over which it goes at the end, where there is animation after them.
+        anchors: what keeps other frames as they are: keys on the ``frames`` beside the edit, on the character's
+            nearest ``keys``, or ``none``.
+        limits: stop joints where a body's would.
         url: address of the backend; None for $POSELLAVA_URL, or the add-on's preferences.
         token: the backend's token; None for $POSELLAVA_TOKEN, or the add-on's preferences.
 
@@ -72,7 +86,21 @@ def edit(
     """
     if not 0.0 <= strength <= 1.0:
         raise CommandError(f"A strength of {strength:g} is none; give one from 0 to 1.")
-    options: dict[str, Any] = {"strength": strength, "send_view": send_view, "variants": 1}
+    if anchors.upper() not in _ANCHORS:
+        raise CommandError(f"There are no anchors {anchors!r}; write frames, keys or none.")
+    if min(blend_in, blend_out) < 0:
+        raise CommandError("A change cannot come or go over less than 0 frames.")
+    options: dict[str, Any] = {
+        "strength": strength,
+        "send_view": send_view,
+        "variants": 1,
+        "blend_in": blend_in,
+        "blend_out": blend_out,
+        "anchors": anchors.upper(),
+        "limits": limits,
+    }
+    if offset is not None:
+        options |= {"range_mode": "OFFSET", "reference_list": offset}
     if frames is None:
         options["frames"] = "CURRENT"
     elif frames.strip():
@@ -224,7 +252,12 @@ def _join_frames(arguments: Sequence[str]) -> list[str]:
     """``--frames -10:-1`` as ``--frames=-10:-1``: argparse takes a word that begins with a dash for an option."""
     joined: list[str] = []
     for word in arguments:
-        if joined and joined[-1] in ("--frames", "--frame") and word[:1] == "-" and word[1:2].isdigit():
+        if (
+            joined
+            and joined[-1] in ("--frames", "--frame", "--offset")
+            and word[:1] == "-"
+            and word[1:2].isdigit()
+        ):
             joined[-1] += f"={word}"
         else:
             joined.append(word)
@@ -250,6 +283,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--frames", help="12, 1,5,9 or 1:48; without it the current frame")
     one.add_argument("--strength", type=float, default=1.0, help="0 keeps the pose, 1 is the model's answer")
     one.add_argument("--send-view", action="store_true", help="send a render of the scene's camera along")
+    one.add_argument(
+        "--offset", metavar="FRAMES", help="ask about these, and carry their change over to --frames"
+    )
+    one.add_argument("--blend-in", type=int, default=0, help="frames over which the change comes")
+    one.add_argument("--blend-out", type=int, default=0, help="frames over which it goes")
+    one.add_argument(
+        "--anchors", choices=("frames", "keys", "none"), default="frames", help="what holds other frames"
+    )
+    one.add_argument(
+        "--no-limits", dest="limits", action="store_false", help="let joints go past a body's limits"
+    )
     one = tasks.add_parser("generate", parents=[common], help="make the pose that an instruction describes")
     one.add_argument("--instruction", required=True)
     one = tasks.add_parser("estimate", parents=[common], help="take on the pose of the person in an image")

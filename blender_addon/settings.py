@@ -40,7 +40,65 @@ ALL_PARTS: Final = frozenset(BODY_PARTS)
 FRAME_ITEMS: Final = [
     ("CURRENT", "Current", "Edit the pose at the current frame"),
     ("SELECTED", "Selected Keys", "Edit the poses at the frames of the selected keyframes"),
-    ("RANGE", "Range", "Edit every frame of the preview range, or of the scene's range where none is set"),
+    ("RANGE", "Range", "Edit the preview range, or the scene's range where none is set"),
+]
+
+RANGE_ITEMS: Final = [
+    (
+        "EACH",
+        "Each Frame",
+        "Ask for every frame by itself: right for what holds at all of them, but an instruction such as 'crouch' "
+        "makes all of them alike",
+    ),
+    (
+        "OFFSET",
+        "Offset",
+        "Ask once, and carry the change over to every frame: the motion goes on beneath it",
+    ),
+]
+ASKED_RANGE_ITEMS: Final = [
+    ("ASK", "Ask", "Ask at the next edit of a range, and remember the answer"),
+    *RANGE_ITEMS,
+]
+
+REFERENCE_ITEMS: Final = [
+    ("CURRENT", "Current Frame", "Carry over the change of the pose at the current frame"),
+    (
+        "SELECTED",
+        "Selected Keys",
+        "Carry over the changes of the poses at the selected keyframes, going from one to the next",
+    ),
+]
+
+EASE_ITEMS: Final = [
+    ("SMOOTH", "Smooth", "The change comes and goes with an ease"),
+    ("LINEAR", "Linear", "The change comes and goes in even steps"),
+]
+
+ANCHOR_ITEMS: Final = [
+    (
+        "FRAMES",
+        "Hold Other Frames",
+        "Where a bone has no key of its own before or after the edit, a key on the frame beside it holds the rest of "
+        "the animation as it was",
+    ),
+    (
+        "KEYS",
+        "Blend Between Keys",
+        "Where a bone has no key of its own before or after the edit, it gets one where the character has its nearest, "
+        "so that the pose comes and goes between them",
+    ),
+    ("NONE", "Key Only", "Key the edited frames alone; what lies beyond them may change with them"),
+]
+
+KEYING_ITEMS: Final = [
+    ("ALWAYS", "Always", "Every edit sets keys"),
+    (
+        "AUTO",
+        "With Auto Keying",
+        "An edit sets keys while Blender's Auto Keying is on; otherwise it only poses",
+    ),
+    ("NEVER", "Never", "An edit only poses the bones at the current frame; set keys yourself"),
 ]
 
 PICTURE_ITEMS: Final = [
@@ -78,12 +136,19 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
         subtype="PASSWORD",
     )
 
+    keying: EnumProperty(
+        name="Set Keys",
+        description="When a button of the panel sets keys; scripts and background Blender always do",
+        items=KEYING_ITEMS,
+    )
+
     def draw(self, context: Any) -> None:
         """Called by Blender to draw the add-on's preferences."""
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "url")
         layout.prop(self, "token")
+        layout.prop(self, "keying")
         layout.label(text="Start the backend with: posellava serve", icon="INFO")
 
 
@@ -124,6 +189,43 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         name="Send Viewport",
         description="Send a small picture of the viewport along with the pose, for models whose edits look at one; "
         "the model that ships goes by the pose and the words alone",
+    )
+    range_mode: EnumProperty(
+        name="Over a Range", description="How a range of frames is edited", items=ASKED_RANGE_ITEMS
+    )
+    reference: EnumProperty(
+        name="Change Of", description="Whose change Offset carries over", items=REFERENCE_ITEMS
+    )
+    blend_in: IntProperty(
+        name="Blend In",
+        description="Frames at the beginning of a range over which the change comes, where the character is animated "
+        "before it",
+        default=8,
+        min=0,
+        soft_max=50,
+    )
+    blend_out: IntProperty(
+        name="Blend Out",
+        description="Frames at the end of a range over which the change goes, where the character is animated after it",
+        default=8,
+        min=0,
+        soft_max=50,
+    )
+    ease: EnumProperty(name="Ease", description="How the change comes and goes", items=EASE_ITEMS)
+    every_frame: BoolProperty(
+        name="Every Frame",
+        description="Key every frame of a range; otherwise only those at which the character has keys, where it has "
+        "any",
+    )
+    anchors: EnumProperty(
+        name="Other Frames",
+        description="What becomes of the frames that are not edited",
+        items=ANCHOR_ITEMS,
+    )
+    limits: BoolProperty(
+        name="Joint Limits",
+        description="Stop joints where a body's would: elbows and knees at 160°",
+        default=True,
     )
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
     image: PointerProperty(

@@ -6,11 +6,11 @@ Operators write it; the panel, the command line and scripts read it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..contract.messages import PoseArray, ProtocolError
-from ..rig.armature import WriteReport
+from ..rig.armature import WriteOptions, WriteReport
 from ..session import Edit, Handle, History
 from .conversation import Conversation
 
@@ -23,7 +23,9 @@ class Variants:
         armature: the armature object's session_uid.
         frames: (N,) the frames that are keyed.
         poses: V arrays (N, 24, 3), best first.
-        joints: those that any of them turns; the others are left alone.
+        joints: those that may move.
+        kept: those of them that none of the answers turns.
+        options: how the poses are written.
         chosen: which one is keyed.
     """
 
@@ -31,6 +33,8 @@ class Variants:
     frames: tuple[float, ...]
     poses: tuple[PoseArray, ...]
     joints: frozenset[int]
+    kept: frozenset[int]
+    options: WriteOptions
     chosen: int = 0
 
 
@@ -59,22 +63,61 @@ class Outcome:
         """How many answers there are."""
         return 0 if self.variants is None else len(self.variants.poses)
 
+    @property
+    def arrived(self) -> bool:
+        """Whether every joint that should move is where it should be."""
+        return self.report is not None and not (self.report.short or self.report.adrift)
+
     def summary(self, most: int = 3) -> str:
-        """One line for the user: which joints moved most, by how much, on how many frames."""
+        """What was done, for the user: which joints moved most, by how much, on how many frames, and what kept others
+        from it."""
         if self.report is None:
             return "The model gave no pose; nothing was changed. Say it in other words."
-        locked = ", ".join(self.report.held).replace("_", " ")
-        if not self.report.degrees and locked:
-            return f"Nothing was keyed: all that should move is locked ({locked}); unlock its rotation to pose it."
-        if not self.report.degrees:
-            return "The model kept the pose as it was; nothing was keyed."
-        moved = [
-            f"{joint.replace('_', ' ')} {degrees:.0f}°" for joint, degrees in self.report.degrees.items()
-        ]
-        rest = f" and {len(moved) - most} more" if len(moved) > most else ""
-        frames = len(self.report.frames)
-        held = f"; locked: {locked}" if locked else ""
-        return f"Moved {', '.join(moved[:most])}{rest} on {frames} frame{'s' if frames != 1 else ''}{held}."
+        return " ".join((_movement(self.report, most), *_hindrances(self.report, most)))
+
+
+def _movement(report: WriteReport, most: int) -> str:
+    if not report.degrees and report.held and not report.keys:
+        return (
+            f"Nothing was keyed: all that should move is locked ({_spoken(report.held)}); unlock its rotation to pose "
+            "it."
+        )
+    if not report.degrees and not report.short:
+        return "The model kept the pose as it was; nothing was keyed."
+    if not report.degrees:
+        return "Nothing moved."
+    moved = [f"{_spoken([joint])} {degrees:.0f}°" for joint, degrees in report.degrees.items()]
+    rest = f" and {len(moved) - most} more" if len(moved) > most else ""
+    frames = len(report.frames)
+    held = f"; locked: {_spoken(report.held)}" if report.held else ""
+    keys = "" if report.keyed else "; no key was set"
+    return f"Moved {', '.join(moved[:most])}{rest} on {frames} frame{'s' if frames != 1 else ''}{held}{keys}."
+
+
+def _hindrances(report: WriteReport, most: int) -> Iterator[str]:
+    """One sentence for each thing that kept the body from the pose that was asked for."""
+    held: dict[str, list[str]] = {}
+    for joint, short in report.short.items():
+        if joint not in report.held:
+            held.setdefault(short.holder, []).append(joint)
+    for holder, joints in held.items():
+        rest = f" and {len(joints) - most} more" if len(joints) > most else ""
+        worst = max(report.short[joint].degrees for joint in joints)
+        yield f"{_spoken(joints[:most]).capitalize()}{rest} did not arrive ({worst:.0f}° off): {holder}."
+    for joint, degrees in report.stopped.items():
+        yield f"{_spoken([joint]).capitalize()} stops at its limit ({abs(degrees):.0f}°)."
+    if report.adrift:
+        where = "hangs above" if report.adrift > 0 else "sinks below"
+        yield (
+            f"The body {where} its floor by up to {100 * abs(report.adrift):.0f} cm: the pelvis is locked, connected "
+            "or not among the parts that may move."
+        )
+    if report.in_layer:
+        yield "The keys are in a strip of their own above the NLA strips."
+
+
+def _spoken(joints: Sequence[str]) -> str:
+    return ", ".join(joints).replace("_", " ")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ user when they are not.
 
 from typing import Any, Final
 
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..contract.messages import MAX_VARIANTS, ProtocolError
-from ..rig.armature import Rig
+from ..rig.armature import Rig, WriteOptions
 from ..rig.bone_map import RigError
 from ..rig.frames import list_frames
 from ..session import Connection, State
-from ..settings import ALL_PARTS, PART_ITEMS, settings
+from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, preferences, settings
 from . import backend, picture
 from .activity import Outcome, activity
 from .picture import Wait
@@ -48,6 +48,8 @@ class Ask:
         options={"ENUM_FLAG", "SKIP_SAVE"},
         default=set(ALL_PARTS),
     )
+    anchors: EnumProperty(name="Other Frames", items=ANCHOR_ITEMS, options={"SKIP_SAVE"})
+    limits: BoolProperty(name="Joint Limits", default=True, options={"SKIP_SAVE"})
 
     variants: IntProperty(
         name="Variants",
@@ -97,7 +99,7 @@ class Ask:
     def execute(self, context: Any) -> set[str]:
         """Run to the end."""
         try:
-            self._begin(context)
+            self._begin(context, keyed=True)
             while True:
                 wait = next(self._course)
                 while wait is not None and not wait(HEARING_SECONDS):
@@ -116,7 +118,7 @@ class Ask:
     def invoke(self, context: Any, event: Any) -> set[str]:
         """Start, and go on in modal()."""
         try:
-            self._begin(context)
+            self._begin(context, keyed=sets_keys(context))
         except Failure as error:
             return self._fail(context, error)
         except BaseException:
@@ -173,16 +175,25 @@ class Ask:
         """How far the poses go towards the model's answer, 0 to 1."""
         return 1.0
 
+    def is_range(self) -> bool:
+        """Whether the frames stand for all from the first to the last of them."""
+        return False
+
+    def way_over_range(self, context: Any, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
+        """The fields of the order that say how a range of frames is edited."""
+        return {}
+
     def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
         """What makes the picture to send, or None."""
         return None
 
-    def _begin(self, context: Any) -> None:
+    def _begin(self, context: Any, *, keyed: bool) -> None:
         """Collect everything the request needs and put its course together; raises what Failure names."""
         self._take_settings(context)
         activity.begin()
         armature = find_target(context)
-        frames = self.frames_to_key(context, Rig.of(armature))
+        rig = Rig.of(armature)
+        frames = self.frames_to_key(context, rig)
         order = Order(
             task=self.task,
             instruction=self.instruction.strip(),
@@ -192,7 +203,14 @@ class Ask:
             strength=self.share_of_answer(),
             variants=self.variants if len(frames) == 1 else 1,
             take_picture=self.picture_taking(context, armature),
+            options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits),
+            **self.way_over_range(context, rig, frames),
         )
+        if not keyed and order.frames != tuple(list_frames(context, rig, "CURRENT")):
+            raise RigError(
+                "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
+                "posed; choose Current under Frames, or have keys set."
+            )
         self._course = course(order, self._open_connection(context))
 
     def _take_settings(self, context: Any) -> None:
@@ -217,8 +235,8 @@ class Ask:
         backend.redraw()
         said = outcome.words if outcome.report is None else ""
         self.report({"INFO"}, said or outcome.summary())  # type: ignore[attr-defined]
-        keyed = outcome.report is not None and outcome.report.keys
-        return {"FINISHED"} if keyed else {"CANCELLED"}  # no undo step that undoes nothing
+        changed = outcome.report is not None and outcome.report.changed
+        return {"FINISHED"} if changed else {"CANCELLED"}  # no undo step that undoes nothing
 
     def _fail(self, context: Any, error: Exception) -> set[str]:
         activity.fail(error, situation(context))
@@ -233,3 +251,11 @@ def cancel_running() -> None:
         backend.cancel(activity.handle)
     else:
         activity.abandoned = activity.preparing
+
+
+def sets_keys(context: Any) -> bool:
+    """Whether a button sets keys now, by the user's preference."""
+    when = preferences(context).keying
+    if when == "AUTO":
+        return bool(context.scene.tool_settings.use_keyframe_insert_auto)
+    return bool(when == "ALWAYS")

@@ -8,11 +8,20 @@ panel's settings. How a request runs is in ``ask``.
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..rig.armature import Rig
-from ..rig.frames import list_frames
-from ..settings import FRAME_ITEMS, PICTURE_ITEMS, settings
+from ..rig.frames import is_animated_beyond, list_frames
+from ..rig.offset import Blend
+from ..rig.sample import time_of
+from ..settings import (
+    EASE_ITEMS,
+    FRAME_ITEMS,
+    PICTURE_ITEMS,
+    RANGE_ITEMS,
+    REFERENCE_ITEMS,
+    settings,
+)
 from . import picture
 from .activity import activity
 from .ask import Ask, cancel_running
@@ -27,7 +36,10 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "adjust"
-    _from_panel = ("instruction", "frames", "parts", "strength", "send_view", "variants")
+    _from_panel = (
+        "instruction", "frames", "parts", "strength", "send_view", "anchors", "limits", "reference", "blend_in",
+        "blend_out", "ease", "every_frame", "variants",
+    )  # fmt: skip
 
     frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
     frame_list: StringProperty(
@@ -44,16 +56,65 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
+    range_mode: EnumProperty(name="Over a Range", items=RANGE_ITEMS, options={"SKIP_SAVE"})
+    reference: EnumProperty(name="Change Of", items=REFERENCE_ITEMS, options={"SKIP_SAVE"})
+    reference_list: StringProperty(
+        name="Change Of Frames",
+        description="Frames such as 12 or 1,40 whose change Offset carries over; overrides Change Of",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+    blend_in: IntProperty(name="Blend In", min=0, options={"SKIP_SAVE"})
+    blend_out: IntProperty(name="Blend Out", min=0, options={"SKIP_SAVE"})
+    ease: EnumProperty(name="Ease", items=EASE_ITEMS, options={"SKIP_SAVE"})
+    every_frame: BoolProperty(name="Every Frame", options={"SKIP_SAVE"})
+
     @classmethod
     def lacks(cls, chosen: Any) -> str:
         """An instruction."""
         return "" if chosen.instruction.strip() else "The instruction is empty; type what should happen."
 
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """As the base; before the first edit of a range it asks how ranges are edited."""
+        chosen = settings(context)
+        given = self.properties.is_property_set
+        if given("range_mode"):
+            chosen.range_mode = self.range_mode
+        elif self._is_range(self.frames if given("frames") else chosen.frames):
+            if chosen.range_mode == "ASK":
+                context.window_manager.popup_menu(_draw_range_question, title="Edit a Range")
+                return {"CANCELLED"}
+            self.range_mode = chosen.range_mode
+        return super().invoke(context, event)
+
     def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
         """The frames the user chose."""
         if self.frame_list:
-            return parse_frames(self.frame_list)
-        return tuple(list_frames(context, rig, self.frames))
+            return tuple(time_of(context.scene, frame) for frame in parse_frames(self.frame_list))
+        return tuple(list_frames(context, rig, self.frames, every_frame=self.every_frame))
+
+    def is_range(self) -> bool:
+        """Whether a range was chosen."""
+        return self.frames == "RANGE" and not self.frame_list
+
+    def way_over_range(self, context: Any, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
+        """The frames of reference, and how the change comes and goes."""
+        before, after = is_animated_beyond(rig, frames)
+        is_range = len(frames) > 1 and self._is_range(self.frames)
+        blend = Blend(
+            into=self.blend_in if is_range and before else 0,
+            out=self.blend_out if is_range and after else 0,
+            smooth=self.ease == "SMOOTH",
+        )
+        if not is_range or self.range_mode != "OFFSET":
+            return {"blend": blend}
+        if self.reference_list:
+            references = tuple(time_of(context.scene, frame) for frame in parse_frames(self.reference_list))
+        else:
+            references = tuple(list_frames(context, rig, self.reference))
+        return {"blend": blend, "references": references}
+
+    def _is_range(self, frames: str) -> bool:
+        return bool(self.frame_list) or frames == "RANGE"
 
     def share_of_answer(self) -> float:
         """The strength the user chose."""
@@ -64,6 +125,12 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         return picture.of_view(context, armature) if self.send_view else None
 
 
+def _draw_range_question(menu: Any, context: Any) -> None:
+    for mode, name, description in RANGE_ITEMS:
+        entry = menu.layout.operator("posellava.edit_pose", text=f"{name}: {description.partition(':')[0]}")
+        entry.range_mode = mode
+
+
 class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
     """Make the pose that the instruction describes, and key it at the current frame"""
 
@@ -72,7 +139,7 @@ class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "generate"
-    _from_panel = ("instruction", "parts", "variants")
+    _from_panel = ("instruction", "parts", "anchors", "limits", "variants")
 
     @classmethod
     def lacks(cls, chosen: Any) -> str:
@@ -88,7 +155,7 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "estimate"
-    _from_panel = ("parts", "picture")
+    _from_panel = ("parts", "picture", "anchors", "limits")
 
     picture: EnumProperty(name="From", items=PICTURE_ITEMS, options={"SKIP_SAVE"})
     filepath: StringProperty(

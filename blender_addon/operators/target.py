@@ -4,6 +4,7 @@
 from typing import Any
 
 import bpy
+import numpy as np
 
 from ..rig.armature import Rig, find_armature
 from ..rig.bone_map import RigError
@@ -27,15 +28,36 @@ def find_target(context: Any) -> Any:
 
 
 def find_rig(armature: int) -> Rig:
-    """The armature with this session_uid, looked up anew: between two steps undo may have replaced it.
+    """The armature with this session_uid. Raises RigError where it is gone, or cannot be used."""
+    return Follower(armature).rig()
 
-    Raises:
-        RigError: it is gone, or cannot be used.
-    """
-    found = next((one for one in bpy.data.objects if one.session_uid == armature), None)
-    if found is None:
-        raise RigError("The armature was removed while the model worked; nothing was changed.")
-    return Rig.of(found)
+
+class Follower:
+    """Follows an armature by what it is and not by its name: while the model works the user may rename it, undo may
+    replace it, another may take its name."""
+
+    def __init__(self, armature: int) -> None:
+        self._uid = armature
+        self._rig: Rig | None = None
+        self._bones = b""
+
+    def rig(self) -> Rig:
+        """The armature as it is now; recognised anew only where its bones have changed.
+
+        Raises:
+            RigError: it is gone, or cannot be used.
+        """
+        found = next((one for one in bpy.data.objects if one.session_uid == self._uid), None)
+        if found is None:
+            raise RigError("The armature was removed while the model worked; nothing was changed.")
+        bones = found.data.bones
+        rest = np.empty(16 * len(bones), dtype=np.float32)
+        bones.foreach_get("matrix_local", rest)
+        now = rest.tobytes() + "\0".join(bones.keys()).encode()
+        if self._rig is None or now != self._bones or found.mode == "EDIT":
+            self._rig, self._bones = Rig.of(found), now
+        self._rig.armature = found
+        return self._rig
 
 
 def others_in_pose_mode(context: Any, armature: Any) -> int:

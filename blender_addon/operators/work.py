@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -19,14 +19,19 @@ from ..contract.kinematics import heading, yaw_matrix
 from ..contract.messages import PoseArray, ProtocolError, Request, Result, Turn, no_poses
 from ..contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..contract.skeleton import BODY_PARTS
-from ..rig.armature import Rig, WriteReport
+from ..rig.armature import Rig, WriteOptions, WriteReport
+from ..rig.offset import Blend, blend_weights, carry, towards
+from ..rig.sample import is_plain
 from ..session import Connection, new_request_id
 from .activity import Outcome, Variants, activity
 from .picture import Picture, Taking, Wait
-from .target import find_rig
+from .target import Follower, find_rig
 
 BUDGET_SECONDS: Final = 0.004
 """Time for reading poses in one step; a frame of the window at 60 Hz has 16 ms."""
+
+EVALUATION_SECONDS: Final = 0.04
+"""The same where Blender has to evaluate the scene for every pose, and once more to show its own frame again."""
 
 Course = Generator[Wait | None, None, Outcome]
 """Yields what it waits for, or None when it merely gives the window time to redraw."""
@@ -45,6 +50,10 @@ class Order:
         strength: 0 keeps the pose, 1 is the model's answer.
         variants: how many different answers are wished for.
         take_picture: makes the picture to send; None when none is sent.
+        references: the frames that the model is asked about, ascending, and whose change is carried over to ``frames``;
+            empty where it is asked about each of these.
+        blend: how the change comes and goes over the frames.
+        options: how the poses are written.
     """
 
     task: str
@@ -55,6 +64,14 @@ class Order:
     strength: float
     variants: int = 1
     take_picture: Taking | None = None
+    references: tuple[float, ...] = ()
+    blend: Blend = field(default_factory=Blend)
+    options: WriteOptions = field(default_factory=WriteOptions)
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """The frames that the model is asked about."""
+        return self.references or self.frames
 
 
 def course(order: Order, connection: Connection) -> Course:
@@ -100,7 +117,7 @@ def course(order: Order, connection: Connection) -> Course:
     if any(pose is not None for pose in handle.result.poses):
         variants = _variants_of(order, poses, handle.result)
         report = show(variants)
-        if report.keys and len(poses) == 1:
+        if report.changed and len(order.frames) == 1 and len(poses) == 1:
             after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
             activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
     elapsed = 1000 * (time.perf_counter() - sent_at)
@@ -109,25 +126,28 @@ def course(order: Order, connection: Connection) -> Course:
 
 def _check_number(order: Order, most: int) -> None:
     """Raise ProtocolError where the poses are too many: reading them first could take minutes."""
-    if len(order.frames) > most:
+    if len(order.asked) > most:
         raise ProtocolError(
             "too_large",
-            f"An edit of {len(order.frames):,} frames is too long; choose at most {most:,} at a time.",
+            f"An edit of {len(order.asked):,} frames is too long; choose at most {most:,} at a time.",
         )
 
 
 def _read(order: Order) -> Generator[None, None, PoseArray]:
-    """The poses (N, 24, 3) at the order's frames, in slices that fit the budget."""
+    """The poses (N, 24, 3) at the frames that the model is asked about, in slices that fit the budget."""
+    figure = Follower(order.armature)
     slices: list[PoseArray] = []
     start, count = 0, 1
-    while start < len(order.frames):
+    while start < len(order.asked):
         if start:
             yield from _give_way()
+        rig = figure.rig()
+        budget = BUDGET_SECONDS if is_plain(rig.armature) else EVALUATION_SECONDS
         began = time.perf_counter()
-        slices.append(find_rig(order.armature).read(order.frames[start : start + count]).astype(np.float32))
+        slices.append(rig.read(order.asked[start : start + count]).astype(np.float32))
         start += count
         spent = time.perf_counter() - began
-        count = max(1, min(4 * count, int(count * BUDGET_SECONDS / spent)))
+        count = max(1, min(4 * count, int(count * budget / spent)))
     return np.concatenate(slices)
 
 
@@ -163,6 +183,7 @@ def _check_abandoned() -> None:
 def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
     """The answers as they are to be keyed. A pose that was answered in words alone stays as it was sent."""
     joints = frozenset(joint for part in order.parts for joint in BODY_PARTS[part])
+    kept: frozenset[int] = frozenset()
     answers = [
         np.stack([sent[row] if pose is None else pose for row, pose in enumerate(poses)])
         for poses in result.variants
@@ -170,17 +191,36 @@ def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
     if order.task == "adjust":
         # What the model left as it was sent may have been posed anew by the user while it worked.
         turned = np.any([(poses != sent).any(axis=(0, 2)) for poses in answers], axis=0)
-        joints &= frozenset(np.flatnonzero(turned).tolist())
+        kept = frozenset(np.flatnonzero(~turned).tolist())
+        answers = [_over_range(order, sent, poses) for poses in answers]
     else:
         rig, keep_turn = find_rig(order.armature), order.task == "generate"
         answers = [_face_as_before(rig, order.frames, poses, keep_turn=keep_turn) for poses in answers]
-    return Variants(order.armature, order.frames, tuple(answers), joints)
+    return Variants(order.armature, order.frames, tuple(answers), joints, kept, order.options)
 
 
 def show(variants: Variants) -> WriteReport:
     """Key the variant that is chosen. Raises RigError as Rig.write does."""
-    rig = find_rig(variants.armature)
-    return rig.write(variants.frames, variants.poses[variants.chosen], joints=variants.joints)
+    return find_rig(variants.armature).write(
+        variants.frames,
+        variants.poses[variants.chosen],
+        joints=variants.joints,
+        kept=variants.kept,
+        options=variants.options,
+    )
+
+
+def _over_range(order: Order, sent: PoseArray, answers: PoseArray) -> PoseArray:
+    """The poses (N, 24, 3) for the order's frames: what was answered about each, or carried over from the references,
+    with the order's blend."""
+    if not (order.references or order.blend.into or order.blend.out):
+        return answers
+    before = axis_angle_to_matrix(find_rig(order.armature).read(order.frames))
+    after = axis_angle_to_matrix(answers)
+    if order.references:
+        after = carry(before, order.frames, axis_angle_to_matrix(sent), after, order.references)
+    blended = towards(before, after, blend_weights(order.frames, order.blend))
+    return np.asarray(matrix_to_axis_angle(blended), dtype=np.float32)
 
 
 def _face_as_before(rig: Rig, frames: tuple[float, ...], poses: PoseArray, *, keep_turn: bool) -> PoseArray:

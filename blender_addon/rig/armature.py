@@ -17,13 +17,14 @@ from ..contract.rotations import Array, matrix_to_axis_angle
 from ..contract.skeleton import NUM_JOINTS
 from .body import Body
 from .bone_map import RigError
+from .curves import is_same
 from .editable import check_editable
-from .plan import make_plan
+from .plan import WriteOptions, make_plan
 from .sample import current_frame, take_sample
 from .verify import WriteReport, verify
 from .write import write_plan
 
-__all__ = ["Rig", "WriteReport", "find_armature"]
+__all__ = ["Rig", "WriteOptions", "WriteReport", "find_armature"]
 
 
 def find_armature(context: Any) -> Any:
@@ -74,6 +75,7 @@ class Rig(Body):
         *,
         joints: frozenset[int],
         kept: frozenset[int] = frozenset(),
+        options: WriteOptions = WriteOptions(),  # noqa: B008 (it is frozen)
     ) -> WriteReport:
         """Key poses (N, 24, 3) at N frames on the bones of ``joints`` whose rotation changes.
 
@@ -86,6 +88,7 @@ class Rig(Body):
             joints: the joints that may move. Where the pelvis (0) is one of them its location follows the legs, so
                 that feet stay on their floor (see ``rig.ground``).
             kept: those of them whose rotation stays as it is whatever ``poses_aa`` says.
+            options: how they are written.
 
         Raises:
             ValueError: the shapes do not agree, a value is not finite, or a frame is given twice.
@@ -100,11 +103,17 @@ class Rig(Body):
             raise ValueError("A pose holds a value that is not finite.")
         if len(set(frames)) < len(frames):
             raise ValueError("A frame is given twice.")
+        if not options.keyed and not all(
+            is_same(frame, current_frame(bpy.context.scene)) for frame in frames
+        ):
+            raise RigError("Without keys only the current frame can be posed; choose it, or have keys set.")
         check_editable(self.armature)
         order = np.argsort(frames)
         ascending = [frames[row] for row in order]
 
         before = take_sample(self, ascending)
-        plan = make_plan(self, before, wanted[order], turning=joints - kept, may_rise=0 in joints)
+        plan = make_plan(
+            self, before, wanted[order], turning=joints - kept, may_rise=0 in joints, options=options
+        )
         keys = write_plan(self, plan)
         return verify(self, plan, keys)

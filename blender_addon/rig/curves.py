@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.rotations import Array
+from .nla import to_action
 
 Curves = dict[tuple[str, int], Any]
 """Curves by data path and index of the channel."""
@@ -48,12 +49,6 @@ def curves_of(owner: Any) -> Curves:
     return {(curve.data_path, curve.array_index): curve for curve in action_curves(owner)}
 
 
-def has_nla(owner: Any) -> bool:
-    """Whether NLA strips take part in the animation of an object."""
-    data = owner.animation_data
-    return data is not None and bool(data.use_tweak_mode or (data.use_nla and len(data.nla_tracks)))
-
-
 def is_muted(curve: Any) -> bool:
     """Whether a curve has no effect."""
     return bool(curve.mute or (curve.group is not None and curve.group.mute))
@@ -88,6 +83,11 @@ def selected_key_times(curve: Any) -> Array:
     return np.asarray(key_times(curve)[selected])
 
 
+def evaluate(curve: Any, times: Sequence[float]) -> list[float]:
+    """Values of a curve at these times of its action."""
+    return [curve.evaluate(time) for time in times]
+
+
 def channel_values(
     pbone: Any, name: str, frames: Sequence[float], curves: Curves, current: float | None
 ) -> Array:
@@ -98,11 +98,12 @@ def channel_values(
     now = np.array(getattr(pbone, name), dtype=np.float64)
     values = np.tile(now, (len(frames), 1))
     path = pbone.path_from_id(name)
-    for index in range(len(now)):
-        curve = curves.get((path, index))
+    own = {index: curves.get((path, index)) for index in range(len(now))}
+    if not any(own.values()):
+        return values
+    times = to_action(pbone.id_data, frames)
+    shown = [current is not None and is_same(frame, current) for frame in frames]
+    for index, curve in own.items():
         if curve is not None and not is_muted(curve):
-            values[:, index] = [
-                now[index] if current is not None and is_same(frame, current) else curve.evaluate(frame)
-                for frame in frames
-            ]
+            values[:, index] = np.where(shown, now[index], evaluate(curve, times))
     return values

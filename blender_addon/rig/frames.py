@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from .body import Body
 from .bone_map import RigError
-from .curves import SAME_FRAME, curves_of, selected_key_times
+from .channels import rotation_property
+from .curves import SAME_FRAME, curves_of, key_times, selected_key_times
+from .nla import has_nla, to_scene
 from .sample import current_frame, time_of
 
 FrameMode = Literal["CURRENT", "SELECTED", "RANGE"]
 
-_KEYED = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
 
-
-def list_frames(context: Any, body: Body, mode: FrameMode) -> list[float]:
+def list_frames(context: Any, body: Body, mode: FrameMode, *, every_frame: bool = True) -> list[float]:
     """The frames to edit, in the time of keys, ascending, as whole numbers where they are.
 
     CURRENT: the scene's current frame. SELECTED: the frames of the armature's selected keyframes; in Pose Mode those
-    of the selected bones, which are the ones that the animation editors show. RANGE: every frame of the preview range
-    where one is set, else of the scene's range.
+    of the selected bones, which are the ones that the animation editors show. RANGE: the preview range where one is
+    set, else the scene's range: every frame of it; or, without ``every_frame`` and where the armature has keys in it,
+    the frames of those, and the range's ends where it is animated beyond.
 
     Raises:
         RigError: SELECTED and no keyframe is selected.
@@ -29,26 +31,64 @@ def list_frames(context: Any, body: Body, mode: FrameMode) -> list[float]:
     if mode == "CURRENT":
         return [_whole(current_frame(scene))]
     if mode == "RANGE":
-        if scene.use_preview_range:
-            first, last = scene.frame_preview_start, scene.frame_preview_end
-        else:
-            first, last = scene.frame_start, scene.frame_end
-        return [_whole(time_of(scene, frame)) for frame in range(first, last + 1)]
+        return _range(scene, body, every_frame)
     bones = list(body.armature.pose.bones)
     if body.armature.mode == "POSE":
         bones = [pbone for pbone in bones if _is_selected(pbone)] or bones
-    paths = {pbone.path_from_id(name) for pbone in bones for name in _KEYED}
     frames = {
         _whole(frame)
-        for (path, _), curve in curves_of(body.armature).items()
-        if path in paths
-        for frame in selected_key_times(curve)
+        for curve in _living_curves(body, bones)
+        for frame in to_scene(body.armature, selected_key_times(curve).tolist())
     }
     if not frames:
         raise RigError(
             "No keyframe of this armature is selected; select some in the Timeline or choose other frames."
         )
     return sorted(frames)
+
+
+def posed_frames(body: Body) -> list[float]:
+    """The frames at which any bone of the armature has a key, ascending."""
+    curves = _living_curves(body, body.armature.pose.bones)
+    return sorted(
+        {_whole(frame) for curve in curves for frame in to_scene(body.armature, key_times(curve).tolist())}
+    )
+
+
+def is_animated_beyond(body: Body, frames: Sequence[float]) -> tuple[bool, bool]:
+    """Whether the armature is animated before the first of these frames and after the last."""
+    if has_nla(body.armature):
+        return True, True
+    posed = posed_frames(body)
+    return bool(posed) and posed[0] < min(frames), bool(posed) and posed[-1] > max(frames)
+
+
+def _range(scene: Any, body: Body, every_frame: bool) -> list[float]:
+    if scene.use_preview_range:
+        ends = scene.frame_preview_start, scene.frame_preview_end
+    else:
+        ends = scene.frame_start, scene.frame_end
+    first, last = (_whole(time_of(scene, frame)) for frame in ends)
+    posed = [] if every_frame else posed_frames(body)
+    within = [frame for frame in posed if first <= frame <= last]
+    if not within:
+        return [_whole(time_of(scene, frame)) for frame in range(ends[0], ends[1] + 1)]
+    if posed[0] < first:
+        within.append(first)
+    if posed[-1] > last:
+        within.append(last)
+    return sorted(set(within))
+
+
+def _living_curves(body: Body, bones: Iterable[Any]) -> list[Any]:
+    """The curves that move these bones: those of bones that are gone, or of a rotation mode that a bone is not in, move
+    nothing."""
+    paths = {
+        pbone.path_from_id(name)
+        for pbone in bones
+        for name in ("location", rotation_property(pbone.rotation_mode), "scale")
+    }
+    return [curve for (path, _), curve in curves_of(body.armature).items() if path in paths]
 
 
 def _whole(frame: float) -> float:

@@ -10,23 +10,43 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..contract.limits import hold_to_limits
 from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
+from .anchors import AnchorKind, anchor_frames
 from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
 from .convert import basis_from_local, local_from_turns, turns_after
-from .curves import Curves, channel_values, curves_of, is_locked, key_times
+from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times
 from .ground import CARRYING_JOINTS, pelvis_lift
-from .sample import Sample, current_frame
+from .nla import has_nla, in_tweak_mode, to_scene
+from .sample import Sample, current_frame, evaluated_channels
 
 HAIR_DEGREES = 0.02
 """A joint that turns by less at every frame counts as unchanged and gets no key; reading is a hundred times finer."""
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How poses are written; as they come, nothing but the poses themselves is written.
+
+    Attributes:
+        anchors: where keys keep other frames as they are (see ``anchors``).
+        as_range: the frames stand for all from the first to the last of them.
+        keyed: set keys; otherwise the bones are only posed, at the current frame.
+        limits: hold joints to the table of ``contract.limits``.
+    """
+
+    anchors: AnchorKind = "NONE"
+    as_range: bool = False
+    keyed: bool = True
+    limits: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,15 +55,26 @@ class Channels:
 
     Attributes:
         bone: the pose bone's name.
-        property: ``location`` or one of the rotations.
+        name: of the property, ``location`` or one of the rotations.
         values: (N, K) at the plan's frames.
         locked: (K,) the channels to leave alone.
+        in_layer: the keys go into a strip of their own above the NLA strips, as the active action does not hold them.
+        anchors: channel -> frame -> side, as from ``anchor_frames``.
+        resting: frame -> (K,) the values that the property has there, for anchors on channels without a curve.
     """
 
     bone: str
-    property: str
+    name: str
     values: Array
     locked: tuple[bool, ...]
+    in_layer: bool = False
+    anchors: dict[int, dict[float, int]] = field(default_factory=dict)
+    resting: dict[float, Array] = field(default_factory=dict)
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The channels that are written."""
+        return tuple(index for index, lock in enumerate(self.locked) if not lock)
 
 
 @dataclass(frozen=True)
@@ -52,12 +83,15 @@ class Plan:
 
     Attributes:
         before: how the armature stands at the frames.
-        target: (N, J, 3, 3) the local rotations that the joints should reach.
+        target: (N, J, 3, 3) the local rotations that the joints should reach, as far as this armature's bones can
+            show them.
         turning: the joints whose rotations are written.
         locked: the joints that should turn and cannot, all their channels being locked.
         channels: what is written.
+        keyed: whether keys are set.
         lift: (N,) metres in the world by which the pelvis rises.
         adrift: (N,) metres by which it should have risen besides, had it not been locked or left out.
+        stopped: joint -> degrees, for those held at their limits.
     """
 
     before: Sample
@@ -65,12 +99,20 @@ class Plan:
     turning: tuple[int, ...]
     locked: tuple[int, ...]
     channels: tuple[Channels, ...]
+    keyed: bool
     lift: Array
     adrift: Array
+    stopped: dict[int, float]
 
 
 def make_plan(
-    body: Body, before: Sample, poses_aa: Array, *, turning: frozenset[int], may_rise: bool
+    body: Body,
+    before: Sample,
+    poses_aa: Array,
+    *,
+    turning: frozenset[int],
+    may_rise: bool,
+    options: WriteOptions,
 ) -> Plan:
     """Work out how the armature takes on the poses.
 
@@ -79,51 +121,118 @@ def make_plan(
         poses_aa: (N, 24, 3) the poses wanted at the sample's frames.
         turning: joints that may turn.
         may_rise: whether the pelvis's location may follow the legs.
+        options: how poses are written.
     """
     target = axis_angle_to_matrix(poses_aa)
+    turning -= body.missing
+    stopped: dict[int, float] = {}
+    if options.limits:
+        target, stopped = hold_to_limits(before.local, target, turning)
     changes = geodesic_degrees(before.local, target).max(axis=0, initial=0.0)
-    moving = frozenset(joint for joint in turning - body.missing if changes[joint] > HAIR_DEGREES)
+    moving = frozenset(joint for joint in turning if changes[joint] > HAIR_DEGREES)
     basis = basis_from_local(target, moving, before.turns, before.stage, body.tree)
 
+    aim = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
+
     curves = curves_of(body.armature)
-    channels: dict[int, Channels] = {}
-    for bone, rotations in basis.items():
+    rotations: dict[int, Channels] = {}
+    held_back = False
+    for bone, wanted in basis.items():
         pbone = body.armature.pose.bones[body.names[bone]]
-        values, locked = _plan_rotation(pbone, before.frames, matrix_to_quaternion(rotations), curves)
+        values, locked = _plan_rotation(pbone, before.frames, matrix_to_quaternion(wanted), curves)
         if any(locked):
             basis[bone] = rotation_matrices(pbone.rotation_mode, values)
+            held_back = True
         if not all(locked):
-            channels[bone] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
-    reached = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
-    turned = frozenset(
-        joint for link in body.tree.links if channels.keys() & set(link.bones) for joint in link.joints
+            rotations[bone] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
+    reached = aim
+    if held_back:
+        reached = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
+    written = frozenset(
+        joint for link in body.tree.links if rotations.keys() & set(link.bones) for joint in link.joints
     )
-    lift, location = np.zeros(len(poses_aa)), None
-    wanted = lift
-    if turned & CARRYING_JOINTS:
-        wanted = pelvis_lift(
-            before.local, reached, body.positions, body.tree.frame, before.stage, before.world
-        )
-        location = _plan_location(body, before, wanted, curves) if may_rise and wanted.any() else None
-        lift = wanted if location is not None else lift
+    rise = np.zeros(len(poses_aa))
+    location = None
+    if written & CARRYING_JOINTS:
+        rise = pelvis_lift(before.local, reached, body.positions, body.tree.frame, before.stage, before.world)
+        location = _plan_location(body, before, rise, curves) if may_rise and rise.any() else None
+    channels = [*rotations.values(), *([location] if location is not None else [])]
+    if options.keyed:
+        channels = _anchored(body, before.frames, channels, curves, options)
+    lift = rise if location is not None else np.zeros_like(rise)
     return Plan(
         before=before,
-        target=target,
-        turning=tuple(sorted(moving & turned)),
-        locked=tuple(sorted(moving - turned)),
-        channels=(*channels.values(), *([location] if location is not None else [])),
+        target=aim,
+        turning=tuple(sorted(moving & written)),
+        locked=tuple(sorted(moving - written)),
+        channels=tuple(channels),
+        keyed=options.keyed,
         lift=lift,
-        adrift=wanted - lift,
+        adrift=rise - lift,
+        stopped={joint: degrees for joint, degrees in stopped.items() if joint in written},
     )
+
+
+def _anchored(
+    body: Body, frames: Sequence[float], channels: Sequence[Channels], curves: Curves, options: WriteOptions
+) -> list[Channels]:
+    """The channels with the anchors that they need, in the active action or in a layer over the NLA strips."""
+    armature = body.armature
+    layered = has_nla(armature) and not in_tweak_mode(armature)
+    own = {channel: _scene_times(armature, curve) for channel, curve in curves.items()}
+    posed = sorted(
+        {time for (path, _), times in own.items() if path.startswith("pose.bones") for time in times}
+    )
+    planned = []
+    for one in channels:
+        path = armature.pose.bones[one.bone].path_from_id(one.name)
+        in_layer = layered and not any((path, index) in curves for index in one.free)
+        anchors: dict[int, dict[float, int]] = {}
+        for index in one.free:
+            if in_layer:
+                # Beside every run of frames; all that is posed counts as keyed there.
+                anchors[index] = anchor_frames(frames, (), [-math.inf, math.inf], "FRAMES")
+            else:
+                anchors[index] = anchor_frames(
+                    frames, own.get((path, index), ()), posed, options.anchors, as_range=options.as_range
+                )
+        planned.append(replace(one, in_layer=in_layer, anchors=anchors))
+    return _with_resting_values(body, planned, curves)
+
+
+def _with_resting_values(body: Body, channels: Sequence[Channels], curves: Curves) -> list[Channels]:
+    """The channels with the values at anchors for which there is no curve to ask."""
+    bones = body.armature.pose.bones
+    needed: dict[tuple[str, str], set[float]] = {}
+    for one in channels:
+        path = bones[one.bone].path_from_id(one.name)
+        times = {
+            time for index, those in one.anchors.items() if (path, index) not in curves for time in those
+        }
+        needed[one.bone, one.name] = times
+    frames = sorted(set().union(*needed.values()))
+    if frames and has_nla(body.armature):
+        values = evaluated_channels(body, list(needed), frames)
+    else:
+        values = {(bone, name): channel_values(bones[bone], name, frames, {}, None) for bone, name in needed}
+    return [
+        replace(one, resting=dict(zip(frames, values[one.bone, one.name], strict=True))) for one in channels
+    ]
+
+
+def _scene_times(armature: Any, curve: Any) -> list[float]:
+    """The scene's frames at which a curve's keys show."""
+    return sorted(to_scene(armature, key_times(curve).tolist()))
 
 
 def _locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves) -> tuple[bool, ...]:
-    """The channels (K,) of a bone's property that may not change: by its locks or because the curve is locked."""
+    """The channels (K,) of a bone's property that may not change: by its locks, or because the curve is locked
+    or muted."""
     path = pbone.path_from_id(name)
     held = []
     for index, lock in enumerate(locks):
         curve = curves.get((path, index))
-        held.append(bool(lock or (curve is not None and is_locked(curve))))
+        held.append(bool(lock or (curve is not None and (is_locked(curve) or is_muted(curve)))))
     return tuple(held)
 
 
@@ -140,7 +249,7 @@ def _plan_rotation(
     path = pbone.path_from_id(name)
     locked = _locked_channels(pbone, name, rotation_locks(pbone), curves)
     old = channel_values(pbone, name, frames, curves, current_frame(bpy.context.scene))
-    times = [key_times(curve) for (of, _), curve in curves.items() if of == path]
+    times = [_scene_times(pbone.id_data, curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
     kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
     around = {kept[at] for frame in frames for at in _beside(kept, frame)}

@@ -13,7 +13,7 @@ Frames are times of keys. With Time Stretching the scene shows another of its fr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from ..contract.rotations import Array
 from .body import Body
 from .channels import rotation_matrices, rotation_property
 from .convert import local_from_turns, nearest_rotation, stage_of, transpose, turns_from_basis
-from .curves import action_curves, channel_values, curves_of, has_nla, is_same, key_values
+from .curves import action_curves, channel_values, curves_of, is_same, key_values
+from .nla import has_nla
 
 _CHANNELS = {
     "location": 3, "rotation_quaternion": 4, "rotation_euler": 3, "rotation_axis_angle": 4, "scale": 3,
@@ -69,10 +70,13 @@ def time_of(scene: Any, frame: float) -> float:
     return float(frame * scene.render.frame_map_old / scene.render.frame_map_new)
 
 
-def take_sample(body: Body, frames: Sequence[float]) -> Sample:
-    """How the armature stands at these frames; at the scene's current one as posed, keyed or not."""
+def take_sample(body: Body, frames: Sequence[float], *, as_posed: bool = True) -> Sample:
+    """How the armature stands at these frames.
+
+    ``as_posed``: at the scene's current one as it is posed, keyed or not; otherwise as its animation makes it.
+    """
     take = _from_curves if is_plain(body.armature) else _from_scene
-    turns, world, location = take(body, frames)
+    turns, world, location = take(body, frames, as_posed)
     stage = stage_of(world, body.tree.frame.axes)
     return Sample(tuple(frames), turns, world, location, stage, local_from_turns(turns, stage, body.tree))
 
@@ -149,11 +153,11 @@ def _world_matrix(owner: Any) -> Any:
     return _world_matrix(owner.parent) @ owner.matrix_parent_inverse @ owner.matrix_basis
 
 
-def _from_curves(body: Body, frames: Sequence[float]) -> tuple[Array, Array, Array]:
+def _from_curves(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Array, Array, Array]:
     """Turns (N, B, 3, 3), the object's world matrix (N, 3, 3) and the pelvis's location channels (N, 3)."""
     armature = body.armature
     curves = curves_of(armature)
-    current = current_frame(bpy.context.scene)
+    current = current_frame(bpy.context.scene) if as_posed else None
     pbones = [armature.pose.bones[name] for name in body.names]
     basis = np.empty((len(frames), len(pbones), 3, 3))
     for mode in {pbone.rotation_mode for pbone in pbones}:
@@ -167,35 +171,55 @@ def _from_curves(body: Body, frames: Sequence[float]) -> tuple[Array, Array, Arr
     return turns_from_basis(basis, body.tree), np.tile(world, (len(frames), 1, 1)), location
 
 
-def _from_scene(body: Body, frames: Sequence[float]) -> tuple[Array, Array, Array]:
+def _from_scene(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Array, Array, Array]:
     """The same from Blender's evaluation."""
-    armature = body.armature
-    scene, layer = bpy.context.scene, bpy.context.view_layer
-    layer.update()
-    current = current_frame(scene)
-    was = scene.frame_current, scene.frame_subframe
-    shown = _shown(armature)
-    order = {pbone.name: place for place, pbone in enumerate(armature.pose.bones)}
-    wanted = [order[name] for name in body.names]
-    matrices = np.empty(16 * len(order), dtype=np.float32)
+    bones = {pbone.name: place for place, pbone in enumerate(body.armature.pose.bones)}
+    wanted = [bones[name] for name in body.names]
+    matrices = np.empty(16 * len(bones), dtype=np.float32)
     posed = np.empty((len(frames), len(wanted), 3, 3))
     world = np.empty((len(frames), 3, 3))
     location = np.empty((len(frames), 3))
-    # The current frame first: going to another one drops what is not keyed.
-    moved = False
-    for row in sorted(range(len(frames)), key=lambda row: not is_same(frames[row], current)):
-        if moved or not is_same(frames[row], current):
-            shown_at = frames[row] * scene.render.frame_map_new / scene.render.frame_map_old
-            scene.frame_set(math.floor(shown_at), subframe=shown_at % 1.0)
-            moved = True
-        evaluated = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    for row, evaluated in _visit(body.armature, frames, as_posed):
         world[row] = evaluated.matrix_world.to_3x3()
         evaluated.pose.bones.foreach_get("matrix", matrices)
         # Blender lays matrices out column by column.
         posed[row] = matrices.reshape(-1, 4, 4)[wanted, :3, :3].transpose(0, 2, 1)
         location[row] = evaluated.pose.bones[body.bones[0]].location
-    if moved:
-        scene.frame_set(was[0], subframe=was[1])
-        layer.update()
-        _show(armature, shown)
     return nearest_rotation(posed) @ transpose(body.tree.rest), world, location
+
+
+def evaluated_channels(
+    body: Body, channels: Sequence[tuple[str, str]], frames: Sequence[float]
+) -> dict[tuple[str, str], Array]:
+    """Values (N, K) of properties of bones, given as (bone, property), as all animation together makes them."""
+    values: dict[tuple[str, str], list[tuple[float, ...]]] = {
+        channel: [()] * len(frames) for channel in channels
+    }
+    for row, evaluated in _visit(body.armature, frames, False):
+        for bone, name in channels:
+            values[bone, name][row] = tuple(getattr(evaluated.pose.bones[bone], name))
+    return {channel: np.array(rows, dtype=np.float64) for channel, rows in values.items()}
+
+
+def _visit(armature: Any, frames: Sequence[float], as_posed: bool) -> Iterator[tuple[int, Any]]:
+    """Evaluate the scene at these frames: each one's number, in some order, and the armature as it is then. Afterwards
+    the scene is at its frame again and what is not keyed stands as it did. ``as_posed`` as for ``take_sample``."""
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    layer.update()
+    current = current_frame(scene)
+    was = scene.frame_current, scene.frame_subframe
+    shown = _shown(armature)
+    # The current frame first: going to another one drops what is not keyed.
+    moved = False
+    try:
+        for row in sorted(range(len(frames)), key=lambda row: not is_same(frames[row], current)):
+            if moved or not as_posed or not is_same(frames[row], current):
+                frame = frames[row] * scene.render.frame_map_new / scene.render.frame_map_old
+                scene.frame_set(math.floor(frame), subframe=frame % 1.0)
+                moved = True
+            yield row, armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    finally:
+        if moved:
+            scene.frame_set(was[0], subframe=was[1])
+            layer.update()
+            _show(armature, shown)

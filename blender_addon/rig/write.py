@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The third step of writing a pose: setting the keys that the plan says. Runs inside Blender.
-
-New keys take the interpolation of the key before them, as keys set by hand do.
-"""
+"""The third step of writing a pose: setting the keys that the plan says. Runs inside Blender."""
 
 from __future__ import annotations
 
@@ -10,50 +7,117 @@ from collections.abc import Sequence
 from typing import Any
 
 import bpy
+import numpy as np
 
-from ..contract.rotations import Array
+from .anchors import runs_of
 from .body import Body
-from .curves import curves_of, has_nla
-from .plan import Plan
+from .curves import curves_of, is_same
+from .keys import put_anchored_keys, put_keys
+from .nla import Layer, has_nla, to_action
+from .plan import Channels, Plan
 from .sample import current_frame, take_in_keys
 
 
 def write_plan(body: Body, plan: Plan) -> int:
-    """Set the keys; returns the number of key values written."""
+    """Pose the bones and set the keys; returns the number of key values written, anchors aside."""
+    armature, frames = body.armature, plan.before.frames
+    if plan.keyed:
+        layered = [one for one in plan.channels if one.in_layer]
+        _key_in_layers(armature, frames, layered)
+        for one in plan.channels:
+            if not one.in_layer:
+                _key_in_action(armature, frames, one)
+    for one in plan.channels:
+        _pose(armature.pose.bones[one.bone], frames, one)
+    take_in_keys(armature)
+    return sum(len(one.free) * len(frames) for one in plan.channels) if plan.keyed else 0
+
+
+def _pose(pbone: Any, frames: Sequence[float], channels: Channels) -> None:
+    """Where the scene's current frame is one of the frames, leave the bone as keyed there."""
     current = current_frame(bpy.context.scene)
-    keys = 0
-    for channels in plan.channels:
-        pbone = body.armature.pose.bones[channels.bone]
-        keys += _insert_keys(
-            pbone, channels.property, plan.before.frames, channels.values, channels.locked, current
-        )
-    take_in_keys(body.armature)
-    return keys
+    for row, frame in enumerate(frames):
+        if is_same(frame, current):
+            shown = getattr(pbone, channels.name)
+            for index in channels.free:
+                shown[index] = channels.values[row, index]
 
 
-def _insert_keys(
-    pbone: Any, name: str, frames: Sequence[float], values: Array, locked: Sequence[bool], current: float
-) -> int:
-    """Key values (N, K) of a bone's property at these frames on the channels that are not locked; returns their
-    number. Where the scene's current frame is among them the bone is left as keyed, else as it was."""
-    shown = tuple(getattr(pbone, name))
-    rows = values.tolist()
-    free = [index for index, lock in enumerate(locked) if not lock]
-    if current in frames:
-        new = rows[list(frames).index(current)]
-        shown = tuple(old if lock else now for old, now, lock in zip(shown, new, locked, strict=True))
-    # The first key makes the curves. With NLA strips Blender has to work out every key's place and value itself.
-    singly = len(frames) if has_nla(pbone.id_data) else 1
-    for frame, row in zip(frames[:singly], rows[:singly], strict=True):
-        setattr(pbone, name, row)
-        for index in [-1] if len(free) == len(locked) else free:
-            pbone.keyframe_insert(name, index=index, frame=frame, group=pbone.name)
-    setattr(pbone, name, shown)
-    if singly < len(frames):
-        curves, path = curves_of(pbone.id_data), pbone.path_from_id(name)
-        for index in free:
-            curve = curves[path, index]
-            for frame, row in zip(frames[singly:], rows[singly:], strict=True):
-                curve.keyframe_points.insert(frame, row[index], options={"FAST"})
-            curve.update()
-    return len(free) * len(frames)
+def _key_in_action(armature: Any, frames: Sequence[float], channels: Channels) -> None:
+    """Set keys in the active action."""
+    pbone = armature.pose.bones[channels.bone]
+    path = pbone.path_from_id(channels.name)
+    curves = curves_of(armature)
+    there = {index for index in channels.free if (path, index) in curves}
+    if has_nla(armature):
+        # Blender works out the place and value in the action of what should show in the scene.
+        _key_through_strips(armature, frames, channels, there)
+        return
+    if len(there) < len(channels.free):
+        _make_curves(pbone, frames[0], channels, there)
+        curves = curves_of(armature)
+    for index in channels.free:
+        curve, anchors = curves[path, index], channels.anchors[index]
+        values = channels.values[:, index].tolist()
+        if index in there:
+            put_anchored_keys(curve, frames, values, anchors)
+        else:
+            resting = ((frame, channels.resting[frame][index]) for frame in anchors)
+            every = sorted([*zip(frames, values, strict=True), *resting])
+            put_keys(curve, [frame for frame, _ in every], [value for _, value in every], new=True)
+
+
+def _make_curves(pbone: Any, frame: float, channels: Channels, there: set[int]) -> None:
+    """Have Blender make the curves that are missing, and the action, slot and group that they need."""
+    shown = tuple(getattr(pbone, channels.name))
+    setattr(pbone, channels.name, np.where(channels.locked, shown, channels.values[0]).tolist())
+    missing = [index for index in channels.free if index not in there]
+    for index in [-1] if len(missing) == len(channels.locked) else missing:
+        pbone.keyframe_insert(channels.name, index=index, frame=frame, group=pbone.name)
+    setattr(pbone, channels.name, shown)
+
+
+def _key_through_strips(armature: Any, frames: Sequence[float], channels: Channels, there: set[int]) -> None:
+    """Set keys in the active action while NLA strips take part."""
+    pbone = armature.pose.bones[channels.bone]
+    path = pbone.path_from_id(channels.name)
+    curves = curves_of(armature)
+    for index in there:
+        # The curve's own value shows what showed before.
+        curve, anchors = curves[path, index], channels.anchors[index]
+        times = to_action(armature, list(anchors))
+        sides = dict(zip(times, anchors.values(), strict=True))
+        if anchors:
+            put_anchored_keys(curve, [], [], dict(sorted(sides.items())))
+    shown = tuple(getattr(pbone, channels.name))
+    rows = dict(zip(frames, channels.values, strict=True))
+    for index in set(channels.free) - there:
+        rows |= {frame: channels.resting[frame] for frame in channels.anchors[index]}
+    for frame, row in sorted(rows.items()):
+        setattr(pbone, channels.name, np.where(channels.locked, shown, row).tolist())
+        whole = len(channels.free) == len(channels.locked)
+        for index in [-1] if whole else channels.free:
+            pbone.keyframe_insert(channels.name, index=index, frame=frame, group=pbone.name)
+    setattr(pbone, channels.name, shown)
+
+
+def _key_in_layers(armature: Any, frames: Sequence[float], channels: Sequence[Channels]) -> None:
+    """Set keys in strips above the NLA strips, one for every run of frames."""
+    if not channels:
+        return
+    for first, last in runs_of(frames, ()):
+        edges = first - 1, last + 1
+        layer = Layer(armature, *edges)
+        for one in channels:
+            path = armature.pose.bones[one.bone].path_from_id(one.name)
+            for index in one.free:
+                curve = layer.curves.find(path, index=index)
+                new = curve is None
+                curve = curve if curve is not None else layer.curves.new(path, index=index)
+                keys = {frame: row[index] for frame, row in zip(frames, one.values, strict=True)}
+                keys |= {frame: row[index] for frame, row in one.resting.items() if frame in edges}
+                within = sorted(
+                    (frame, value) for frame, value in keys.items() if edges[0] <= frame <= edges[1]
+                )
+                put_keys(curve, [frame for frame, _ in within], [value for _, value in within], new=new)
+        layer.finish()

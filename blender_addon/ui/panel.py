@@ -70,8 +70,12 @@ class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
         layout.use_property_decorate = False
         column = layout.column()
         column.prop(chosen, "frames")
+        if chosen.frames == "RANGE":
+            _draw_range(chosen, column)
+        column.prop(chosen, "anchors")
         column.prop(chosen, "strength", slider=True)
         column.prop(chosen, "variants")
+        column.prop(chosen, "limits")
         column.prop(chosen, "send_view")
 
 
@@ -121,6 +125,18 @@ class POSELLAVA_MT_recall(bpy.types.Menu):
             entry.instruction = instruction
         if not asked:
             self.layout.label(text="No instructions yet")
+
+
+def _draw_range(chosen: Any, column: Any) -> None:
+    column.prop(chosen, "range_mode")
+    if chosen.range_mode == "OFFSET":
+        column.prop(chosen, "reference")
+    blend = column.column(align=True)
+    blend.prop(chosen, "blend_in")
+    blend.prop(chosen, "blend_out")
+    if chosen.blend_in or chosen.blend_out:
+        blend.prop(chosen, "ease", text="Ease")
+    column.prop(chosen, "every_frame")
 
 
 def _draw_connection(context: Any, layout: Any) -> None:

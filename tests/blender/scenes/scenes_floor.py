@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feet that stood on the floor stand on it after an edit."""
+
+import math
+
+import bpy
+from stage import ask, bent, figure, go, key, keyed_frames, lowest, near, says, scene, shown, walk
+
+SQUAT = "; ".join(
+    f"{side}_{joint} x {degrees}"
+    for side in ("left", "right")
+    for joint, degrees in (("hip", -60), ("knee", 120), ("ankle", -60))
+)
+CENTIMETRE = 0.01
+
+
+@scene
+def a_squat_stands_on_the_floor() -> None:
+    anna = figure()
+    floor = lowest(anna, 1)
+    outcome = ask(SQUAT)
+    near(lowest(anna, 1), floor, CENTIMETRE)
+    assert outcome.report.pelvis_shift[0] < -0.3
+    assert "pelvis" not in outcome.report.degrees
+
+
+@scene
+def a_squat_stands_on_the_floor_at_every_frame_of_a_range() -> None:
+    anna = figure()
+    floor = lowest(anna, 1)
+    ask(SQUAT, frame_list="3:9")
+    for frame in (3, 5, 9):
+        near(lowest(anna, frame), floor, CENTIMETRE)
+
+
+@scene
+def a_squat_in_a_walk_keeps_each_frames_own_height() -> None:
+    anna = figure()
+    walk(anna)
+    heights = {frame: lowest(anna, frame) for frame in (1, 6, 10, 15)}
+    ask("left_knee x 80; right_knee x 80", frame_list="1:15")
+    for frame, height in heights.items():
+        near(lowest(anna, frame), height, 3 * CENTIMETRE)  # a tilted foot stands on its joint, not on its tip
+
+
+@scene
+def a_squat_of_a_small_figure_on_a_slope_stands_on_its_floor() -> None:
+    anna = figure()
+    anna.scale, anna.rotation_euler, anna.location = (0.02,) * 3, (0.3, 0.2, 1.0), (4, 5, 6)
+    floor = lowest(anna, 1)
+    ask(SQUAT)
+    near(lowest(anna, 1), floor, 0.02 * CENTIMETRE)
+
+
+@scene
+def one_lifted_leg_moves_nothing_else() -> None:
+    anna = figure()
+    outcome = ask("left_hip x -80; left_knee x 80")
+    assert not any(outcome.report.pelvis_shift)
+    assert keyed_frames(anna, "Pelvis", "location") == []
+
+
+@scene
+def on_tiptoe_the_toes_do_not_sink_in() -> None:
+    anna = figure()
+    toes = shown(anna, 1).pose.bones["L_Foot"].head.z
+    ask("left_ankle x 50; right_ankle x 50")
+    near(shown(anna, 1).pose.bones["L_Foot"].head.z, toes, CENTIMETRE)
+
+
+@scene
+def a_body_in_the_air_stays_as_high_above_the_floor() -> None:
+    anna = figure()
+    anna.pose.bones["Pelvis"].location = (0, 1, 0)
+    height = lowest(anna, bpy.context.scene.frame_current)
+    ask(SQUAT)
+    near(lowest(anna, 1), height, CENTIMETRE)
+
+
+@scene
+def edits_of_arms_leave_the_pelvis_alone() -> None:
+    anna = figure()
+    outcome = ask("left_shoulder z -70; +spine1 x 40")
+    assert not any(outcome.report.pelvis_shift)
+    assert keyed_frames(anna, "Pelvis", "location") == []
+
+
+@scene
+def a_pelvis_that_may_not_move_is_said_to_hang() -> None:
+    anna = figure()
+    outcome = ask(SQUAT, parts={"left_leg", "right_leg"})
+    assert keyed_frames(anna, "Pelvis", "location") == []
+    near(outcome.report.adrift, lowest(anna, 1), 0.06)
+    says(outcome, "hangs above its floor")
+
+
+@scene
+def a_pelvis_locked_in_place_is_said_to_hang() -> None:
+    anna = figure()
+    anna.pose.bones["Pelvis"].lock_location = (True, True, True)
+    outcome = ask(SQUAT)
+    assert tuple(anna.pose.bones["Pelvis"].location) == (0, 0, 0)
+    says(outcome, "hangs above its floor", "cm")
+
+
+@scene
+def the_height_is_anchored_with_the_legs() -> None:
+    anna = figure()
+    key(anna, "L_Elbow", "x", (1, 0), (40, 30))
+    floor = lowest(anna, 1)
+    go(20)
+    ask(SQUAT)
+    for frame in (1, 10, 20, 30, 40):
+        near(lowest(anna, frame), floor, CENTIMETRE)
+    near(shown(anna, 40).pose.bones["Pelvis"].location.length, 0, 1e-5)
+    near(bent(anna, "R_Knee", 40), 0, 0.01)
+
+
+@scene
+def legs_that_follow_ik_targets_bend_when_the_pelvis_sinks() -> None:
+    anna = figure()
+    for side in ("L", "R"):
+        target = bpy.data.objects.new(f"Target {side}", None)
+        bpy.context.collection.objects.link(target)
+        target.location = anna.matrix_world @ anna.pose.bones[f"{side}_Ankle"].head
+        ik = anna.pose.bones[f"{side}_Knee"].constraints.new("IK")
+        ik.target, ik.chain_count = target, 2
+    anna.pose.bones["L_Knee"].rotation_quaternion = anna.pose.bones["R_Knee"].rotation_quaternion = (
+        math.cos(0.05), math.sin(0.05), 0, 0,
+    )  # fmt: skip
+    bpy.context.view_layer.update()
+    floor = lowest(anna, 1)
+    ask(SQUAT)
+    near(lowest(anna, 1), floor, 0.1)
