@@ -5,9 +5,9 @@ A pose holds rotations and no place. Bending both knees of an armature whose pel
 squat would float. When an edit turns the pelvis or a leg, the pelvis therefore follows vertically, until the body's
 lowest point is as high as it was before: standing feet stay on their floor wherever that is, a body laid down comes
 to rest on it, a lifted leg moves nothing (the other foot is still the lowest), and a body in the air stays as high
-above the floor as it was. The body's points are its joints with the flesh around them. Edits of trunk, head or arms
-alone never move the pelvis: hands may reach below the feet. The pelvis follows only when it may move at all, and only
-along location channels that are not locked.
+above the floor as it was. The body's points are its joints with the flesh around them, and the soles of its feet. Edits
+of trunk, head or arms alone never move the pelvis: hands may reach below the feet. The pelvis follows only when it may
+move at all, and only along location channels that are not locked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..contract.kinematics import forward_kinematics
 from ..contract.rotations import Array
-from ..contract.skeleton import BODY_PARTS, JOINT_NAMES, NUM_JOINTS, PARENTS
+from ..contract.skeleton import BODY_PARTS, JOINT_INDEX, JOINT_NAMES, NUM_JOINTS, PARENTS
 from .rest import BodyFrame
 
 CARRYING_JOINTS = frozenset(BODY_PARTS["root"] + BODY_PARTS["left_leg"] + BODY_PARTS["right_leg"])
@@ -29,6 +29,17 @@ _FLESH = {
 }  # fmt: skip
 FLESH = np.array([_FLESH[name.removeprefix("left_").removeprefix("right_")] for name in JOINT_NAMES])
 """(J,) metres from a joint to the skin on which it would rest, on the neutral body; a foot rests on its joint."""
+
+_SOLE = {"ankle": ((0.0, -0.058, -0.045),), "foot": ((0.0, -0.008, 0.0), (0.0, -0.005, 0.07))}
+"""Metres from a foot's joints to its heel, its ball and the tips of its toes, in SMPL's axes, on the neutral body."""
+
+SOLES = tuple(
+    (JOINT_INDEX[f"{side}_{name}"], np.array(offset))
+    for side in ("left", "right")
+    for name, offsets in _SOLE.items()
+    for offset in offsets
+)
+"""The same as (joint, offset (3,)) for both feet."""
 
 _NEUTRAL_HEIGHT = float(np.ptp(forward_kinematics(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)))[1][:, 1]))
 """Metres from the neutral body's lowest joint to its highest."""
@@ -66,12 +77,20 @@ def pelvis_lift(
     upward = (object_matrix @ frame.axes)[:, 2, :]  # (N, 3): what a step along SMPL's axes adds to the height
     tall = (positions @ frame.axes)[:, 1]
     height = (np.nanmax(tall) - np.nanmin(tall)) * np.linalg.norm(upward, axis=1)
-    flesh = height[:, None] / _NEUTRAL_HEIGHT * FLESH
+    scale = height / _NEUTRAL_HEIGHT
+    unit = upward / np.linalg.norm(upward, axis=1, keepdims=True)
+    flesh = scale[:, None] * FLESH
     lowest = []
     for local in (before, after):
         standing = local.copy()
         standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
-        joints = forward_kinematics(standing, offsets)[1]
-        lowest.append((np.einsum("njk,nk->nj", joints, upward) - flesh).min(axis=1))
+        rotations, joints = forward_kinematics(standing, offsets)
+        heights = np.einsum("njk,nk->nj", joints, upward)
+        # What a sole's point adds is a step along SMPL's axes too, but in metres of the world.
+        soles = [
+            heights[:, joint] + scale * np.einsum("nkl,l,nk->n", rotations[:, joint], offset, unit)
+            for joint, offset in SOLES
+        ]
+        lowest.append(np.column_stack([heights - flesh, *soles]).min(axis=1))
     lift = lowest[0] - lowest[1]
     return np.where(np.abs(lift) > STILL * height, lift, 0.0)

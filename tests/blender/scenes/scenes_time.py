@@ -165,10 +165,9 @@ def begin(name: str) -> Any:
     activity.begin()
     backend.connect(bpy.context)
     parts = frozenset(part("contract.skeleton").BODY_PARTS)
-    course = work.course(
-        work.Order("adjust", "left_knee x 90", bpy.data.objects[name].session_uid, (1.0,), parts, 1.0),
-        backend.connection(bpy.context),
-    )
+    anna = bpy.data.objects[name].session_uid
+    order = work.Order("adjust", "left_knee x 90", anna, (1.0,), parts, 1.0)
+    course = work.course(order, backend.connection(bpy.context))
     wait = next(course)
 
     def finish() -> str:

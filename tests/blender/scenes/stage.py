@@ -148,10 +148,21 @@ def bent(armature: Any, bone: str, frame: float) -> float:
 
 
 def lowest(armature: Any, frame: float) -> float:
-    """Metres of the lowest end of a bone above the world's floor."""
+    """Metres of the lowest end of a bone above the world's floor, heels aside."""
     now = shown(armature, frame)
     ends = [now.matrix_world @ end for pbone in now.pose.bones for end in (pbone.head, pbone.tail)]
     return float(min(end.z for end in ends))
+
+
+def skin(armature: Any, frame: float) -> float:
+    """Metres of the lowest point of the figure's skin above the world's floor."""
+    go(frame)
+    body = next(child for child in armature.children if child.type == "MESH")
+    mesh = body.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    places = np.empty(3 * len(mesh.data.vertices), dtype=np.float32)
+    mesh.data.vertices.foreach_get("co", places)
+    world = np.array(mesh.matrix_world)
+    return float((places.reshape(-1, 3) @ world[2, :3] + world[2, 3]).min())
 
 
 def near(value: float, wanted: float, within: float = 0.5) -> None:
