@@ -54,9 +54,9 @@ class TurningEngine:
 class Backend:
     """A PoseServer on its own thread and event loop."""
 
-    def __init__(self, engine: Any, options: ServerOptions) -> None:
+    def __init__(self, engine: Any, options: ServerOptions, reload: Callable[[], Any] | None = None) -> None:
         self.url = ""
-        self._engine, self._options = engine, options
+        self._engine, self._options, self._reload = engine, options, reload
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
@@ -64,10 +64,14 @@ class Backend:
 
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with PoseServer(self._engine, self._options) as server:
+        async with PoseServer(self._engine, self._options, reload=self._reload) as server:
             self.server, self.url = server, server.url
             self._listening.set()
             await self._over.wait()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     @property
     def port(self) -> int:
@@ -90,11 +94,11 @@ def engine() -> TurningEngine:
 
 @pytest.fixture
 def start_backend(engine: TurningEngine) -> Iterator[Callable[..., Backend]]:
-    """Start a backend with these options, on a free port unless told; stopped after the test."""
+    """Start a backend with these options, on a free port and on ``engine`` unless told; stopped after the test."""
     backends: list[Backend] = []
 
-    def start(**options: Any) -> Backend:
-        backends.append(Backend(engine, ServerOptions(**{"port": 0, **options})))
+    def start(engine: Any = engine, reload: Callable[[], Any] | None = None, **options: Any) -> Backend:
+        backends.append(Backend(engine, ServerOptions(**{"port": 0, **options}), reload))
         return backends[-1]
 
     yield start

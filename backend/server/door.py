@@ -32,7 +32,7 @@ MAX_STRANGERS: Final = 64
 """Connections that have not greeted."""
 STRANGERS_PER_ADDRESS: Final = 16
 GUESS_SECONDS: Final = 1.0
-"""How long a client with a wrong token keeps its place, whether it stays to hear the refusal or not."""
+"""How long a client with a wrong token waits for the refusal, and who leaves without a greeting keeps its place."""
 
 
 class Door:
@@ -94,10 +94,8 @@ class Door:
         if connection.address is not None:
             self._by_address[connection.address] -= 1
             self._by_address += Counter()  # those at zero go
-        if connection.guessed:
+        if connection.is_stranger:
             asyncio.get_running_loop().call_later(GUESS_SECONDS, self._no_stranger, connection)
-        else:
-            self._no_stranger(connection)
 
     def _no_stranger(self, connection: GuardedConnection) -> None:
         if connection.is_stranger and connection.address is not None:
@@ -135,7 +133,6 @@ class GuardedConnection(ServerConnection):
     Attributes:
         address: whose it is; None until its opening handshake has been read.
         is_stranger: whether it has an address and has not greeted.
-        guessed: whether it presented a wrong token.
         overfull: done when it sent more than a greeting before it was let in.
         received: bytes so far.
     """
@@ -145,7 +142,6 @@ class GuardedConnection(ServerConnection):
         self._door = door
         self.address: str | None = None
         self.is_stranger = False
-        self.guessed = False
         self.received = 0
         self.overfull: asyncio.Future[None] = self.loop.create_future()
         self._let_in = False

@@ -124,7 +124,8 @@ class Client:
         unfinished: requests that have no answer yet.
         cost: of all requests whose answer has not been taken away yet.
         last_asked: when they last asked, by time.monotonic().
-        last_light: when a small request of theirs was last answered.
+        last_served: when the engine last began with something of theirs, or, if that is later, when they began to wait.
+        last_light: when a light request of theirs was last answered.
     """
 
     def __init__(self) -> None:
@@ -132,7 +133,7 @@ class Client:
         self.jobs: deque[Job] = deque()
         self.unfinished = 0
         self.cost = 0
-        self.last_asked = self.last_light = -1e9
+        self.last_asked = self.last_served = self.last_light = -1e9
 
 
 def _variants(answers: list[Answer]) -> tuple[tuple[PoseArray | None, ...], ...]:

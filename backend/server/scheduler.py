@@ -269,9 +269,9 @@ class Scheduler:
                 if batch is None:
                     return
                 parts = [(job, *job.take(count)) for job, count in batch.parts]
-                self._shares.begin(batch)
-                lane.batch, lane.began = [job for job, _ in batch.parts], time.monotonic()
-                began = lane.began
+                began = lane.began = time.monotonic()
+                lane.batch = [job for job, _ in batch.parts]
+                self._shares.begin(batch, began)
             self._answer(lane, parts)
             now = time.monotonic()
             with self._lock:

@@ -4,8 +4,8 @@
 Every client gets the same share of the engine's time (start-time fair queueing: who has been charged least comes
 first, and who returns starts level with the others). The time is measured, apart for queries with and without a
 picture, so that a share is one of milliseconds and not of requests. What somebody waits for in front of the window, a
-small request, is charged a quarter, so that a long one beside it costs that person little and gives way for a moment
-only.
+light request, is charged a tenth, and goes to the engine without the long ones, so that these cost that person little.
+Nobody who waits is left out for longer than STARVING_SECONDS.
 
 A batch is as large as the engine likes when one client works alone. When others have been there lately it holds no more
 than ``FAIR_BATCH_MS`` beyond one query of each, so that nobody who comes now waits longer than that for it to end. And
@@ -29,7 +29,8 @@ LIGHT_MS: Final = 200.0
 """The longest that a request may take to count as one that somebody waits for."""
 LIGHT_REQUESTS: Final = 2
 """And the most that its client may have running."""
-LIGHT_SHARE: Final = 0.25
+LIGHT_SHARE: Final = 0.1
+STARVING_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 0.008
 _FIRST_GUESS_MS: Final = 10.0
 _MEMORY: Final = 0.8
@@ -77,6 +78,7 @@ class Shares:
         client = job.client
         if not client.jobs:
             client.used = max(client.used, self._clock)
+            client.last_served = now
         client.jobs.append(job)
         client.last_asked = now
 
@@ -88,25 +90,46 @@ class Shares:
     def next_batch(self, now: float) -> Batch | None:
         """What the engine should do next; None when nothing waits. A batch is of one kind: one picture in it would
         hold up all the others."""
-        waiting = sorted((client for client in self._clients if client.jobs), key=lambda client: client.used)
+        waiting = sorted(
+            (client for client in self._clients if client.jobs),
+            key=lambda client: (now - client.last_served < STARVING_SECONDS, client.used),
+        )
         if not waiting:
             return None
-        kind = waiting[0].jobs[0].has_picture
-        lines = [[job for job in client.jobs if job.has_picture is kind] for client in waiting]
+        first = waiting[0].jobs[0]
+        kind, light = first.has_picture, self._is_light(first)
+        lines = [
+            [job for job in client.jobs if job.has_picture is kind and (self._is_light(job) or not light)]
+            for client in waiting
+        ]
         alone = not any(now - client.last_asked < LATELY_SECONDS for client in self._clients - {waiting[0]})
-        most = self._batch_size if alone else max(1, round(FAIR_BATCH_MS / self._ms[kind]))
+        most = self._batch_size
+        if not alone:
+            most = min(most, max(1, round(FAIR_BATCH_MS / self._ms[kind])))
         counts: dict[Job, int] = {}
-        taken, turn, before = 0, 0, -1
-        while before < taken < self._batch_size:
+        taken = 0
+
+        def take(line: list[Job], most: int) -> None:
+            """One query of a line, unless the batch has ``most``."""
+            nonlocal taken
+            if taken >= most:
+                return
+            line[:] = [job for job in line if job.taken + counts.get(job, 0) < job.total]
+            if line:
+                job = line.pop(0)
+                counts[job] = counts.get(job, 0) + 1
+                taken += 1
+                line.append(job)  # the client's other jobs come before its next query
+
+        for _ in range(1 if light else most):
+            take(lines[0], most)
+        for line in lines[1:]:
+            take(line, self._batch_size)
+        before = 0
+        while before < taken < most:
             before = taken
             for line in lines:
-                line[:] = [job for job in line if job.taken + counts.get(job, 0) < job.total]
-                if line and taken < (self._batch_size if turn == 0 else most):
-                    job = line.pop(0)
-                    counts[job] = counts.get(job, 0) + 1
-                    taken += 1
-                    line.append(job)  # the client's other jobs come before its next query
-            turn += 1
+                take(line, most)
         return Batch(tuple(counts.items()), kind, self._ms[kind])
 
     def patience(self, batch: Batch, now: float) -> float:
@@ -120,10 +143,11 @@ class Shares:
         ]
         return max(0.0, max(answered, default=-1e9) + GRACE_SECONDS - now)
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: Batch, now: float) -> None:
         """The batch goes to the engine, after take() of its jobs: charge everyone what it will probably cost."""
         self._clock = max(self._clock, min(job.client.used for job, _ in batch.parts))
         for job, count in batch.parts:
+            job.client.last_served = now
             job.client.jobs.remove(job)
             if job.taken < job.total:
                 job.client.jobs.append(job)

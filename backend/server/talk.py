@@ -176,7 +176,6 @@ class Talk:
                 "update the client.",
             )
         if not token_matches(hello.token, self._house.token):
-            self._websocket.guessed = True
             self._house.door.log_guess(self._websocket)
             await asyncio.sleep(GUESS_SECONDS)
             raise ProtocolError(

@@ -5,29 +5,23 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import socket
-import struct
 import time
-import zlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from backend.server import AccessError, PoseServer, ServerOptions
-from blender_addon.contract.codec import SUBPROTOCOL, decode, encode
+from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import (
     Cancel,
     ErrorMessage,
     Hello,
     Limits,
-    Message,
     Progress,
     Request,
     Result,
@@ -37,49 +31,7 @@ from blender_addon.contract.messages import (
 )
 
 from .conftest import png_with_empty_profile
-
-POSES = np.linspace(-1, 1, 3 * 72, dtype=np.float32).reshape(3, 24, 3)
-Start = Callable[..., Any]
-
-
-@contextlib.contextmanager
-def client(url: str, token: str = "", **options: Any) -> Iterator[ClientConnection]:
-    with connect(url, subprotocols=[SUBPROTOCOL], proxy=None, max_size=None, **options) as websocket:
-        websocket.send(encode(Hello(token, 1)))
-        yield websocket
-
-
-def receive(websocket: ClientConnection) -> Message:
-    return decode(websocket.recv(timeout=20))
-
-
-def outcome(websocket: ClientConnection) -> Result | ErrorMessage:
-    """The next message that is no progress."""
-    while isinstance(message := receive(websocket), Progress):
-        pass
-    assert isinstance(message, (Result, ErrorMessage))
-    return message
-
-
-def assert_still_answers(websocket: ClientConnection) -> None:
-    websocket.send(encode(Request("good", "adjust", "raise it", POSES)))
-    result = outcome(websocket)
-    assert isinstance(result, Result), result
-    np.testing.assert_allclose(np.stack(result.poses), POSES + 0.1, atol=1e-6)
-
-
-def png(width: int = 8, height: int = 8) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds nothing."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + bytes(20)
-    )
+from .talking import POSES, Start, assert_still_answers, client, outcome, png, png_header, receive
 
 
 def test_a_client_is_welcomed_with_model_tasks_and_limits(start_backend: Start, engine: Any) -> None:
