@@ -71,7 +71,7 @@ def test_without_deepspeed_the_steps_are_the_same_and_either_goes_on_from_the_ot
     ends = [losses_of(tmp_path / name)[8] for name in ("run", "plain")]
     assert ends[0] == pytest.approx(ends[1], rel=1e-4)
     export(tmp_path / "plain", tmp_path / "model", checkpoint="latest")
-    answer = Engine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
+    answer = TorchEngine.load(tmp_path / "model").answer([Query("generate", "raise the left arm")])[0]
     assert np.isfinite(answer.pose_aa).all()
 
 
