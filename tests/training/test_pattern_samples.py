@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from backend.prompt import VERBAL_ANSWERS
-from training.data.patterns.drafts import holds
+from training.data.patterns.drafts import holds, state_of
 from training.data.patterns.loading import default_patterns
-from training.data.patterns.sampler import PatternSampler, state_of
+from training.data.patterns.sampler import PatternSampler
 from training.data.starts import StartPoses
 
 

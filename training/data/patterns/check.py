@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from blender_addon.contract.skeleton import STANDING_POSE
 from training.data.constraints.measures import MEASURES
 from training.data.constraints.points import POINT_NAMES
 from training.data.samples import Sample
 from training.data.starts import StartPoses
 
-from .drafts import Asked, Draft, State, solve_drafts
+from .drafts import Asked, Draft, State, solve_drafts, state_of
 from .language import GROUPS, PatternError, Side, terms
 from .loading import SENTENCES, Pattern, pattern_files, read_file
 from .postures import posture_names
@@ -164,6 +165,8 @@ def _ask(rng: np.random.Generator, pattern: Pattern, text: str, side: Side = "L"
 def _start(rng: np.random.Generator, pool: StartPool, asked: Asked) -> Draft | None:
     """A draft from a start that meets the pattern's conditions, after what was asked first; None where none does."""
     pattern = asked.pattern
+    if pattern.task == "generate":
+        return Draft(state_of(STANDING_POSE), [asked])
     lines = pattern.when if pattern.first is None else pattern.first.when
     rows = pool.meeting(lines, asked.side)
     if not len(rows):

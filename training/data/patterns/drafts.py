@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blender_addon.contract.kinematics import yaw_matrix
-from blender_addon.contract.rotations import matrix_to_axis_angle
+from blender_addon.contract.kinematics import heading, yaw_matrix
+from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
 from training.data.constraints.body import bodies
 from training.data.constraints.measures import Instances, wrapped
@@ -112,6 +112,14 @@ def solve_from(local: Tensor, free: frozenset[int], asked: Sequence[Constraint])
     mask[list(free)] = True
     solution = solve([Problem(local, mask, _wants([asked], local[None])[0])])
     return solution.local[0], bool(solution.met[0])
+
+
+def state_of(pose_aa: Pose) -> State:
+    """A pose (24, 3) with and without its heading."""
+    local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
+    yaw = float(heading(local[0]))
+    local[0] = yaw_matrix(-yaw) @ local[0]
+    return State(np.asarray(pose_aa, dtype=np.float32), torch.tensor(local, dtype=torch.float32), yaw)
 
 
 def new_state(start: State, local: Tensor, yaw: float) -> State:

@@ -15,16 +15,14 @@ import numpy as np
 import torch
 
 from backend.prompt import VERBAL_ANSWERS
-from blender_addon.contract.kinematics import heading, yaw_matrix
 from blender_addon.contract.messages import Turn
-from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import STANDING_POSE
 from training.data.directives.sampler import DirectiveSampler
 from training.data.directives.slips import type_in
 from training.data.samples import Sample
 from training.data.starts import StartPoses
 
-from .drafts import Asked, Draft, Outcome, State, solve_drafts
+from .drafts import Asked, Draft, Outcome, State, solve_drafts, state_of
 from .followups import Done, around, part_back, scaled, words_of
 from .language import GROUPS, PatternError, Side, joints
 from .loading import Pattern, default_patterns
@@ -464,14 +462,6 @@ def _moved_by(pattern: Pattern, side: Side) -> frozenset[int]:
 
 def _at(pool: StartPool, row: int) -> State:
     return State(pool.poses[row], pool.local[row], float(pool.yaw[row]))
-
-
-def state_of(pose_aa: Pose) -> State:
-    """A pose (24, 3) with and without its heading."""
-    local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
-    yaw = float(heading(local[0]))
-    local[0] = yaw_matrix(-yaw) @ local[0]
-    return State(np.asarray(pose_aa, dtype=np.float32), torch.tensor(local, dtype=torch.float32), yaw)
 
 
 def _meets(state: State, conditions: Sequence[str], side: Side) -> bool:
