@@ -13,13 +13,17 @@ SHARE :=
 WORKERS := 2
 QUICK :=
 
-.PHONY: help setup setup-gui demo test test-gui bench train-mini lint addon lock clean
+.PHONY: help setup setup-gui demo test test-all test-gui bench chaos fuzz coverage train-mini lint addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
 	@echo "make test      lint, type checks and every test but those that need a window"
+	@echo "make test-all  the same with what takes minutes"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
 	@echo "make bench     measure; one JSON object a line"
+	@echo "make chaos     10,000 requests of clients that behave badly, to a backend whose engine breaks down"
+	@echo "make fuzz      200,000 damaged messages, 5,000 pictures and 5,000 pickles"
+	@echo "make coverage  which branches of contract, session and server the tests do not reach"
 	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
 	@echo "                (OUT=FOLDER, MINUTES=training time, SHARE=part of the samples, WORKERS=N, QUICK=1)"
 	@echo "make lint      ruff and mypy"
@@ -36,13 +40,30 @@ demo: setup
 	$(LIMIT) 600 $(PYTHON) demo/run.py
 
 test: lint
-	$(LIMIT) 2100 $(PYTHON) -m pytest -m "not gui" --numprocesses 2 --dist loadfile --timeout 600
+	$(LIMIT) 2100 $(PYTHON) -m pytest -m "not gui and not full" --numprocesses 2 --dist loadfile --timeout 600
+
+test-all: lint
+	$(LIMIT) 5400 $(PYTHON) -m pytest -m "not gui" --numprocesses 2 --dist loadfile --timeout 1200
 
 test-gui: setup-gui
 	$(LIMIT) 900 $(PYTHON) -m pytest tests/blender/gui -m gui --timeout 600
 
 bench: setup
 	@$(LIMIT) 1200 $(PYTHON) -m benchmarks
+
+chaos: setup
+	$(LIMIT) 900 $(PYTHON) -m tests.robustness.chaos --requests 10000
+
+fuzz: setup
+	$(LIMIT) 1800 $(PYTHON) -W ignore -m tests.robustness.fuzz
+
+coverage: setup
+	$(PYTHON) -m coverage erase
+	$(LIMIT) 1800 $(PYTHON) -m coverage run -m pytest -q -m "not full and not gui" --timeout 600 \
+		tests/contract tests/addon tests/robustness tests/backend/test_server.py tests/backend/test_server_faults.py \
+		tests/backend/test_shares.py tests/backend/test_batch.py tests/backend/test_serve.py
+	$(PYTHON) -m coverage combine
+	$(PYTHON) -m coverage report
 
 train-mini: setup
 	$(PYTHON) -m training.recipe --output "$(OUT)" --workers $(WORKERS) $(if $(POSES),--poses "$(POSES)") \
