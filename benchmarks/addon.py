@@ -10,12 +10,15 @@ The built extension, in headless Blender, against ``posellava serve`` with the m
   window; the picture that is encoded is noise, the hardest to compress. The drawing holds the main thread, the only one
   that may draw, for one redraw more, which depends on scene and graphics card: 0.25 s were seen without one.
   ``make test-gui`` checks the rest of it in a real window.
+- ``batch_250_keys_s``: a walk of 250 frames, all keyed, edited by one instruction, *Each Frame*: from the operator until
+  the last key; the median of three.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +31,7 @@ from demo.run import BLENDER_SECONDS, backend
 ROUNDS: Final = 60
 WARM_UP: Final = 5
 RANGE_FRAMES: Final = 240
+BATCH_FRAMES: Final = 250
 
 INSIDE: Final = """
 import importlib, json, os, sys, time
@@ -36,7 +40,7 @@ sys.stdout.flush()
 out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what Blender prints does not belong to the figures
 EXTENSION = "bl_ext.user_default.posellava"
-extension, rounds, warm_up, range_frames = sys.argv[1], *map(int, sys.argv[2:5])
+extension, rounds, warm_up, range_frames, batch_frames = sys.argv[1], *map(int, sys.argv[2:6])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 bpy.ops.extensions.package_install_files(filepath=extension, repo="user_default", enable_on_install=True)
 preferences = bpy.context.preferences.addons[EXTENSION].preferences
@@ -93,7 +97,22 @@ def take():
     yield None
     return picture.Picture(photo.encode_png(noise))
 plain, with_view = ([1000 * step for step in steps(taking)] for taking in (None, take))
-print(json.dumps({"times": times, "plain": plain, "with_view": with_view}), file=out, flush=True)
+
+bpy.ops.posellava.add_figure()
+walker, frames = bpy.context.object, list(range(1, batch_frames + 1))
+swing = numpy.sin(numpy.arange(batch_frames) / 5)[:, None] * numpy.array([0.5, 0, 0])
+walk = numpy.tile(skeleton.STANDING_POSE, (batch_frames, 1, 1))
+for name, way in (("hip", 1), ("shoulder", -1), ("knee", 0.8)):
+    for side in ("left", "right"):
+        walk[:, skeleton.JOINT_INDEX[f"{side}_{name}"]] += (way if side == "left" else -way) * swing
+armature.Rig.of(walker).write(frames, walk, joints=frozenset(range(24)))
+batches = []
+for instruction in instructions[:3]:
+    began = time.perf_counter()
+    bpy.ops.posellava.edit_pose(instruction=instruction, frame_list=f"1:{batch_frames}", range_mode="EACH")
+    batches.append(time.perf_counter() - began)
+    assert all(len(curve.keyframe_points) == batch_frames for curve in part("rig.curves").action_curves(walker))
+print(json.dumps({"times": times, "plain": plain, "with_view": with_view, "batches": batches}), file=out, flush=True)
 """
 
 
@@ -108,7 +127,8 @@ def main() -> None:
         }
         script = Path(folder) / "inside.py"
         script.write_text(INSIDE)
-        command = [sys.executable, str(script), str(extension), str(ROUNDS), str(WARM_UP), str(RANGE_FRAMES)]
+        numbers = map(str, (ROUNDS, WARM_UP, RANGE_FRAMES, BATCH_FRAMES))
+        command = [sys.executable, str(script), str(extension), *numbers]
         done = subprocess.run(
             command, env=environment, stdout=subprocess.PIPE, text=True, timeout=BLENDER_SECONDS, check=True
         )
@@ -127,6 +147,13 @@ def main() -> None:
             }
             for name, kind in (("addon_block_ms", "plain"), ("addon_block_view_ms", "with_view"))
         ),
+        {
+            "name": f"batch_{BATCH_FRAMES}_keys_s",
+            "value": round(statistics.median(measured["batches"]), 2),
+            "unit": "s",
+            "frames": BATCH_FRAMES,
+            "rounds": len(measured["batches"]),
+        },
     ]
     for figure in figures:
         print(json.dumps(figure), flush=True)

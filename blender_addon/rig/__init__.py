@@ -15,9 +15,11 @@ The way of a pose is four steps, each a module that knows only the ones before i
 them in order; ``body`` is what all of them know of the armature.
 
 How an armature is recognised: ``recognise`` asks ``families`` (names, from the files in ``bone_maps/``) for a
-``bone_map``; ``links`` says how bones share the joints' rotations, ``spine`` which of a spine's bones play SMPL's three.
+``bone_map``; ``links`` says how bones share the joints' rotations, ``spine`` which of a spine's bones play SMPL's
+three.
 
-These, ``rest``, ``convert`` and ``ground`` are pure Python and numpy. The others run inside Blender. May import
-``contract``; nothing else of the add-on. This file imports nothing, so that the pure modules can be used without
-Blender, and so that a Blender without numpy fails in ``register()``, where the user can be told, and not earlier.
+These, ``rest``, ``convert``, ``ground``, ``anchors`` and ``offset`` are pure Python and numpy. The others run inside
+Blender. May import ``contract``; nothing else of the add-on. This file imports nothing, so that the pure modules can be
+used without Blender, and so that a Blender without numpy fails in ``register()``, where the user can be told, and not
+earlier.
 """

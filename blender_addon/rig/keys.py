@@ -62,6 +62,9 @@ def put_anchored_keys(
     Args:
         anchors: time -> on which side of it nothing may change: -1 before it, 1 after it, 0 neither.
     """
+    if not anchors:
+        put_keys(curve, times, values)
+        return
     shape = _Shape.of(curve)
     probes = {time: shape.probes(time, side) for time, side in anchors.items()}
     before = {time: [curve.evaluate(probe) for probe in probes[time]] for time in anchors}

@@ -248,14 +248,14 @@ def _plan_rotation(
     name = rotation_property(mode)
     path = pbone.path_from_id(name)
     locked = _locked_channels(pbone, name, rotation_locks(pbone), curves)
-    old = channel_values(pbone, name, frames, curves, current_frame(bpy.context.scene))
+    current = current_frame(bpy.context.scene)
     times = [_scene_times(pbone.id_data, curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
     kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
-    around = {kept[at] for frame in frames for at in _beside(kept, frame)}
-    at_kept = dict(zip(around, channel_values(pbone, name, list(around), curves, None).tolist(), strict=True))
+    around = sorted({kept[at] for frame in frames for at in _beside(kept, frame)}) if kept else []
+    at_kept = dict(zip(around, channel_values(pbone, name, around, curves, None).tolist(), strict=True))
     values: list[list[float]] = []
-    for row, (frame, quat, was) in enumerate(zip(frames, quats.tolist(), old.tolist(), strict=True)):
+    for row, (frame, quat) in enumerate(zip(frames, quats.tolist(), strict=True)):
         before = bisect_left(kept, frame) - 1
         neighbours = []
         if values and (before < 0 or frames[row - 1] > kept[before]):
@@ -264,11 +264,15 @@ def _plan_rotation(
             neighbours.append(at_kept[kept[before]])
         if before + 1 < len(kept) and (row + 1 == len(frames) or kept[before + 1] < frames[row + 1]):
             neighbours.append(at_kept[kept[before + 1]])
-        candidates = [values_near(mode, quat, near) for near in (was, *neighbours)]
+        if len(neighbours) == 1 and not any(locked):
+            values.append(values_near(mode, quat, neighbours[0]))
+            continue
+        was = channel_values(pbone, name, [frame], curves, current)[0]
+        candidates = [values_near(mode, quat, near) for near in (was.tolist(), *neighbours)]
         # The first of equals is the one nearest to what was there.
         best = min(candidates, key=lambda one: round(sum(math.dist(one, other) for other in neighbours), 3))
         if any(locked):
-            best = hold_locked(mode, quats[row], best, old[row], locked).tolist()
+            best = hold_locked(mode, quats[row], best, was, locked).tolist()
         values.append(best)
     return np.array(values), locked
 
