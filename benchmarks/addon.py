@@ -10,8 +10,8 @@ The built extension, in headless Blender, against ``posellava serve`` with the m
   window; the picture that is encoded is noise, the hardest to compress. The drawing holds the main thread, the only one
   that may draw, for one redraw more, which depends on scene and graphics card: 0.25 s were seen without one.
   ``make test-gui`` checks the rest of it in a real window.
-- ``batch_250_keys_s``: a walk of 250 frames, all keyed, edited by one instruction, *Each Frame*: from the operator until
-  the last key; the median of three.
+- ``batch_250_keys_s``: a walk of 250 frames, all keyed, edited by one instruction, *Each Frame*: from the operator
+  until the last key; the median of three.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def take():
     return picture.Picture(photo.encode_png(noise))
 plain, with_view = ([1000 * step for step in steps(taking)] for taking in (None, take))
 
+activity.end()
 bpy.ops.posellava.add_figure()
 walker, frames = bpy.context.object, list(range(1, batch_frames + 1))
 swing = numpy.sin(numpy.arange(batch_frames) / 5)[:, None] * numpy.array([0.5, 0, 0])

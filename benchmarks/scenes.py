@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many of the scenes that animators have do not hold what they must: ``scene_faults``.
 
-The table is that of ``tests/blender/scenes``, played in headless Blender with the built extension against a backend whose
-answers the instructions spell out.
+The table is that of ``tests/blender/scenes``, played in headless Blender with the built extension against a backend
+whose answers the instructions spell out.
 """
 
 from __future__ import annotations
