@@ -82,7 +82,7 @@ def _movement(report: WriteReport, most: int) -> str:
             f"Nothing was keyed: all that should move is locked ({_spoken(report.held)}); unlock its rotation to pose "
             "it."
         )
-    if not report.degrees and not report.short:
+    if not (report.degrees or report.short or report.stopped):
         return "The model kept the pose as it was; nothing was keyed."
     if not report.degrees:
         return "Nothing moved."

@@ -4,7 +4,7 @@ Blender. It changes nothing and reads no pose; the four steps of ``armature`` do
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Self
 
@@ -14,7 +14,7 @@ from ..contract.rotations import Array
 from ..contract.skeleton import NUM_JOINTS
 from .bone_map import BoneMap, RigError, Skeleton
 from .convert import BoneTree
-from .links import Link, links_of
+from .links import links_of
 from .recognise import recognise
 from .rest import body_frame
 
@@ -37,13 +37,14 @@ class Body:
         tree: how these bones rest and hang together.
     """
 
-    def __init__(self, armature: Any, bone_map: BoneMap, links: tuple[Link, ...], skeleton: Skeleton) -> None:
+    def __init__(self, armature: Any, anatomy: _Anatomy) -> None:
         self.armature = armature
-        self.bone_map = bone_map
-        self.family = bone_map.family
-        self.bones = bone_map.bones
-        self.missing = frozenset(range(NUM_JOINTS)) - {joint for link in links for joint in link.joints}
-        self.names, self.positions, self.tree = _bone_tree(armature, bone_map, links, skeleton)
+        self.bone_map = anatomy.bone_map
+        self.family = anatomy.bone_map.family
+        self.bones = anatomy.bone_map.bones
+        played = {joint for link in anatomy.tree.links for joint in link.joints}
+        self.missing = frozenset(range(NUM_JOINTS)) - played
+        self.names, self.positions, self.tree = anatomy.names, anatomy.positions, anatomy.tree
 
     @classmethod
     def of(cls, armature: Any) -> Self:
@@ -56,8 +57,13 @@ class Body:
             raise RigError("No armature is selected; select a character or add one with Add SMPL Figure.")
         if armature.mode == "EDIT":
             raise RigError("The armature is in Edit Mode; switch to Pose Mode or Object Mode first.")
-        skeleton = skeleton_of(armature)
-        return cls(armature, *_known(skeleton, str(armature.get(KEPT_IN, ""))), skeleton)
+        bones = armature.data.bones
+        rest = np.empty(16 * len(bones), dtype=np.float32)
+        bones.foreach_get("matrix_local", rest)
+        inherits = np.empty(len(bones), dtype=bool)
+        bones.foreach_get("use_inherit_rotation", inherits)
+        kept = str(armature.get(KEPT_IN, ""))
+        return cls(armature, _anatomy(skeleton_of(armature), kept, rest.tobytes(), inherits.tobytes()))
 
     def pose_bone(self, joint: int) -> Any:
         """The pose bone of a joint that has one."""
@@ -85,22 +91,35 @@ def skeleton_of(armature: Any) -> Skeleton:
     )
 
 
+@dataclass(frozen=True)
+class _Anatomy:
+    """What is known of a skeleton; the attributes as in ``Body``."""
+
+    bone_map: BoneMap
+    names: list[str]
+    positions: Array
+    tree: BoneTree
+
+
 @lru_cache(maxsize=64)
-def _known(skeleton: Skeleton, kept: str) -> tuple[BoneMap, tuple[Link, ...]]:
+def _anatomy(skeleton: Skeleton, kept: str, rest: bytes, inherits: bytes) -> _Anatomy:
+    """The body that a skeleton is.
+
+    Args:
+        skeleton: its bones.
+        kept: the bone map that the user corrected, as text.
+        rest: (bones, 4, 4) float32, their rest matrices as Blender lays them out.
+        inherits: (bones,) bool, whether each inherits its parent's rotation.
+
+    Raises:
+        RigError: as ``Body.of``.
+    """
     bone_map = recognise(skeleton, kept)
-    return bone_map, links_of(bone_map, skeleton)
-
-
-def _bone_tree(
-    armature: Any, bone_map: BoneMap, links: tuple[Link, ...], skeleton: Skeleton
-) -> tuple[list[str], Array, BoneTree]:
-    """Names (B,) of the links' bones and their ancestors, rest positions (24, 3) of the joints, and the tree."""
-    data = armature.data.bones
+    links = links_of(bone_map, skeleton)
     played = {bone for link in links for bone in (*link.bones, link.shown)}
     # In the armature's own order, in which parents come before children.
     chosen = sorted({above for bone in played for above in skeleton.lineage(bone)})
     index = {bone: place for place, bone in enumerate(chosen)}
-    names = [skeleton.names[bone] for bone in chosen]
     heads = np.array(skeleton.heads, dtype=np.float64)
     mapped, positions = np.full((2, NUM_JOINTS, 3), np.nan)
     for link in links:
@@ -113,14 +132,16 @@ def _bone_tree(
         for side in ("left", "right")
         if {f"{side}_index", f"{side}_little"} <= bone_map.fingers.keys()
     }
+    matrices = np.frombuffer(rest, dtype=np.float32).reshape(-1, 4, 4)[chosen, :3, :3]
+    inherit = np.frombuffer(inherits, dtype=bool)
     tree = BoneTree(
-        rest=np.array([data[name].matrix_local.to_3x3() for name in names], dtype=np.float64),
+        rest=matrices.transpose(0, 2, 1).astype(np.float64),  # Blender lays matrices out column by column
         parents=tuple(index.get(skeleton.parents[bone], -1) for bone in chosen),
-        inherits=tuple(data[name].use_inherit_rotation for name in names),
+        inherits=tuple(bool(inherit[bone]) for bone in chosen),
         links=tuple(
             replace(link, bones=tuple(index[bone] for bone in link.bones), shown=index[link.shown])
             for link in links
         ),
         frame=body_frame(mapped, knuckles, zero_at_rest=bone_map.zero_at_rest),
     )
-    return names, positions, tree
+    return _Anatomy(bone_map, [skeleton.names[bone] for bone in chosen], positions, tree)

@@ -62,7 +62,7 @@ class BoneTree:
     links: tuple[Link, ...]
     frame: BodyFrame
 
-    @property
+    @cached_property
     def joint_rest(self) -> Array:
         """(J, 3, 3) F @ T_j, so that ``turn_j @ (F @ T_j)`` is a joint's SMPL global rotation seen from F."""
         return self.frame.axes @ self.frame.rest_global

@@ -126,10 +126,10 @@ def make_plan(
     target = axis_angle_to_matrix(poses_aa)
     turning -= body.missing
     stopped: dict[int, float] = {}
+    moving = turning & _changed(before.local, target)
     if options.limits:
-        target, stopped = hold_to_limits(before.local, target, turning)
-    changes = geodesic_degrees(before.local, target).max(axis=0, initial=0.0)
-    moving = frozenset(joint for joint in turning if changes[joint] > HAIR_DEGREES)
+        target, stopped = hold_to_limits(before.local, target, moving)
+        moving &= _changed(before.local, target) if stopped else moving
     basis = basis_from_local(target, moving, before.turns, before.stage, body.tree)
 
     aim = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
@@ -169,8 +169,14 @@ def make_plan(
         keyed=options.keyed,
         lift=lift,
         adrift=rise - lift,
-        stopped={joint: degrees for joint, degrees in stopped.items() if joint in written},
+        stopped=stopped,
     )
+
+
+def _changed(before: Array, target: Array) -> frozenset[int]:
+    """The joints that turn by more than a hair at any frame."""
+    changes = geodesic_degrees(before, target).max(axis=0, initial=0.0)
+    return frozenset(np.flatnonzero(changes > HAIR_DEGREES).tolist())
 
 
 def _anchored(
