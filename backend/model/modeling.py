@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlavaNextForConditionalGeneration, LlavaNextModel, LlavaNextPreTrainedModel
 from transformers import initialization as init
+from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 from transformers.utils import ModelOutput
 
 from backend.body.rotations import (
@@ -25,6 +26,7 @@ from backend.body.rotations import (
     split_heading,
 )
 from backend.prompt import NUM_POSE_TOKENS
+from backend.prompt.pictures import CANVAS_SIDE
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
 from .alignment import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, PoseImageAlignment, Resampler
@@ -58,7 +60,8 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
         text_loss: mean cross-entropy over the labelled positions, where labels were given.
         logits: (B, L, vocabulary), or without the row structure (N, vocabulary), the N labelled positions only.
         first_logits: (B, vocabulary) of the answer's first token, where its position was given.
-        pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open.
+        pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open. With ``every_part`` there is one
+            where no pose is asked for, too, which means nothing.
         gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
         initial_matrices: (Q, J, 3, 3) the poses that were edited.
         past_key_values: the cache, for generation.
@@ -163,6 +166,8 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
         poses: Tensor | None,
         texts: Tensor | None = None,
         text_places: Tensor | None = None,
+        *,
+        every_part: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Word embeddings (B, L, H) with each pose's 25 tokens at its placeholder and, where there is a text encoder,
         what it says of each instruction's words; and Z_local (P, J, D).
@@ -183,11 +188,35 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
         expected = 0 if poses is None else len(poses) * NUM_POSE_TOKENS
         if int(places.sum()) != expected:
             raise ValueError(f"the batch has {int(places.sum())} <pose> tokens, its poses need {expected}")
-        if poses is None:
+        if poses is None and not every_part:
             return embeds, None
-        pose_global, pose_local = self.pose_encoder(poses.to(embeds.dtype))
+        read = STANDING_ROT6D.to(embeds.device) if poses is None else poses
+        pose_global, pose_local = self.pose_encoder(read.to(embeds.dtype))
         tokens = self.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1))
+        if poses is None:
+            return embeds + 0.0 * tokens.sum().to(embeds.dtype), None
         return embeds.masked_scatter(places.unsqueeze(-1), tokens.to(embeds.dtype)), pose_local
+
+    def forward(self, *args: Any, blank_image: bool = False, **kwargs: Any) -> Any:
+        """LLaVA-NeXT's; with ``blank_image`` a white image is looked at too, of which nothing comes but gradients of
+        zero."""
+        if blank_image:
+            embeds = kwargs["inputs_embeds"]
+            kwargs["inputs_embeds"] = embeds + 0.0 * self._white_features(embeds).to(embeds.dtype)
+        return super().forward(*args, **kwargs)
+
+    def _white_features(self, like: Tensor) -> Tensor:
+        """The sum of what the projector makes of a white image."""
+        side = self.config.vision_config.image_size
+        tiles = image_size_to_num_patches((side, side), self.config.image_grid_pinpoints, side)
+        white = like.new_ones(1, tiles, 3, side, side)
+        seen = self.get_image_features(
+            white, torch.tensor([[side, side]], device=like.device), return_dict=True
+        )
+        # The library looks the placeholder's embedding up to find where an image goes: that, too, is a part that runs.
+        self.get_input_embeddings()(torch.tensor(self.config.image_token_index, device=like.device))
+        total: Tensor = torch.cat(list(seen.pooler_output)).sum()
+        return total
 
 
 class PoseLlavaForConditionalGeneration(
@@ -221,6 +250,8 @@ class PoseLlavaForConditionalGeneration(
         labels: Tensor | None = None,
         past_key_values: Any = None,
         logits_to_keep: int | Tensor | None = 0,
+        every_part: bool = False,
+        blank_canvas: bool = False,
         **kwargs: Any,
     ) -> PoseLlavaOutput:
         """One pass over the batch.
@@ -239,6 +270,9 @@ class PoseLlavaForConditionalGeneration(
             labels: (B, L) the ids to predict, -100 where none is; logits are then made there only.
             past_key_values: cache of earlier tokens; poses are decoded in passes without one only.
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
+            every_part: run what reads images, reads poses and writes poses even where the rows have none of them, with
+                gradients of zero. Processes that train together need that: their collectives must be the same.
+            blank_canvas: likewise read a pose off a blank image, where another process has one to be read.
 
         Raises:
             ValueError: placeholders and poses or images do not match.
@@ -248,9 +282,13 @@ class PoseLlavaForConditionalGeneration(
         headings: Tensor | None = None
         if pose_images is not None and poses is not None and bool((pose_images >= 0).any()):
             poses, headings = self._with_seen_poses(poses, pose_images, pixel_values, canvases)
+        elif blank_canvas:
+            self._see_nothing(input_ids.device)
         if self.model.text_encoder is not None and texts is None and input_ids.shape[1] > 1:
             raise ValueError("this model has a text encoder: give texts and text_places too")
-        embeds, pose_local = self.model.embed_with_poses(input_ids, poses, texts, text_places)
+        embeds, pose_local = self.model.embed_with_poses(
+            input_ids, poses, texts, text_places, every_part=every_part
+        )
         shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
             inputs_embeds=embeds,
@@ -258,6 +296,7 @@ class PoseLlavaForConditionalGeneration(
             pixel_values=pixel_values if shows_patches else None,
             image_sizes=image_sizes,
             past_key_values=past_key_values,
+            blank_image=every_part and self.config.sees_patches and not shows_patches,
             **kwargs,
         )
         hidden: Tensor = backbone.last_hidden_state
@@ -273,8 +312,10 @@ class PoseLlavaForConditionalGeneration(
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             output["logits"] = self.lm_head(hidden[:, kept])
         asks = input_ids == self.config.pose_output_token_index
+        if every_part and not bool(asks.any()):
+            asks[0, 0] = True
         if bool(asks.any()) and (past_key_values is None or hidden.shape[1] > 1):
-            context, chosen = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local)
+            context, chosen = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local, asks)
             decoded: DecodedPose = self.pose_decoder(context)
             matrices, initial = decoded.matrices, context.initial
             if headings is not None:
@@ -287,6 +328,20 @@ class PoseLlavaForConditionalGeneration(
                 output["gate_logits"] = decoded.gate_logits
         return output
 
+    def _see_nothing(self, device: torch.device) -> None:
+        """Runs what reads poses off images, for its collectives alone."""
+        with torch.no_grad():
+            if self.pose_reader is not None:
+                self.pose_reader.look_closely(
+                    torch.zeros(1, 3, CANVAS_SIDE, CANVAS_SIDE, device=device, dtype=self.dtype)
+                )
+            elif self.alignment is not None:
+                side = self.config.vision_config.image_size
+                image_global, image_local, _ = self._image_tokens(
+                    torch.ones(1, 3, side, side, device=device, dtype=self.dtype)
+                )
+                self.alignment.reconstruct(image_global, image_local)
+
     def _pose_context(
         self,
         input_ids: Tensor,
@@ -294,10 +349,11 @@ class PoseLlavaForConditionalGeneration(
         hidden: Tensor,
         poses: Tensor | None,
         pose_local: Tensor | None,
+        asks: Tensor,
     ) -> tuple[PoseContext, Tensor]:
         """Gathers, for each ``<POSE>``, its state and the last pose before it in its row, or the standing pose, and
-        that pose's number (Q,) among ``poses``, the standing pose after the last."""
-        rows, columns = (input_ids == self.config.pose_output_token_index).nonzero(as_tuple=True)
+        that pose's number (Q,) among ``poses``, the standing pose after the last. ``asks`` (B, L): where these are."""
+        rows, columns = asks.nonzero(as_tuple=True)
         at = columns - 1 if self.config.pose_state == "predicting" else columns
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         prompt_hidden = positions > columns.unsqueeze(1)

@@ -26,6 +26,7 @@ from .samples import Sample
 from .shards import INDEX, Shard, shard_name, write_shard
 
 if TYPE_CHECKING:
+    from .images import StartGiven
     from .pool import PosePool
     from .sources.listed import ListedSamples
     from .sources.pose_set import PoseSet
@@ -54,6 +55,7 @@ class Build:
         images: for those that have pictures: the folder of them.
         noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
         body: a licensed SMPL, SMPL-H or SMPL-X file to draw pictures with; None for the neutral body.
+        start: what an edit starts from: the pose, a picture of it, or both.
         held_out: releases of PoseScript or PoseFix; their validation and test poses are left out of ``poses``.
         gathered: the folder in which the poses were gathered already; None to read them from ``poses``.
     """
@@ -69,6 +71,7 @@ class Build:
     images: Path | None = None
     noise_degrees: float = 0.0
     body: Path | None = None
+    start: StartGiven = "pose"
     held_out: tuple[Path, ...] = ()
     gathered: Path | None = None
 
@@ -138,7 +141,7 @@ def posepart(build: Build) -> DrawSamples:
     """Pairs of poses that differ in one body part, and the words that lead from one to the other: PosePart."""
     from .posepart import PairSampler, PairSettings
 
-    return PairSampler(_pool(build), PairSettings(noise_degrees=build.noise_degrees)).draw_many
+    return _shown(build, PairSampler(_pool(build), PairSettings(noise_degrees=build.noise_degrees)).draw_many)
 
 
 def nudges(build: Build) -> DrawSamples:
@@ -146,7 +149,7 @@ def nudges(build: Build) -> DrawSamples:
     from .posepart import PairSampler, PairSettings
 
     settings = PairSettings(noise_degrees=build.noise_degrees, partial_share=1.0)
-    return PairSampler(_pool(build), settings).draw_many
+    return _shown(build, PairSampler(_pool(build), settings).draw_many)
 
 
 def posefix(build: Build) -> DrawSamples:
@@ -154,7 +157,7 @@ def posefix(build: Build) -> DrawSamples:
     from .posepart import PairSampler, PairSettings
 
     settings = PairSettings(several=True, noise_degrees=build.noise_degrees, partial_share=PARTIAL_SHARE)
-    return PairSampler(_pool(build), settings).draw_many
+    return _shown(build, PairSampler(_pool(build), settings).draw_many)
 
 
 def posescript_release(build: Build) -> ListedSamples[Any]:
@@ -209,6 +212,17 @@ def _given(build: Build, name: Literal["annotations", "poses", "images"]) -> Pat
         }
         raise ValueError(f"{build.source} is read from files of yours: say where {where[name]} with --{name}")
     return path
+
+
+def _shown(build: Build, draw: DrawSamples) -> DrawSamples:
+    """The samples with pictures of their starts, where the build wants them."""
+    if build.start == "pose":
+        return draw
+    from .images import show_start
+
+    return lambda rng, count: [
+        show_start(rng, sample, build.start, body_file=build.body) for sample in draw(rng, count)
+    ]
 
 
 def _one_by_one(draw: DrawSample) -> DrawSamples:
@@ -284,7 +298,9 @@ TEXT_SOURCES = ("directives", "patterns", "posepart", "posefix", "captions", "de
 
 _USED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(POSELESS_SOURCES, ()),
-    **dict.fromkeys(("posepart", "nudges", "posefix"), ("poses", "held_out", "noise_degrees")),
+    **dict.fromkeys(
+        ("posepart", "nudges", "posefix"), ("poses", "held_out", "noise_degrees", "start", "body")
+    ),
     "pictures": ("poses", "held_out", "body"),
     **dict.fromkeys(("posescript_release", "posefix_release", "posefix_texts"), ("annotations", "poses")),
     **dict.fromkeys(("conversations", "3dpw", "human36m"), ("annotations", "images")),
@@ -303,6 +319,10 @@ def check_options(build: Build) -> None:
     """Raises ValueError for an option that the source would take without using it."""
     used = _USED.get(build.source, _OF_POSES)
     idle = [option for name, option in _OPTIONS.items() if name not in used and getattr(build, name)]
+    if build.start != "pose" and "start" not in used:
+        idle.append("--start")
+    if build.body is not None and "start" in used and build.start == "pose":
+        idle.append("--body without --start image or both")
     if idle:
         raise ValueError(f"{build.source} uses no {' and no '.join(idle)}: leave that out")
     if build.held_out and (build.poses is None or not build.poses.is_dir()):
@@ -455,6 +475,8 @@ def _identity(build: Build) -> dict[str, Any]:
     values = asdict(build)
     keys = ["source", "seed", "poses", "split", "shard_size"]
     keys += [key for key in ("annotations", "images", "noise_degrees", "body", "held_out") if values[key]]
+    if build.start != "pose":
+        keys.append("start")
     if build.source in LISTED_SOURCES:
         keys.append("count")  # which of the samples are chosen depends on it
     return {key: str(values[key]) for key in keys}

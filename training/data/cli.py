@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a licensed body to draw pictures with, such as SMPL_NEUTRAL.npz or .pkl; without it our neutral body",
     )
     poses.add_argument(
+        "--start",
+        choices=["pose", "image", "both"],
+        default="pose",
+        help="what pairs of poses start from: the pose, a drawn picture of it, or both (default: %(default)s)",
+    )
+    poses.add_argument(
         "--noise",
         type=float,
         default=0.0,
@@ -156,6 +162,7 @@ def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "
         noise_degrees=arguments.noise,
         body=arguments.body,
         held_out=tuple(arguments.held_out),
+        start=arguments.start,
     )
 
 

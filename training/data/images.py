@@ -13,9 +13,10 @@ from __future__ import annotations
 import colorsys
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,9 @@ Array = npt.NDArray[np.float32]
 
 SIZES: Final = ((256, 256), (256, 256), (320, 240), (240, 320))
 """(width, height) of pictures, drawn from evenly: what the pose reader sees is 256 pixels long."""
+
+StartGiven = Literal["pose", "image", "both"]
+"""What an adjustment starts from: the pose, a picture of it, or both."""
 
 VIEWPORT_SHARE: Final = 0.75
 """The rest are photographs."""
@@ -100,6 +104,38 @@ class PictureSampler:
             image=picture,
             image_joints=joints,
         )
+
+
+def show_start(
+    rng: np.random.Generator, sample: Sample, given: StartGiven, *, body_file: Path | None = None
+) -> Sample:
+    """A sample of the task ``adjust`` with a picture of its start, from which it is to be adjusted, alone or beside the
+    pose (the paper's PoseLLaVA-Image). Start and target are turned to be as the camera sees them.
+
+    Raises:
+        DrawingUnavailableError: the machine has no OpenGL.
+    """
+    if given == "pose":
+        return sample
+    assert sample.pose_aa is not None
+    assert sample.target_aa is not None
+    start, target = turned_alike(draw_heading(rng), sample.pose_aa, sample.target_aa)
+    picture, joints = draw_picture(rng, start, viewport=rng.random() < VIEWPORT_SHARE, body_file=body_file)
+    return replace(
+        sample,
+        pose_aa=None if given == "image" else start,
+        target_aa=target,
+        image=picture,
+        image_joints=joints,
+    )
+
+
+def turned_alike(heading: float, start_aa: Pose, target_aa: Pose) -> tuple[Pose, Pose]:
+    """Two poses (J, 3) turned by one angle, so that the first has this heading, radians."""
+    local = axis_angle_to_matrix(torch.from_numpy(np.stack([start_aa, target_aa]).astype(np.float64)))
+    yaw, _ = split_heading(local)
+    turned = matrix_to_axis_angle(apply_heading((heading - yaw[0]).expand(2), local)).float().numpy()
+    return turned[0], turned[1]
 
 
 def draw_heading(rng: np.random.Generator) -> float:

@@ -24,7 +24,7 @@ from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.captions.caption import Captioner
 from training.data.captions.sampler import COUNTED_POSES, CaptionSampler
 from training.data.frames import Frame
-from training.data.images import PictureSampler
+from training.data.images import PictureSampler, StartGiven, show_start
 from training.data.pool import PosePool
 from training.data.posepart import PairSampler, PairSettings
 from training.data.samples import Sample
@@ -82,16 +82,38 @@ def pose_pool(poses: Path | None, split: Literal["train", "val"] = "val") -> Pos
     raise lacking
 
 
-def build_benchmark(suite: str, pool: PosePool, *, count: int = DEFAULT_COUNT, seed: int = 0) -> Benchmark:
+def build_benchmark(
+    suite: str,
+    pool: PosePool,
+    *,
+    count: int = DEFAULT_COUNT,
+    seed: int = 0,
+    start: StartGiven = "pose",
+    body: Path | None = None,
+) -> Benchmark:
     """``count`` cases of a suite.
 
+    Args:
+        suite: its name.
+        pool: where poses come from.
+        count: cases.
+        seed: of what is drawn.
+        start: what edits start from. Of a picture the samples have the pose too, for the baselines.
+        body: a licensed body to draw pictures with; None for the neutral one.
+
     Raises:
-        DrawingUnavailableError: ``estimation`` on a machine without OpenGL.
+        ValueError: pictures of starts are asked for where nothing is edited.
+        DrawingUnavailableError: pictures on a machine without OpenGL.
     """
+    if start != "pose" and TASKS[suite] != "adjust":
+        raise ValueError(f"the suite {suite} edits nothing: leave --start out")
     rng = np.random.default_rng(seed)
     samples = [
         replace(sample, id=f"{suite}-{seed}-{n}") for n, sample in enumerate(SUITES[suite](pool, rng, count))
     ]
+    if start != "pose":
+        views = np.random.default_rng((seed, 1))
+        samples = [show_start(views, sample, "both", body_file=body) for sample in samples]
     return _described(suite, samples, pool, rng, seed)
 
 

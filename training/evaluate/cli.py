@@ -49,6 +49,18 @@ def evaluate(argv: Sequence[str]) -> int:
         "'posellava data build' made, or a file in the paper's JSON form",
     )
     parser.add_argument(
+        "--start",
+        choices=["pose", "image", "both"],
+        default="pose",
+        help="what edits start from: the pose, a drawn picture of it, or both (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--body",
+        type=Path,
+        metavar="FILE",
+        help="a licensed body to draw those pictures with (default: our own)",
+    )
+    parser.add_argument(
         "--frame",
         choices=FRAMES,
         help="of --samples, a JSON file: which way is up in its poses; camera: +y down (default: recognised)",
@@ -124,6 +136,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError(f"the suite {arguments.suite} takes --samples, not --cases: leave --cases out")
     if arguments.frame is not None and (arguments.samples is None or not arguments.samples.is_file()):
         raise ValueError("--frame is of --samples, a JSON file: leave it out")
+    if arguments.start != "pose" and (arguments.suite == ROBUSTNESS or arguments.samples is not None):
+        raise ValueError("--start is for cases that are built here, of posepart and posefix: leave it out")
+    if arguments.body is not None and arguments.start == "pose":
+        raise ValueError("--body draws the starts of edits: give --start image or both")
     for path in (arguments.json, arguments.sheet):
         require_apart(path, arguments.samples, arguments.poses, arguments.cases)
     for path in (arguments.json, arguments.sheet):
@@ -189,6 +205,8 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
         arguments.batch_size,
         arguments.samples,
         arguments.frame,
+        arguments.start,
+        arguments.body,
     )
     if arguments.poses is None:
         which = "every pose is" if arguments.samples is None else "the mean is of poses that are"

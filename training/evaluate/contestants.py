@@ -17,6 +17,7 @@ from backend.query import Answer, Answerer, Query
 from blender_addon.contract.kinematics import heading
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
+from training.data.images import StartGiven
 from training.data.pool import PosePool, with_heading
 from training.data.samples import Sample, open_image
 
@@ -41,16 +42,20 @@ class Answers:
     declines: bool = False
 
 
-def query_of(sample: Sample) -> Query:
-    """What the model is asked for a sample."""
-    image = None if sample.image is None else open_image(sample.image)
-    return Query(sample.task, sample.instruction, pose_aa=sample.pose_aa, image=image)
+def query_of(sample: Sample, given: StartGiven | None = None) -> Query:
+    """What the model is asked for a sample: of an edit, with the pose, the picture of it or both; None for all that
+    there is."""
+    image = None if sample.image is None or given == "pose" else open_image(sample.image)
+    pose_aa = None if given == "image" else sample.pose_aa
+    return Query(sample.task, sample.instruction, pose_aa=pose_aa, image=image)
 
 
-def ask(engine: Answerer, samples: Sequence[Sample], *, batch_size: int) -> Iterator[list[Answer]]:
+def ask(
+    engine: Answerer, samples: Sequence[Sample], *, batch_size: int, given: StartGiven | None = None
+) -> Iterator[list[Answer]]:
     """The model's answers, a batch at a time."""
     for start in range(0, len(samples), batch_size):
-        yield engine.answer([query_of(sample) for sample in samples[start : start + batch_size]])
+        yield engine.answer([query_of(sample, given) for sample in samples[start : start + batch_size]])
 
 
 def starts_of(samples: Sequence[Sample]) -> Poses:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backend.engines.torch import TorchEngine
 from training.data.frames import Frame
+from training.data.images import StartGiven
 
 from .benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
 from .bootstrap import Bootstrap
@@ -32,6 +33,8 @@ class Evaluation:
         batch_size: queries that the model answers at once.
         samples: a folder of shards or a file of a data set whose samples are the cases instead; None to build them.
         frame: the world of such a file's poses; None to recognise it.
+        start: what edits start from: the pose, a picture of it or both.
+        body: a licensed body to draw pictures with; None for the neutral one.
     """
 
     suite: str
@@ -41,6 +44,8 @@ class Evaluation:
     batch_size: int = 64
     samples: Path | None = None
     frame: Frame | None = None
+    start: StartGiven = "pose"
+    body: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,15 @@ def evaluate(
     """
     pool, size = pose_pool(evaluation.poses), {"count": evaluation.count, "seed": evaluation.seed}
     if evaluation.samples is None:
-        benchmark = build_benchmark(evaluation.suite, pool, **size)
+        benchmark = build_benchmark(
+            evaluation.suite, pool, **size, start=evaluation.start, body=evaluation.body
+        )
     else:
         benchmark = read_benchmark(evaluation.suite, evaluation.samples, pool, **size, frame=evaluation.frame)
     samples = benchmark.samples
     replies = []
-    for batch in ask(engine, samples, batch_size=evaluation.batch_size):
+    given = evaluation.start if evaluation.samples is None and evaluation.start != "pose" else None
+    for batch in ask(engine, samples, batch_size=evaluation.batch_size, given=given):
         replies += batch
         on_progress(len(replies), len(samples))
     copy = copy_answers(samples)
@@ -114,6 +122,7 @@ def evaluate(
         "fingerprint": benchmark.fingerprint,
         "poses": _name_of_cases(evaluation),
         "model_name": engine.name,
+        **({} if evaluation.start == "pose" else {"start": evaluation.start}),
     }
     return Outcome(Report(about, contestants, by_kind(benchmark, errors)), benchmark, answers, errors)
 

@@ -77,7 +77,8 @@ def as_table(report: Report) -> str:
     about = report.about
     lines = [
         f"{about['suite']}: {about['cases']} cases from {about['poses']}, seed {about['seed']}, "
-        f"benchmark {about['fingerprint']}; {about['model_name']}; R@K in pools of {about['pool']}",
+        f"benchmark {about['fingerprint']}; {about['model_name']}; R@K in pools of {about['pool']}"
+        + (f"; edits start from: {about['start']}" if "start" in about else ""),
         f"{'':26s}" + "".join(f"{NAMES[name]:>24s}" for name in report.contestants),
     ]
     for figure, label in LABELS.items():

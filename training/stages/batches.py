@@ -20,7 +20,7 @@ from torch import Tensor
 
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
 from backend.model import PoseLlavaProcessor
-from backend.prompt import NUM_POSE_TOKENS, PromptSample
+from backend.prompt import NUM_POSE_TOKENS, SEEN_POSE_PLACEHOLDER, PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
 
@@ -42,6 +42,7 @@ class Batch:
         canvas_joints: (B, J, 2) for stage 1, where the canvases show the joints, as shares of their size; NaN where
             unknown.
         names: (B,) ids of the samples.
+        blank_canvas: whether no row has a pose to be read off an image, and another process has one.
     """
 
     inputs: dict[str, Any]
@@ -51,11 +52,17 @@ class Batch:
     image_joints: Tensor | None = None
     canvases: Tensor | None = None
     canvas_joints: Tensor | None = None
+    blank_canvas: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
         moved = {item.name: _moved(getattr(self, item.name), device) for item in fields(self)}
         return Batch(**moved)
+
+    @property
+    def tokens(self) -> int:
+        """How many places of the language model the rows take, without padding."""
+        return int(self.inputs["attention_mask"].sum()) if self.inputs else 0
 
     @property
     def text_labels(self) -> int:
@@ -95,8 +102,13 @@ class Collator:
             length += self.processor.image_token_count(open_image(sample.image))
         return length
 
-    def instructions(self, samples: Sequence[Sample]) -> Batch:
-        """A batch of stages 2 and 3. Where a task has several wordings, a sample's name says in which it is asked."""
+    def instructions(self, samples: Sequence[Sample], everyone: Sequence[Sample] = ()) -> Batch:
+        """A batch of stages 2 and 3. Where a task has several wordings, a sample's name says in which it is asked.
+
+        Args:
+            samples: this process's.
+            everyone: those of all processes.
+        """
         opened = [_with_open_image(sample) for sample in samples]
         encoded = self.processor.encode(
             cast(list[PromptSample], opened),
@@ -114,9 +126,20 @@ class Collator:
             inputs=inputs,
             targets=targets_in_frame(asked, headings[rows]),
             names=[sample.id for sample in samples],
+            blank_canvas="pose_images" not in inputs and self._sees_poses(everyone),
         )
 
-    def alignment(self, samples: Sequence[Sample]) -> Batch:
+    def _sees_poses(self, samples: Sequence[Sample]) -> bool:
+        """Whether any of the samples has a pose to be read off its image."""
+        prompter = self.processor.prompter
+        shown = [
+            sample for sample in samples if sample.image is not None and sample.task in prompter.templates
+        ]
+        return prompter.sees_poses and any(
+            SEEN_POSE_PLACEHOLDER in prompter.prompt(cast(PromptSample, sample))[0] for sample in shown
+        )
+
+    def alignment(self, samples: Sequence[Sample], everyone: Sequence[Sample] = ()) -> Batch:
         """A batch of stage 1: images and the poses that they show.
 
         Raises:

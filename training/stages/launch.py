@@ -148,3 +148,10 @@ def start_engine(model: nn.Module, settings: TrainSettings) -> Any:
         config=deepspeed_config(settings),
     )
     return engine
+
+
+def gradient_norm(engine: Any) -> float | None:
+    """The norm of the last step's gradients before they were clipped; None where the engine does not tell."""
+    tell = getattr(engine, "get_global_grad_norm", None)
+    norm = None if tell is None else tell()
+    return None if norm is None else float(norm)

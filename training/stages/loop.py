@@ -33,9 +33,10 @@ from training.writing import is_disk_full
 from .batches import Batch, Collator
 from .checkpoints import Checkpoints, Progress, TrainingStopped
 from .feature_cache import LAST, CachedTower
+from .gauges import memory_gb
 from .initialise import start_model
 from .journal import Journal
-from .launch import join_processes, rank, start_engine, summed, union, world
+from .launch import gradient_norm, join_processes, rank, start_engine, summed, union, world
 from .objectives import (
     align,
     alignment_measures,
@@ -56,7 +57,7 @@ from .settings import SETTINGS_FILE, DataSettings, TrainSettings, save_settings
 class StageTask:
     """What differs between the stages: how batches are made, the pass, what is minimised, what is measured."""
 
-    collate: Callable[[list[Sample]], Batch]
+    collate: Callable[[list[Sample], list[Sample]], Batch]
     forward: Callable[[nn.Module, Batch], Any]
     terms: Callable[[Any, Batch, Mapping[str, float]], dict[str, Tensor]]
     measures: Callable[[Any, Batch], dict[str, Tensor]]
@@ -167,19 +168,22 @@ class Trainer:
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate * group["ratio"]
             terms: dict[str, float] = {}
+            tokens = 0
             for number in range(run.accumulation):
                 if number > 0:
                     self.engine.step()  # Between passes DeepSpeed only counts; the last one, below, updates.
                 batch, stream = next(passes)
+                tokens += batch.tokens
                 for name, value in self._backward(batch).items():
                     terms[name] = terms.get(name, 0.0) + value / run.accumulation
             step = self.progress.step + 1
-            terms, elapsed, stopping = self._agree(terms, self.progress.elapsed + time.monotonic() - clock)
+            clock_now = self.progress.elapsed + time.monotonic() - clock
+            terms, tokens, elapsed, stopping = self._agree(terms, tokens, clock_now)
             clock = time.monotonic()
             self._require_finite(terms, step, batch.names)
             self.engine.step()
             count = run.micro_batch * world() * run.accumulation
-            meter.add(terms, count)
+            meter.add(terms, count, tokens)
             self.progress = replace(
                 self.progress,
                 step=step,
@@ -219,17 +223,19 @@ class Trainer:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         return stack
 
-    def _agree(self, terms: dict[str, float], elapsed: float) -> tuple[dict[str, float], float, bool]:
-        """The terms' means over all processes, the first one's clock, and whether any was asked to stop."""
+    def _agree(
+        self, terms: dict[str, float], tokens: int, elapsed: float
+    ) -> tuple[dict[str, float], int, float, bool]:
+        """The terms' means over all processes, all tokens, the first one's clock, and whether any was asked to stop."""
         names = ["loss", *self.settings.losses]
         mine = [terms.get(name, 0.0) for name in names]
         if world() == 1:
-            return dict(zip(names, mine, strict=True)), elapsed, self._stop_asked
+            return dict(zip(names, mine, strict=True)), tokens, elapsed, self._stop_asked
         own_clock = elapsed if rank() == 0 else 0.0
-        packed = torch.tensor([*mine, own_clock, float(self._stop_asked)], dtype=torch.float64)
+        packed = torch.tensor([*mine, tokens, own_clock, float(self._stop_asked)], dtype=torch.float64)
         values = summed(packed.to(self.device)).tolist()
         means = {name: value / world() for name, value in zip(names, values, strict=False)}
-        return means, values[-2], values[-1] > 0
+        return means, round(values[-3]), values[-2], values[-1] > 0
 
     def _require_finite(self, values: Mapping[str, float], step: int, samples: list[str]) -> None:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -245,9 +251,13 @@ class Trainer:
         assert self.journal is not None
         done = self.schedule.progress(self.progress.step, self.progress.elapsed)
         left = self.progress.elapsed / max(done, 1e-9) * (1 - done)
-        self.journal.train(
-            self.progress.step, {**values, "learning_rate": rate}, progress=done, seconds_left=left
-        )
+        norm = gradient_norm(self.engine)
+        gauges = {
+            "learning_rate": rate,
+            **({} if norm is None else {"gradient_norm": norm}),
+            "memory_gb": memory_gb(self.device),
+        }
+        self.journal.train(self.progress.step, {**values, **gauges}, progress=done, seconds_left=left)
 
     def save(self) -> None:
         """Validates and writes a checkpoint; weights that give no finite loss are not written."""
@@ -268,8 +278,9 @@ class Trainer:
         self.engine.eval()
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
-        for samples in self._validation_batches():
-            batch = self.task.collate(samples).to(self.device)
+        for everyone in self._validation_batches():
+            samples = everyone[rank() :: world()]
+            batch = self.task.collate(samples, everyone).to(self.device)
             with torch.no_grad():
                 with self._precision():
                     output = self.task.forward(self.engine, batch)
@@ -294,15 +305,14 @@ class Trainer:
     def _validation_batches(self) -> Iterator[list[Sample]]:
         size = self.settings.run.micro_batch * world()
         for start in range(0, len(self.validation), size):
-            rows = self.validation[start : start + size]
-            yield rows[rank() :: world()]
+            yield self.validation[start : start + size]
 
     def _passes(self) -> Iterator[tuple[Batch, StreamState]]:
         """This process's part of each batch, with the stream's state after it."""
 
         def prepared() -> Iterator[tuple[Batch, StreamState]]:
             for samples in self.stream:
-                yield self.task.collate(samples[rank() :: world()]), self.stream.state()
+                yield self.task.collate(samples[rank() :: world()], samples), self.stream.state()
 
         ahead = self.settings.data.prefetch
         for batch, state in prefetched(prepared(), ahead) if ahead else prepared():
@@ -319,17 +329,21 @@ class _Meter:
         self._sums: dict[str, float] = {}
         self._steps = 0
         self._samples = 0
+        self._tokens = 0
         self._since = time.monotonic()
 
-    def add(self, terms: Mapping[str, float], samples: int) -> None:
+    def add(self, terms: Mapping[str, float], samples: int, tokens: int) -> None:
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
         self._samples += samples
+        self._tokens += tokens
 
     def read(self) -> dict[str, float]:
         values = {name: value / self._steps for name, value in self._sums.items()}
         values["samples_per_s"] = self._samples / (time.monotonic() - self._since)
+        if self._tokens:
+            values["tokens_per_s"] = self._tokens / (time.monotonic() - self._since)
         self._restart()
         return values
 

@@ -119,8 +119,11 @@ def _poses(output: PoseLlavaOutput, targets: Tensor) -> _Poses:
 
 
 def instruct(model: nn.Module, batch: Batch) -> PoseLlavaOutput:
-    """The forward pass of stages 2 and 3."""
-    output: PoseLlavaOutput = model(**batch.inputs, use_cache=False)
+    """The forward pass of stages 2 and 3. Every part runs in every process, whatever its rows hold: gradients that one
+    process has and another lacks end a run with several."""
+    output: PoseLlavaOutput = model(
+        **batch.inputs, use_cache=False, every_part=True, blank_canvas=batch.blank_canvas
+    )
     return output
 
 
@@ -142,6 +145,11 @@ def instruction_terms(
         for name in weights:
             if name != "text":
                 terms[name] = POSE_TERMS[name](poses).mean() * pose_share
+    if output.pose_matrices is not None:
+        # Whatever the decoder put out is in every process's loss, so that all go back through the same parts.
+        put_out = [output.pose_matrices, *([] if output.gate_logits is None else [output.gate_logits])]
+        nothing: Any = 0.0 * sum(part.sum() for part in put_out)
+        terms = {name: terms.get(name, 0.0) + nothing for name in weights}
     return terms
 
 
