@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Pose editing by language: the backend of the PoseLLaVA add-on for Blender.",
         epilog=f"further commands: {', '.join(others)} (see posellava COMMAND --help)" if others else None,
     )
-    parser.add_argument("--version", action="version", version=f"posellava {metadata.version('posellava')}")
+    version = _installed_versions().get("posellava", "that is not installed")
+    parser.add_argument("--version", action="version", version=f"posellava {version}")
+
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     engine = argparse.ArgumentParser(add_help=False)

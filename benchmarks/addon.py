@@ -119,7 +119,7 @@ print(json.dumps({"times": times, "plain": plain, "with_view": with_view, "batch
 
 def main() -> None:
     """Measure and print."""
-    extension = build_addon.build()
+    extension = build_addon.build_slim()
     with tempfile.TemporaryDirectory(prefix="posellava-bench-") as folder, backend(None) as (url, token):
         environment = os.environ | {
             "BLENDER_USER_RESOURCES": folder,

@@ -3,7 +3,7 @@
 
 Parts, each a folder with one job; an arrow means "may import":
 
-    ui, cli → operators → rig, session → contract        settings: what the user sets; used by all but contract
+    ui, cli → operators → rig, session, local → contract        settings: what the user sets; used by all but contract
 
 Blender calls register() and unregister(). bpy is imported only from there on, so that the contract can be used
 by the backend, which has no Blender.

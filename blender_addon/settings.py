@@ -17,7 +17,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from .contract.messages import DEFAULT_PORT, MAX_VARIANTS
+from .contract.messages import MAX_VARIANTS
 from .contract.skeleton import BODY_PARTS
 
 ADDON: Final = __package__
@@ -126,8 +126,8 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
 
     url: StringProperty(
         name="Backend",
-        description="Address of the backend, or the whole line that 'posellava serve' prints",
-        default=f"ws://127.0.0.1:{DEFAULT_PORT}",
+        description="Address of another backend than the extension's own, or the whole line that 'posellava serve' "
+        "prints; leave it empty to use the one that comes with the extension",
         update=_take_in_line,
     )
     token: StringProperty(
@@ -148,8 +148,13 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
         layout.use_property_split = True
         layout.prop(self, "url")
         layout.prop(self, "token")
+        layout.label(
+            text="Without an address the backend that comes with the extension answers:", icon="INFO"
+        )
+        row = layout.row()
+        row.operator("posellava.start_local_backend", icon="PLAY")
+        row.operator("posellava.stop_local_backend", icon="PAUSE")
         layout.prop(self, "keying")
-        layout.label(text="Start the backend with: posellava serve", icon="INFO")
 
 
 class PoseLlavaSettings(bpy.types.PropertyGroup):

@@ -48,18 +48,22 @@ def backend(model: str | None) -> Iterator[tuple[str, str]]:
 def main() -> None:
     """Build, serve, pose, render."""
     parser = argparse.ArgumentParser(description="The main job from end to end, in headless Blender.")
-    parser.add_argument("--model", help="folder of a saved model (default: the one that ships)")
+    parser.add_argument(
+        "--model", help="folder of a saved model for a backend of its own (default: the extension's backend)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for demo.blend and demo.png")
     options = parser.parse_args()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    extension = build_addon.build()
+    (extension,) = build_addon.build()
     print(f"Built {extension.relative_to(ROOT)}", flush=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="posellava-demo-") as folder,
-        backend(options.model) as (url, token),
-    ):
-        print(f"Backend listens at {url}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="posellava-demo-") as folder, contextlib.ExitStack() as stack:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("POSELLAVA_")}
+        environment["BLENDER_USER_RESOURCES"] = folder
+        if options.model:
+            url, token = stack.enter_context(backend(options.model))
+            environment |= {"POSELLAVA_URL": url, "POSELLAVA_TOKEN": token}
+        print(f"Backend: {options.model or 'the one that the extension carries'}", flush=True)
         command = [
             sys.executable,
             str(ROOT / "demo" / "scene.py"),
@@ -67,11 +71,6 @@ def main() -> None:
             folder,
             str(out / "demo.blend"),
         ]
-        environment = os.environ | {
-            "BLENDER_USER_RESOURCES": folder,
-            "POSELLAVA_URL": url,
-            "POSELLAVA_TOKEN": token,
-        }
         subprocess.run(command, env=environment, check=True, timeout=BLENDER_SECONDS)
         reports = json.loads((Path(folder) / "reports.json").read_text())
         compose(reports, Path(folder), out / "demo.png")

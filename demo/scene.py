@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside headless Blender: installs the built extension and does with it what an animator does.
 
-Usage: python scene.py EXTENSION.zip FOLDER OUT.blend, with the backend in $POSELLAVA_URL and $POSELLAVA_TOKEN. Writes
-renders before and after every instruction, and ``reports.json``, into FOLDER.
+Usage: python scene.py EXTENSION.zip FOLDER OUT.blend. The extension's own backend answers, or, where $POSELLAVA_URL
+names one, that (with $POSELLAVA_TOKEN). Writes renders before and after every instruction, and ``reports.json``, into
+FOLDER.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def main() -> None:
             filepath=extension, repo="user_default", enable_on_install=True
         )
     preferences = bpy.context.preferences.addons[EXTENSION].preferences
-    preferences.url, preferences.token = os.environ["POSELLAVA_URL"], os.environ["POSELLAVA_TOKEN"]
+    preferences.url = os.environ.get("POSELLAVA_URL", "")
+    preferences.token = os.environ.get("POSELLAVA_TOKEN", "")
 
     set_stage()
     bpy.ops.posellava.add_figure()
@@ -149,7 +151,7 @@ def set_stage() -> None:
     settings.film_transparent = True
     scene.view_settings.view_transform = "Standard"
     scene.world = bpy.data.worlds.new("Studio")
-    if importlib.import_module(f"{EXTENSION}.operators.picture").workbench_works():
+    if importlib.import_module(f"{EXTENSION}.operators.view").workbench_works():
         settings.engine = "BLENDER_WORKBENCH"
         shading = scene.display.shading
         shading.light, shading.studio_light, shading.color_type = "STUDIO", "paint.sl", "MATERIAL"

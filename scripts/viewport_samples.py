@@ -87,7 +87,7 @@ def install_extension() -> None:
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
-        built = build_addon.build(Path(folder))
+        built = build_addon.build_slim(Path(folder))
         bpy.ops.extensions.package_install_files(
             filepath=str(built), repo="user_default", enable_on_install=True
         )

@@ -4,8 +4,9 @@ instruction.
 
 ``target`` finds the armature that is meant, ``ask`` is what the operators of ``pose`` share, ``work`` the course of a
 request from reading poses to writing keys. ``picture`` makes what is sent along: ``photo`` of an image, ``view`` with
-``framing`` of the figure. ``backend`` keeps the one connection, ``activity`` the request that runs and what came of the
-last one, ``conversation`` the edits before; ``handlers`` and ``situation`` say when they are no longer true.
+``framing`` of the figure. ``backend`` keeps the one connection, ``local_backend`` the extension's own backend, which
+``local_control`` starts and ends; ``activity`` the request that runs and what came of the last one, ``conversation``
+the edits before; ``handlers`` and ``situation`` say when they are no longer true.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -16,6 +17,7 @@ import bpy
 from . import backend, handlers
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
 from .figure import POSELLAVA_OT_add_figure
+from .local_control import POSELLAVA_OT_start_local_backend, POSELLAVA_OT_stop_local_backend
 from .pose import (
     POSELLAVA_OT_cancel,
     POSELLAVA_OT_edit_pose,
@@ -28,6 +30,8 @@ from .variant import POSELLAVA_OT_show_variant
 CLASSES = (
     POSELLAVA_OT_connect,
     POSELLAVA_OT_disconnect,
+    POSELLAVA_OT_start_local_backend,
+    POSELLAVA_OT_stop_local_backend,
     POSELLAVA_OT_add_figure,
     POSELLAVA_OT_edit_pose,
     POSELLAVA_OT_generate_pose,

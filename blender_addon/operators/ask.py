@@ -8,15 +8,16 @@ user when they are not.
 
 from typing import Any, Final
 
+import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..contract.messages import MAX_VARIANTS, ProtocolError
 from ..rig.armature import Rig, WriteOptions
 from ..rig.bone_map import RigError
 from ..rig.frames import list_frames
-from ..session import Connection, State
+from ..session import State
 from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, preferences, settings
-from . import backend, picture
+from . import backend, local_backend, picture
 from .activity import Outcome, activity
 from .picture import Wait
 from .situation import situation
@@ -83,7 +84,7 @@ class Ask:
             return "A request is running; wait for it or press Cancel."
         if getattr(context, PANEL_POINTER, None) is None:
             return ""
-        if backend.status().state is not State.CONNECTED:
+        if backend.status().state is not State.CONNECTED and not local_backend.starts_by_itself(context):
             return "Not connected to a backend; press Connect first."
         try:
             find_target(context)
@@ -211,7 +212,7 @@ class Ask:
                 "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
                 "posed; choose Current under Frames, or have keys set."
             )
-        self._course = course(order, self._open_connection(context))
+        self._course = self._reach_and_ask(order)
 
     def _take_settings(self, context: Any) -> None:
         """Fill in from the panel what the caller did not give."""
@@ -220,11 +221,13 @@ class Ask:
             if not self.properties.is_property_set(name):  # type: ignore[attr-defined]
                 setattr(self, name, getattr(chosen, name))
 
-    def _open_connection(self, context: Any) -> Connection:
-        connection = backend.connection(context)
+    def _reach_and_ask(self, order: Order) -> Course:
+        """The order's course, once there is a backend."""
+        yield from backend.reached(bpy.context)
+        connection = backend.connection(bpy.context)
         if connection.status.state in (State.DISCONNECTED, State.FAILED):
-            backend.connect(context)
-        return connection
+            backend.connect(bpy.context)
+        return (yield from course(order, connection))
 
     def _stop(self, context: Any) -> None:
         self._course.close()

@@ -3,13 +3,17 @@
 
 import atexit
 import contextlib
+from collections.abc import Generator
 from typing import Any, Final
 
 import bpy
 
+from ..local import LocalState
 from ..session import Address, Connection, Handle, State, Status
 from ..settings import preferences
+from . import local_backend
 from .activity import activity
+from .picture import Wait
 
 SHOW_SECONDS: Final = 0.1
 """Pause between two looks at the connection's state; short enough that the status light seems immediate."""
@@ -41,10 +45,32 @@ def connection(context: Any) -> Connection:
 
 
 def connect(context: Any) -> None:
-    """Open the connection without waiting for it. Raises BackendError as connection() does."""
+    """Open the connection without waiting for it, or begin to start the extension's own backend, which is connected to
+    when it is there. Raises BackendError as connection() does."""
+    if local_backend.is_chosen(context) and local_backend.status().state is not LocalState.READY:
+        start_local()
+        return
     connection(context).connect()
     if not bpy.app.background and not bpy.app.timers.is_registered(_show):
         bpy.app.timers.register(_show, persistent=True)
+
+
+def start_local() -> None:
+    """Start the extension's own backend without waiting; it is connected to when it is there. Raises BackendError."""
+    try:
+        local_backend.start()
+    except local_backend.LocalBackendError as error:
+        raise BackendError(str(error)) from None
+    if not bpy.app.background and not bpy.app.timers.is_registered(_show_local):
+        bpy.app.timers.register(_show_local, persistent=True)
+
+
+def reached(context: Any) -> Generator[Wait | None, None, None]:
+    """Steps until there is a backend to connect to: where no other is named, the extension's own is started. Raises
+    BackendError where it fails."""
+    if local_backend.is_chosen(context):
+        start_local()
+        yield local_backend.has_started
 
 
 def cancel(handle: Handle) -> None:
@@ -61,6 +87,11 @@ def disconnect() -> None:
 
 def _address(context: Any) -> Address:
     chosen = preferences(context)
+    if local_backend.is_chosen(context):
+        try:
+            return local_backend.address()
+        except local_backend.LocalBackendError as error:
+            raise BackendError(str(error)) from None
     try:
         address = Address.parse(chosen.url, chosen.token.strip())
     except ValueError as error:
@@ -93,13 +124,27 @@ def redraw() -> None:
 def _show() -> float | None:
     """Timer: redraw when the connection's state or a request's progress changed, and go to another backend when the
     preferences name one; ends with the connection."""
-    assert _connection is not None
+    if _connection is None:
+        return None
     if not activity.running and status().state is not State.DISCONNECTED:
         _follow_preferences()
     ended = status().state is State.DISCONNECTED
     if _connection.poll():
         redraw()
     return None if ended else SHOW_SECONDS
+
+
+def _show_local() -> float | None:
+    """Timer: connect to the extension's own backend when it listens, redraw when its state changed; ends with it."""
+    running = local_backend.status().state in (LocalState.STARTING, LocalState.READY)
+    if local_backend.poll():
+        if local_backend.is_chosen(bpy.context):
+            if local_backend.status().state is LocalState.READY:
+                connect(bpy.context)
+            elif not running:
+                disconnect()
+        redraw()
+    return SHOW_SECONDS if running else None
 
 
 def register() -> None:
@@ -111,8 +156,10 @@ def unregister() -> None:
     """Leave no timer and no thread behind: Blender hangs or crashes at exit when one is left."""
     global _connection
     atexit.unregister(unregister)
-    if bpy.app.timers.is_registered(_show):
-        bpy.app.timers.unregister(_show)
+    for timer in (_show, _show_local):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
     if _connection is not None:
         _connection.close()
         _connection = None
+    local_backend.unregister()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import bpy
 
-from ..operators import backend
+from ..operators import backend, local_backend
 from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..operators.situation import standing_notice
@@ -14,6 +14,7 @@ from ..operators.target import find_target, others_in_pose_mode
 from ..rig.bone_map import RigError
 from ..session import State
 from ..settings import settings
+from . import local_backend as local_row
 from .light import icon_of
 
 LONGEST_RECALL: Final = 12
@@ -141,12 +142,15 @@ def _draw_range(chosen: Any, column: Any) -> None:
 
 def _draw_connection(context: Any, layout: Any) -> None:
     status = backend.status()
+    if local_backend.is_chosen(context) and status.state is not State.CONNECTED:
+        local_row.draw(layout, lambda box, text, icon: _wrapped(context, box, text, icon))
+        return
     row = layout.row()
     label = row.row()
     name = {
         State.DISCONNECTED: "Not connected",
         State.CONNECTING: "Connecting …",
-        State.CONNECTED: "Connected",
+        State.CONNECTED: "Connected" if status.welcome is None else f"Connected: {status.welcome.model}",
         State.FAILED: "No connection",
     }[status.state]
     label.label(text=name, icon_value=icon_of(status.state))
@@ -160,6 +164,8 @@ def _draw_connection(context: Any, layout: Any) -> None:
         box = layout.box()
         box.alert = status.state is State.FAILED
         _wrapped(context, box, status.sentence, "INFO" if status.state is State.CONNECTING else "ERROR")
+        if status.state is State.CONNECTING:
+            box.operator("posellava.connect", text="Try Now", icon="FILE_REFRESH")
 
 
 def _draw_target(context: Any, layout: Any) -> None:

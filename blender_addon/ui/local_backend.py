@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the extension's own backend is, in one row, with the button that starts or ends it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..local import LocalState
+from ..operators import local_backend
+
+_NAMES: Final = {
+    LocalState.STOPPED: ("Local backend: stopped", "PAUSE"),
+    LocalState.STARTING: ("Local backend: starting …", "SORTTIME"),
+    LocalState.READY: ("Local backend: ready", "CHECKMARK"),
+    LocalState.FAILED: ("Local backend: failed", "ERROR"),
+}
+
+
+def draw(layout: Any, write: Callable[[Any, str, str], None]) -> None:
+    """Draw the row, and below it why it failed.
+
+    Args:
+        layout: where.
+        write: draws a text in as many lines as it needs: the layout, the text, an icon.
+    """
+    status = local_backend.status()
+    name, icon = _NAMES[status.state]
+    row = layout.row()
+    row.label(text=name, icon=icon)
+    if status.state in (LocalState.STARTING, LocalState.READY):
+        row.operator("posellava.stop_local_backend", text="Stop")
+    if status.state is LocalState.FAILED:
+        box = layout.box()
+        box.alert = True
+        write(box, status.sentence, "ERROR")
+        for line in status.lines:
+            write(box, line, "BLANK1")
+    if status.state in (LocalState.STOPPED, LocalState.FAILED):
+        layout.operator("posellava.start_local_backend", icon="PLAY")
