@@ -145,8 +145,16 @@ class PatternSampler:
     def cases(self, rng: np.random.Generator, count: int) -> list[Case]:
         """Single sentences, plainly said, with what is asked in them; fewer than ``count`` where few are met."""
         pool = StartPool(draw_poses(rng, POOL, self._starts))
-        plans = [self._single_plan(rng, pool) for _ in range(count)]
+        of_turns = len(self._following.patterns) / len(self._patterns)
+        firsts = [self._own_turn(rng, pool) for _ in range(int(of_turns * count))]
+        plans = [self._single_plan(rng, pool) for _ in range(count - len(firsts))]
         found = []
+        for plan, outcome in self._solved([plan for plan in firsts if plan is not None]):
+            samples: list[Sample] = []
+            following: list[_Plan] = []
+            self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
+            found += [Case(one, plan.clauses[1].asked, outcome.state, frozenset()) for one in samples]
+            plans += following
         for plan, outcome in self._solved([plan for plan in plans if isinstance(plan, _Plan)]):
             [clause] = plan.clauses
             sample = replace(self._sample(rng, plan, outcome), instruction=clause.text)
@@ -182,11 +190,11 @@ class PatternSampler:
             following: list[_Plan] = []
             for plan, outcome in self._solved(plans):
                 if plan.form == "first_turn":
-                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
                     continue
                 samples.append(self._sample(rng, plan, outcome))
                 if plan.history and len(plan.history) < 3 and rng.random() < ANOTHER_TURN:
-                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
             plans = following
         order = rng.permutation(len(samples))
         return [samples[row] for row in order]
@@ -294,17 +302,7 @@ class PatternSampler:
     def _first_turn(self, rng: np.random.Generator, pool: StartPool, samples: list[Sample]) -> _Plan | None:
         """A turn that others are to follow; one that is a directive is followed at once where it can be."""
         if self._following.patterns and rng.random() < self._own_share():
-            pattern = self._following.draw(rng)
-            assert pattern is not None
-            assert pattern.first is not None
-            side = _side(rng, pattern)
-            rows = pool.meeting(pattern.first.when, side)
-            if not len(rows):
-                return None
-            clause = _plain_clause(rng, pattern.first, side)
-            draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
-            then = self._clause(rng, pattern, side)
-            return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
+            return self._own_turn(rng, pool)
         if rng.random() < OF_DIRECTIVES:
             sample = self._directives.draw(rng)
             if sample.pose_aa is None or sample.target_aa is None or sample.kind.startswith("nothing"):
@@ -314,7 +312,7 @@ class PatternSampler:
                 return None
             done = Done(sample.instruction, start, state, changes=False, side=None)
             following: list[_Plan] = []
-            self._go_on(rng, pool, done, None, samples, following)
+            self._go_on(rng, done, None, samples, following)
             return following[0] if following else None
         pattern = (self._sided if rng.random() < SIDED_SHARE else self._asked).draw(rng)
         if pattern is None:
@@ -326,6 +324,20 @@ class PatternSampler:
         clause = self._clause(rng, pattern, side)
         draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
         return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="first_turn")
+
+    def _own_turn(self, rng: np.random.Generator, pool: StartPool) -> _Plan | None:
+        """The first turn of a pattern that is written with the turn before it."""
+        pattern = self._following.draw(rng)
+        if pattern is None or pattern.first is None:
+            return None
+        side = _side(rng, pattern)
+        rows = pool.meeting(pattern.first.when, side)
+        if not len(rows):
+            return None
+        clause = _plain_clause(rng, pattern.first, side)
+        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+        then = self._clause(rng, pattern, side)
+        return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
 
     def _own_share(self) -> float:
         """How often a follow-up is one that is written with the turn before it."""
@@ -346,7 +358,6 @@ class PatternSampler:
     def _go_on(
         self,
         rng: np.random.Generator,
-        pool: StartPool,
         last: Done,
         plan: _Plan | None,
         samples: list[Sample],
@@ -386,7 +397,7 @@ class PatternSampler:
         elif form in ("other_side", "wrong_side"):
             self._on_other_side(rng, form, last, plan, history, following)
         else:
-            self._next(rng, form, last, history, following, pool)
+            self._next(rng, form, last, history, following)
 
     def _on_other_side(
         self,
@@ -417,7 +428,6 @@ class PatternSampler:
         last: Done,
         history: tuple[Done, ...],
         following: list[_Plan],
-        pool: StartPool,
     ) -> None:
         for _ in range(6):
             pattern = self._joinable[True].draw(rng)
@@ -530,7 +540,9 @@ def _meets(state: State, conditions: Sequence[str], side: Side) -> bool:
 
 
 def _moves(before: State, after: State) -> bool:
-    """Whether a joint turns by as much as an edit does."""
+    """Whether a joint turns by as much as an edit does; two turns of half a circle are none."""
+    if np.array_equal(before.pose_aa, after.pose_aa):
+        return False
     turn = before.local.transpose(-1, -2) @ after.local
     cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
     return bool(cosine.acos().max() > np.radians(LEAST_DEGREES)) or abs(before.yaw - after.yaw) > np.radians(
