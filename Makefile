@@ -13,13 +13,14 @@ SHARE :=
 WORKERS := 2
 QUICK :=
 
-.PHONY: help setup setup-gui demo test test-all test-gui bench chaos fuzz coverage train-mini lint addon lock clean
+.PHONY: help setup setup-gui demo test test-all test-gui test-matrix bench chaos fuzz coverage train-mini lint addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
 	@echo "make test      lint, type checks and every test but those that need a window"
 	@echo "make test-all  the same with what takes minutes"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
+	@echo "make test-matrix  the add-on's headless tests in every Blender that it supports and this machine can install"
 	@echo "make bench     measure; one JSON object a line"
 	@echo "make chaos     10,000 requests of clients that behave badly, to a backend whose engine breaks down"
 	@echo "make fuzz      200,000 damaged messages, 5,000 pictures and 5,000 pickles"
@@ -47,6 +48,9 @@ test-all: lint
 
 test-gui: setup-gui
 	$(LIMIT) 900 $(PYTHON) -m pytest tests/blender/gui -m gui --timeout 600
+
+test-matrix: setup
+	$(PYTHON) scripts/test_matrix.py
 
 bench: setup
 	@$(LIMIT) 1200 $(PYTHON) -m benchmarks

@@ -16,7 +16,6 @@ from .templates import (
     PAPER_TEMPLATES,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
-    READER_TEMPLATES,
     SEEN_POSE_PLACEHOLDER,
     VERBAL_ANSWERS,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "PAPER_TEMPLATES",
     "POSE_OUTPUT",
     "POSE_PLACEHOLDER",
-    "READER_TEMPLATES",
     "SEEN_POSE_PLACEHOLDER",
     "VERBAL_ANSWERS",
     "PromptBatch",

@@ -42,6 +42,8 @@ from .messages import (
 )
 from .wire import SUBPROTOCOLS, Wire, fragments
 
+OPEN_SECONDS: float = 5.0
+"""How long an address that does not answer is waited for: a user who mistyped it wants to know."""
 HANDSHAKE_SECONDS: Final = 10.0
 PING_SECONDS: Final = 20.0
 PONG_SECONDS: Final = 180.0
@@ -112,7 +114,7 @@ class Client:
                 subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
                 proxy=None,  # the backend is on this machine or on the animator's own network
                 compression=None,  # poses and PNG hardly shrink, and zlib costs more than loopback saves
-                open_timeout=HANDSHAKE_SECONDS,
+                open_timeout=OPEN_SECONDS,
                 close_timeout=1.0,
                 ping_interval=PING_SECONDS,
                 ping_timeout=PONG_SECONDS,

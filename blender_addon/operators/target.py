@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which armature a request is about, and whether it can be posed: known before anything is asked."""
 
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, Final
 
 import bpy
 import numpy as np
 
 from ..rig.armature import Rig, find_armature
+from ..rig.body import KEPT_IN
 from ..rig.bone_map import RigError
 from ..rig.editable import check_editable
+
+MOST_VERDICTS: Final = 64
+_verdicts: dict[Hashable, str] = {}
+"""Why an armature, as it was when it was looked at, cannot be used; empty where it can."""
 
 
 def find_target(context: Any) -> Any:
@@ -23,8 +29,32 @@ def find_target(context: Any) -> Any:
         _explain_instance(context.view_layer.objects.active)
         raise
     check_editable(armature)
-    Rig.of(armature)
+    _check_recognised(armature)
     return armature
+
+
+def _check_recognised(armature: Any) -> None:
+    """Raise RigError as Rig.of does. What came of it is remembered: the panel asks at every redraw, and an armature of
+    hundreds of bones would make it stutter."""
+    key = armature.session_uid, armature.mode == "EDIT", armature.get(KEPT_IN), hash(_bones_of(armature))
+    if key not in _verdicts:
+        if len(_verdicts) >= MOST_VERDICTS:
+            _verdicts.clear()
+        try:
+            Rig.of(armature)
+            _verdicts[key] = ""
+        except RigError as error:
+            _verdicts[key] = str(error)
+    if _verdicts[key]:
+        raise RigError(_verdicts[key])
+
+
+def _bones_of(armature: Any) -> bytes:
+    """What the recognition of an armature depends on: how its bones are named and how they rest."""
+    bones = armature.data.bones
+    rest = np.empty(16 * len(bones), dtype=np.float32)
+    bones.foreach_get("matrix_local", rest)
+    return rest.tobytes() + "\0".join(bones.keys()).encode()
 
 
 def find_rig(armature: int) -> Rig:
@@ -50,10 +80,7 @@ class Follower:
         found = next((one for one in bpy.data.objects if one.session_uid == self._uid), None)
         if found is None:
             raise RigError("The armature was removed while the model worked; nothing was changed.")
-        bones = found.data.bones
-        rest = np.empty(16 * len(bones), dtype=np.float32)
-        bones.foreach_get("matrix_local", rest)
-        now = rest.tobytes() + "\0".join(bones.keys()).encode()
+        now = _bones_of(found)
         if self._rig is None or now != self._bones or found.mode == "EDIT":
             self._rig, self._bones = Rig.of(found), now
         self._rig.armature = found

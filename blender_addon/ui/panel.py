@@ -5,6 +5,7 @@ import textwrap
 from typing import Any, Final
 
 import bpy
+from bpy.props import FloatProperty
 
 from ..operators import backend, local_backend
 from ..operators.activity import activity
@@ -13,7 +14,7 @@ from ..operators.situation import standing_notice
 from ..operators.target import find_target, others_in_pose_mode
 from ..rig.bone_map import RigError
 from ..session import State
-from ..settings import settings
+from ..settings import preferences, settings
 from . import local_backend as local_row
 from .light import icon_of
 
@@ -25,6 +26,8 @@ CHARACTER_WIDTH: Final = 6.4
 """Average width of a character of the interface font, in pixels at scale 1."""
 MARGIN: Final = 62
 """Pixels at scale 1 beside a wrapped text: borders, icon, scroll bar."""
+PROGRESS: Final = "posellava_progress"
+"""The window manager's property that shows how far a request is."""
 FIELD_BUTTONS: Final = 4
 """Characters that the buttons at the end of the instruction field take the place of."""
 
@@ -51,7 +54,7 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
         _draw_target(context, layout)
         _draw_instruction(context, layout)
         if activity.running:
-            _draw_progress(layout)
+            _draw_progress(context, layout)
             return
         _draw_buttons(layout)
         _draw_outcome(context, layout)
@@ -73,11 +76,28 @@ class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
         column.prop(chosen, "frames")
         if chosen.frames == "RANGE":
             _draw_range(chosen, column)
-        column.prop(chosen, "anchors")
         column.prop(chosen, "strength", slider=True)
         column.prop(chosen, "variants")
-        column.prop(chosen, "limits")
         column.prop(chosen, "send_view")
+
+
+class POSELLAVA_PT_keys(_Tab, bpy.types.Panel):
+    """How what the model answers comes into the animation."""
+
+    bl_label = "Keys and Limits"
+    bl_parent_id = "POSELLAVA_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the panel."""
+        layout = self.layout
+        chosen = settings(context)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column()
+        column.prop(preferences(context), "keying")
+        column.prop(chosen, "anchors")
+        column.prop(chosen, "limits")
 
 
 class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
@@ -207,21 +227,28 @@ def _draw_buttons(layout: Any) -> None:
     row.operator("posellava.estimate_pose", icon="IMAGE_DATA")
 
 
-def _draw_progress(layout: Any) -> None:
+def _draw_progress(context: Any, layout: Any) -> None:
     """In the place of the buttons and of their height, so that nothing below jumps."""
     progress = activity.handle.progress if activity.handle else None
-    factor, text = 0.0, "Preparing …"
-    if activity.handle:
-        text = "Waiting for the model …"
-    if progress is not None and progress.ahead:
-        text = f"Waiting behind {progress.ahead} other{'s' if progress.ahead != 1 else ''} …"
-    elif progress is not None and progress.total:
-        factor, text = progress.done / progress.total, f"{progress.done} of {progress.total} poses"
     column = layout.column()
     bar = column.column()
     bar.scale_y = PROMINENT
-    bar.progress(factor=factor, text=text)
+    if progress is not None and progress.total > 1 and not progress.ahead:
+        # A property, because what UILayout.progress leaves behind is drawn, in blue, over later boxes and labels.
+        text = f"{progress.done} of {progress.total} poses"
+        bar.prop(context.window_manager, PROGRESS, text=text, slider=True)
+    elif progress is not None and progress.ahead:
+        bar.label(
+            text=f"Waiting behind {progress.ahead} other{'s' if progress.ahead != 1 else ''} …", icon="TIME"
+        )
+    else:
+        bar.label(text="Waiting for the model …" if activity.handle else "Preparing …", icon="TIME")
     column.operator("posellava.cancel", icon="CANCEL")
+
+
+def _percent_done(_: Any) -> float:
+    progress = activity.handle.progress if activity.handle else None
+    return 100.0 * progress.done / progress.total if progress is not None and progress.total else 0.0
 
 
 def _draw_outcome(context: Any, layout: Any) -> None:
@@ -235,7 +262,7 @@ def _draw_outcome(context: Any, layout: Any) -> None:
         box = layout.box()
         if outcome.words:
             _wrapped(context, box, outcome.words, "SPEAKER")
-        _wrapped(context, box, outcome.summary(), "INFO" if outcome.report is None else "CHECKMARK")
+        _wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
         if outcome.variants is not None and outcome.number_of_variants > 1:
             row = box.row(align=True)
             row.operator("posellava.show_variant", text="", icon="TRIA_LEFT").step = -1
@@ -261,6 +288,7 @@ CLASSES = (
     POSELLAVA_PT_main,
     POSELLAVA_PT_options,
     POSELLAVA_PT_parts,
+    POSELLAVA_PT_keys,
     POSELLAVA_PT_estimate,
     POSELLAVA_MT_recall,
 )
@@ -268,6 +296,10 @@ CLASSES = (
 
 def register() -> None:
     """Called when the add-on is enabled."""
+    done = FloatProperty(
+        name="Done", subtype="PERCENTAGE", min=0.0, max=100.0, precision=0, get=_percent_done
+    )
+    setattr(bpy.types.WindowManager, PROGRESS, done)
     for cls in CLASSES:
         bpy.utils.register_class(cls)
 
@@ -276,3 +308,4 @@ def unregister() -> None:
     """Called when the add-on is disabled."""
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+    delattr(bpy.types.WindowManager, PROGRESS)

@@ -25,7 +25,7 @@ from PIL import Image
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from blender_addon.contract import codec
+from blender_addon.contract import client, codec
 from blender_addon.contract.codec import SUBPROTOCOL
 from blender_addon.contract.messages import Limits, Progress, ProtocolError, Request, Turn, Welcome
 from blender_addon.session import (
@@ -180,6 +180,21 @@ def test_without_a_backend_a_request_fails_at_once_and_says_how_to_start_one(con
     assert all("posellava serve" in error.sentence for error in errors)
     assert connection.status.state is State.CONNECTING
     assert "Trying again" in connection.status.sentence
+
+
+def test_a_silent_address_is_given_up_soon_at_the_first_call_and_at_the_next(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.OPEN_SECONDS <= 5
+    monkeypatch.setattr(client, "OPEN_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = connect(f"127.0.0.1:{silent.getsockname()[1]}")
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(ProtocolError, match="Nothing answers") as error:
+                connection.ask(request(), timeout=30)
+            assert error.value.code == "no_backend"
+            assert time.monotonic() - began < 5
 
 
 def test_a_backend_that_starts_later_is_found_without_pressing_connect(

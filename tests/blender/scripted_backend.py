@@ -42,11 +42,11 @@ class ScriptedEngine:
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """One answer per query."""
-        time.sleep(self.delay)
         if self.picture is not None and queries[0].image is not None:
             queries[0].image.save(self.picture)
         if self.asked is not None:
             self.asked.write_text(json.dumps(record(queries[0])))
+        time.sleep(self.delay)
         return [self._answer(query) for query in queries]
 
     def _answer(self, query: Query) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -31,6 +32,12 @@ def blender_resources(extension_zip: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def run_blender() -> Callable[[list[str], dict[str, str]], str]:
+    """run_blender(arguments, environment) -> what a Python with Blender's module printed."""
+    return _run_python
+
+
+@pytest.fixture
 def in_blender(blender_resources: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """in_blender(script, **environment) -> the script's ``result``; see inside.py."""
 
@@ -49,9 +56,13 @@ def in_blender(blender_resources: Path, tmp_path: Path) -> Callable[..., dict[st
 
 
 def _run_python(arguments: list[str], environment: dict[str, str]) -> str:
-    """Run the interpreter with a limit, as Blender's module can hang at exit; returns what it printed."""
+    """Run a Python with Blender's module, with a limit, as that can hang at exit; returns what it printed.
+
+    $POSELLAVA_BLENDER is the command of another one; see scripts/test_matrix.py.
+    """
+    python = shlex.split(os.environ.get("POSELLAVA_BLENDER", "")) or [sys.executable]
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [*python, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -440,17 +440,17 @@ def test_a_wrong_token_is_refused_with_a_sentence(
 
 
 def test_a_backend_killed_in_mid_request_is_reported_and_the_next_one_is_used(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
 ) -> None:
-    dying, next_one = start_backend("--delay", "30"), start_backend()
+    asked = tmp_path / "asked.json"
+    dying, next_one = start_backend("--delay", "600", "--asked", str(asked)), start_backend()
     result = in_blender(
         FIGURE
         + """
 import signal, threading
 def kill_when_sent():
-    while activity.handle is None:
-        pass
-    __import__("time").sleep(0.5)
+    while not os.path.exists(os.environ["ASKED"]):
+        __import__("time").sleep(0.05)
     os.kill(int(os.environ["PID"]), signal.SIGKILL)
 threading.Thread(target=kill_when_sent).start()
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
@@ -462,6 +462,7 @@ result["then"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
 """,
         URL=dying.url,
         PID=str(dying.process.pid),
+        ASKED=str(asked),
         NEXT=next_one.url,
     )
     check_untouched(result, "broke", "Nothing was changed")

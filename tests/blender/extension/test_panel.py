@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -257,3 +258,51 @@ result["error"] = call(bpy.ops.posellava.estimate_pose)
     )
     assert result["error"] == ""
     assert '"instruction": ""' in asked.read_text()
+
+
+def test_it_works_from_any_repository_of_extensions(
+    extension_zip: Any, start_backend: Callable[..., Any], tmp_path: Any, run_blender: Callable[..., str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import bpy, os, sys
+bpy.ops.preferences.extension_repo_add(name="Studio", type="LOCAL")
+repository = bpy.context.preferences.extensions.repos["Studio"].module
+bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo=repository, enable_on_install=True)
+bpy.ops.wm.read_homefile(use_empty=True)
+import importlib
+cli = importlib.import_module(f"bl_ext.{repository}.posellava.cli")
+bpy.ops.posellava.add_figure()
+outcome = cli.edit("raise it", url=os.environ["URL"])
+print("KEYS", repository != "user_default" and outcome.report.keys)
+"""
+    )
+    output = run_blender(
+        [str(script), str(extension_zip)],
+        {"BLENDER_USER_RESOURCES": str(tmp_path), "URL": start_backend().url},
+    )
+    assert "KEYS 4" in output
+
+
+def test_names_in_any_script_are_taken_and_told(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+) -> None:
+    asked = tmp_path / "asked.json"
+    result = in_blender(
+        FIGURE
+        + """
+figure = bpy.context.object
+figure.name = figure.data.name = "Фигура 人物 🤸"
+bpy.context.scene.name = bpy.context.view_layer.name = "Szene für später"
+figure.animation_data_create().action = bpy.data.actions.new("Gehen 歩く")
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="подними «левую» руку 🙋")
+result["keys"] = len(keys())
+result["edits"] = [edit.instruction for edit in activity.history.edits]
+from bl_ext.user_default.posellava import cli
+result["outcome"] = cli.edit("もう一度", armature=figure.name, url=os.environ["URL"]).report.keys
+""",
+        URL=start_backend("--asked", str(asked)).url,
+    )
+    assert result == {"error": "", "keys": 4, "edits": ["подними «левую» руку 🙋"], "outcome": 4}
+    assert json.loads(asked.read_text())["instruction"] == "もう一度"

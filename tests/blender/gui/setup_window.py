@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside the Blender window: installs the extension, adds the figure, and then writes what Blender's state is.
 
-Everything else is done by mouse and keyboard from outside. ``state.json`` is written several times a second.
+Everything else is done from outside: by mouse and keyboard, or by scripts that are run here in the viewport's context.
+``state.json`` is written several times a second.
 """
 
 import importlib
 import json
 import os
 import time
+import traceback
 from pathlib import Path
 
 import bpy
@@ -17,6 +19,9 @@ FOLDER = Path(os.environ["FOLDER"])
 longest_ms = {}
 apart_ms = {}
 shown = {}  # what the panel showed when it was last drawn
+polled = {}  # why each of the panel's buttons was grey when it was last drawn; empty where it was not
+presses = 0  # of the mouse's left button that reached Blender
+mouse = [0, 0]  # where Blender believes it to be, from the upper left
 
 
 def set_up():
@@ -32,12 +37,40 @@ def set_up():
     time_calls()
 
 
+class GUI_OT_count_presses(bpy.types.Operator):
+    """Sees every event before anything else does, and counts those that a test has to be sure of."""
+
+    bl_idname = "gui.count_presses"
+    bl_label = "Count Presses"
+
+    def invoke(self, context, event):
+        """Begin."""
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        """Count, and leave the event to everybody else."""
+        global presses
+        mouse[:] = event.mouse_x, context.window.height - 1 - event.mouse_y
+        presses += event.type == "LEFTMOUSE" and event.value in {"PRESS", "DOUBLE_CLICK"}
+        return {"PASS_THROUGH"}
+
+
+def in_viewport():
+    """The context of the first window's viewport."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    return bpy.context.temp_override(window=window, area=area, region=region)
+
+
 def arrange():
     """What needs a window: a timer calls it once."""
     window = bpy.context.window_manager.windows[0]
     area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=window, area=area, region=region):
+    bpy.utils.register_class(GUI_OT_count_presses)
+    with in_viewport():
+        bpy.ops.gui.count_presses("INVOKE_DEFAULT")
         bpy.ops.posellava.add_figure()
         space = area.spaces.active
         space.show_region_ui = True
@@ -48,7 +81,8 @@ def arrange():
         space.region_3d.view_rotation = (0.76, 0.62, 0.12, 0.14)
         stand(bpy.context.object)
         bpy.ops.ed.undo_push(message="Set-up")
-    bpy.app.timers.register(write_state, first_interval=1.0)
+    bpy.app.timers.register(write_state, first_interval=1.0, persistent=True)
+    bpy.app.timers.register(run_script, first_interval=1.0, persistent=True)
 
 
 def stand(figure):
@@ -104,12 +138,21 @@ def time_calls():
             if name == "POSELLAVA_PT_main":
                 shown.update(
                     sent=activity.handle is not None,
-                    error=activity.error,
+                    notice=activity.notice.sentence if activity.notice else "",
                     done=activity.outcome is not None,
                 )
 
         return draw
 
+    obstacle = ask.Ask.obstacle.__func__
+
+    def noted_obstacle(cls, context):
+        reason = obstacle(cls, context)
+        if getattr(context, ask.PANEL_POINTER, None) is not None:
+            polled[cls.bl_label] = reason
+        return reason
+
+    ask.Ask.obstacle = classmethod(noted_obstacle)
     for name in ("invoke", "modal"):
         setattr(ask.Ask, name, timed_handler(getattr(ask.Ask, name), name))
     for cls in panel.CLASSES:
@@ -127,6 +170,26 @@ def keys():
     }
 
 
+def run_script():
+    """Timer: run the script that a test has put into the folder, and leave its ``result``."""
+    script = FOLDER / "script.py"
+    if script.exists():
+        text, result = script.read_text(), {}
+        script.unlink()
+        try:
+            with in_viewport():
+                exec(
+                    compile(text, "script", "exec"),
+                    {"bpy": bpy, "result": result, "in_viewport": in_viewport},
+                )
+        except Exception:
+            result["error"] = traceback.format_exc()
+        partial = FOLDER / "result.part"
+        partial.write_text(json.dumps(result))
+        partial.replace(FOLDER / "result.json")
+    return 0.1
+
+
 def write_state():
     """Timer: write the state for the test."""
     activity = importlib.import_module(f"{EXTENSION}.operators.activity").activity
@@ -137,7 +200,9 @@ def write_state():
         "connection": backend.status().state.value,
         "instruction": bpy.context.scene.posellava.instruction,
         "running": activity.running,
+        "sent": activity.handle is not None,
         "error": activity.error,
+        "notice": activity.notice.sentence if activity.notice else "",
         "words": activity.outcome.words if activity.outcome else "",
         "degrees": activity.outcome.report.degrees if activity.outcome else {},
         "keys": keys(),
@@ -147,6 +212,9 @@ def write_state():
         "longest_ms": longest_ms,
         "apart_ms": apart_ms,
         "shown": shown,
+        "polled": polled,
+        "presses": presses,
+        "mouse": mouse,
     }
     partial = FOLDER / "state.part"
     partial.write_text(json.dumps(state))

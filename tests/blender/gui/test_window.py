@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The add-on in a real Blender window, used with mouse and keyboard. Screenshots go to out/.
 
-Places are those of Blender 4.3's default layout at 1280 x 800; a picture of each stage is in out/ after a run.
+Places are those of Blender 4.3's default layout at 1280 x 800; a picture of each stage is in out/ after a run. A test
+waits for what it does to show, however busy the machine is; how long the add-on holds the window is measured by
+``make bench``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from .window import DEBIAN, ROOT, Window
@@ -26,10 +29,39 @@ CONNECT = (976, 128)
 INSTRUCTION = (880, 191)
 EDIT_POSE = (909, 220)
 CANCEL = (909, 248)
-SEND_VIEWPORT = (888, 357)
+NEXT_VARIANT = (1003, 342)
+SEND_VIEWPORT = (888, 380)
 VIEWPORT = (250, 620)
-INSTRUCTION_TEXT = "raise your left arm to shoulder height"
-MOST_BLOCKING_MS = 10.0
+INSTRUCTION_TEXT = "raise your left arm"
+
+ASK = 'bpy.ops.posellava.edit_pose("INVOKE_DEFAULT", instruction="raise it", frames="CURRENT")'
+
+
+def test_buttons_are_grey_with_a_reason_until_all_is_there(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    with Window(extension_zip, url=start_backend().url, token="") as window:
+        _open_tab(window)
+        state = window.wait_for(lambda state: state["polled"])
+        assert set(state["polled"].values()) == {"Not connected to a backend; press Connect first."}
+        window.click(EDIT_POSE)
+        window.move((EDIT_POSE[0] + 20, EDIT_POSE[1]))
+        time.sleep(3.0)  # the tooltip
+        window.screenshot(OUT / "gui_grey.png")
+        assert not window.state["running"]
+        window.move(VIEWPORT)
+        _connect(window)
+        window.wait_for(lambda state: "instruction is empty" in state["polled"]["Edit Pose"])
+        _instruct(window, "raise it")
+        window.wait_for(lambda state: state["polled"]["Edit Pose"] == "")
+        window.wait_for(lambda state: "No image is chosen" in state["polled"]["Estimate Pose"])
+        window.run("bpy.ops.object.mode_set(mode='EDIT')")
+        window.wait_for(lambda state: "Edit Mode" in state["polled"]["Edit Pose"])
+        window.run("bpy.ops.object.mode_set(mode='OBJECT'); bpy.context.view_layer.objects.active = None")
+        window.run("bpy.ops.object.select_all(action='DESELECT')")
+        window.wait_for(lambda state: "No armature" in state["polled"]["Edit Pose"])
+        time.sleep(2.0)  # until the panels have slid to their places
+        window.screenshot(OUT / "gui_nothing.png")
 
 
 def test_a_typed_instruction_moves_the_figure_and_one_undo_takes_it_back(
@@ -38,8 +70,8 @@ def test_a_typed_instruction_moves_the_figure_and_one_undo_takes_it_back(
     with Window(extension_zip, url=shipped_backend.url, token=shipped_backend.token) as window:
         _open_and_connect(window)
         window.screenshot(OUT / "gui_connected.png")
-        before = _type_and_press(window, INSTRUCTION_TEXT)
-        after = window.wait_for(lambda state: state["degrees"] and not state["running"])
+        before = _type(window, INSTRUCTION_TEXT)
+        after = window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
         window.move(VIEWPORT)
         _screenshot_of(window, "gui_edited.png", done=True)
         assert after["error"] == ""
@@ -50,81 +82,219 @@ def test_a_typed_instruction_moves_the_figure_and_one_undo_takes_it_back(
         undone = window.wait_for(lambda state: state["keys"] == before["keys"])
         assert undone["pose"] == before["pose"]
         assert undone["instruction"] == INSTRUCTION_TEXT
+        window.wait_for(lambda state: not state["degrees"])  # the panel no longer reports it
         window.key("ctrl+shift+z")
         window.wait_for(lambda state: state["keys"] == after["keys"])
         assert "Traceback" not in window.log_so_far
-        longest = window.state["longest_ms"]
-    assert {"invoke", "modal", "connect"} <= longest.keys()
-    assert max(longest.values()) <= MOST_BLOCKING_MS, longest
+        assert {"invoke", "modal", "connect"} <= window.state["longest_ms"].keys()
 
 
 def test_a_request_can_be_cancelled_while_the_window_stays_usable(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    backend = start_backend("--delay", "60")
+    backend = start_backend("--delay", "600")
     with Window(extension_zip, url=backend.url, token="") as window:
         _open_and_connect(window)
-        before = _type_and_press(window, "raise the left arm")
-        window.wait_for(lambda state: state["running"])
+        before = _instruct(window, "raise the left arm")
+        window.click_until(EDIT_POSE, lambda state: state["running"])
         window.move(VIEWPORT)
         window.key("n")  # the window answers: N closes the sidebar and opens it again
         window.key("n")
         _screenshot_of(window, "gui_running.png", sent=True)
         assert window.state["running"]
-        window.click(CANCEL)
-        after = window.wait_for(lambda state: not state["running"])
-        assert after["error"] == "Cancelled; nothing was changed."
+        after = window.click_until(CANCEL, lambda state: not state["running"])
+        assert (after["error"], after["notice"]) == ("", "Cancelled; nothing was changed.")
         assert after["keys"] == before["keys"]
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_cancelled.png", notice=after["notice"])
 
 
 def test_a_killed_backend_is_reported_and_the_connection_comes_back_by_itself(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    backend = start_backend("--delay", "60")
+    backend = start_backend("--delay", "600")
     with Window(extension_zip, url=backend.url, token="") as window:
         _open_and_connect(window)
-        before = _type_and_press(window, "raise the left arm")
-        window.wait_for(lambda state: state["running"])
+        before = _instruct(window, "raise the left arm")
+        window.click_until(EDIT_POSE, lambda state: state["sent"])
+        time.sleep(1.0)  # from being handed over to being on its way
         backend.process.kill()
         after = window.wait_for(lambda state: state["error"])
         window.move(VIEWPORT)
-        _screenshot_of(window, "gui_lost.png", error=after["error"])
+        _screenshot_of(window, "gui_lost.png", notice=after["error"])
         assert "Nothing was changed" in after["error"]
         assert after["keys"] == before["keys"]
         assert after["connection"] == "connecting"
         start_backend("--port", backend.url.rpartition(":")[2])
-        window.wait_for(lambda state: state["connection"] == "connected", 60.0)
+        window.wait_for(lambda state: state["connection"] == "connected")
 
 
-def test_the_viewport_is_sent_as_a_picture(
+def test_another_address_in_the_preferences_is_gone_to(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    first, second = start_backend(), start_backend(token="secret")
+    with Window(extension_zip, url=first.url, token="") as window:
+        _open_and_connect(window)
+        change = "bpy.context.preferences.addons['bl_ext.user_default.posellava'].preferences"
+        window.run(f"{change}.url = {second.url!r}")
+        window.wait_for(lambda state: state["connection"] == "failed")  # it wants a token
+        window.run(f"{change}.token = 'secret'")
+        window.wait_for(lambda state: state["connection"] == "connected")
+        first.process.kill()
+        time.sleep(1.0)
+        assert window.state["connection"] == "connected"
+
+
+def test_variants_and_words_alone_are_shown(extension_zip: Path, start_backend: Callable[..., Any]) -> None:
+    with Window(extension_zip, url=start_backend().url, token="") as window:
+        _open_and_connect(window)
+        _instruct(window, "raise the left arm")
+        one = window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_variants.png", done=True)
+        other = window.click_until(NEXT_VARIANT, lambda state: state["pose"] != one["pose"])
+        assert other["keys"] == one["keys"]
+        window.key("ctrl+z")
+        window.wait_for(lambda state: state["pose"] == one["pose"])
+        _instruct(window, "what is it that you would like me to tell you about the weather of tomorrow?")
+        words = window.click_until(EDIT_POSE, lambda state: state["words"] and not state["running"])
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_words.png", done=True)
+        assert (words["degrees"], words["pose"], words["error"]) == ({}, one["pose"], "")
+
+
+def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
     extension_zip: Path, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
     from PIL import Image
 
     picture = tmp_path / "viewport.png"
+
+    def shoot(script: str) -> np.ndarray:
+        picture.unlink(missing_ok=True)
+        window.run(script)
+        window.wait_for(lambda state: not state["running"] and picture.exists())
+        time.sleep(0.5)  # until it is all in the file
+        image = Image.open(picture).convert("RGB")
+        image.save(OUT / f"sent_{len(taken)}.png")
+        assert image.size == (336, 336)
+        taken.append(np.asarray(image, dtype=float).mean(axis=-1))
+        return taken[-1]
+
+    taken: list[np.ndarray] = []
+    estimate = 'bpy.ops.posellava.estimate_pose("INVOKE_DEFAULT", picture="VIEWPORT")'
+    stand = "bpy.ops.ed.undo()\nbpy.ops.ed.undo_push(message='x')\n"
     backend = start_backend("--picture", str(picture))
     with Window(extension_zip, url=backend.url, token="") as window:
         _open_and_connect(window)
         window.click(SEND_VIEWPORT)
-        _type_and_press(window, "raise the left arm")
-        after = window.wait_for(lambda state: state["degrees"] and not state["running"])
-    assert after["apart_ms"]["draw"] > 0
-    assert max(after["longest_ms"].values()) <= MOST_BLOCKING_MS, after["longest_ms"]
-    sent = Image.open(picture).convert("RGB")
-    assert sent.size == (336, 336)
-    assert len(sent.getcolors(1 << 20) or []) > 50, "the picture shows nothing"
+        _instruct(window, "raise the left arm")
+        window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
+        near = shoot(estimate)
+        assert near.std() > 15, "the picture shows nothing"
+        rows = np.flatnonzero(np.abs(near - np.median(near)).max(axis=1) > 25)
+        assert np.ptp(rows) > 0.6 * 336, "the figure is small"
+        view = "space = bpy.context.space_data\n"
+        far = shoot(view + "space.region_3d.view_distance = 40\n" + stand + estimate)
+        dark = shoot(
+            view
+            + "bpy.context.scene.render.engine = 'BLENDER_WORKBENCH'\n"  # others take minutes without a GPU
+            "shading = bpy.context.scene.display.shading\n"
+            "shading.light, shading.color_type, shading.single_color = 'FLAT', 'SINGLE', (0, 0, 0)\n"
+            "space.shading.type = 'RENDERED'\n" + stand + estimate
+        )
+        assert window.run(view + "result['type'] = space.shading.type")["type"] == "RENDERED"
+        for other in (far, dark):
+            assert np.abs(other - near).mean() < 12
+        window.run(view + "space.shading.type = 'SOLID'\nbpy.ops.screen.region_quadview()")
+        time.sleep(1.0)
+        quarters = [
+            shoot(
+                "area = bpy.context.area\n"
+                "regions = [region for region in area.regions if region.type == 'WINDOW']\n"
+                f"with bpy.context.temp_override(region=regions[{quarter}]):\n    {estimate}"
+            )
+            for quarter in range(3)
+        ]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert np.abs(quarters[one] - quarters[other]).mean() > 2, "two quarters gave one picture"
+
+
+def test_what_the_user_does_while_the_model_works_loses_nothing(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    slow = start_backend("--delay", "5")
+    with Window(extension_zip, url=slow.url, token="") as window:
+        _open_and_connect(window)
+        window.run("bpy.context.scene.posellava.frames = 'RANGE'\nbpy.ops.ed.undo_push(message='Frames')")
+        before = window.state
+
+        def ask() -> None:
+            window.run(ASK)
+            window.wait_for(lambda state: state["running"])
+
+        # Undo while waiting keeps what was chosen, and the answer still comes.
+        ask()
+        window.move(VIEWPORT)
+        window.key("ctrl+z")
+        window.wait_for(lambda state: state["degrees"] and not state["running"])
+        assert window.run("result['it'] = bpy.context.scene.posellava.frames")["it"] == "RANGE"
+        window.key("ctrl+z")
+        window.wait_for(lambda state: state["keys"] == before["keys"])
+
+        # Other modes, another frame.
+        ask()
+        window.run("bpy.ops.object.mode_set(mode='POSE'); bpy.context.scene.frame_set(30)")
+        window.wait_for(lambda state: state["degrees"] and not state["running"])
+        assert 10.0 in window.state["keys"]['pose.bones["L_Shoulder"].rotation_quaternion[0]']
+        window.run("bpy.ops.object.mode_set(mode='OBJECT')")
+
+        # A second window is closed in which the button was pressed.
+        window.run("bpy.ops.wm.window_new()")
+        window.run(
+            "other = bpy.context.window_manager.windows[-1]\n"
+            "other.screen.areas[0].type = 'VIEW_3D'\n"
+            "area = other.screen.areas[0]\n"
+            "region = next(region for region in area.regions if region.type == 'WINDOW')\n"
+            f"with bpy.context.temp_override(window=other, area=area, region=region):\n    {ASK}"
+        )
+        window.wait_for(lambda state: state["running"])
+        window.run(
+            "with bpy.context.temp_override(window=bpy.context.window_manager.windows[-1]):\n"
+            "    bpy.ops.wm.window_close()"
+        )
+        closed = window.wait_for(lambda state: not state["running"])
+        assert "window in which the button was pressed was closed" in closed["error"]
+
+        # The figure goes.
+        ask()
+        window.run("bpy.data.objects.remove(bpy.data.objects['SMPL Figure'])")
+        gone = window.wait_for(lambda state: not state["running"])
+        assert "was removed" in gone["error"]
+
+        # Another file: nothing is told of the old one.
+        window.run("bpy.ops.posellava.add_figure()")
+        ask()
+        window.run("bpy.ops.wm.read_homefile(app_template='')")
+        new = window.wait_for(lambda state: not state["running"])
+        time.sleep(6.0)  # the answer that nobody waits for any more
+        assert (window.state["error"], window.state["keys"], new["notice"]) == ("", {}, "")
+        assert "Traceback" not in window.log_so_far
 
 
 def _open_and_connect(window: Window) -> None:
-    """Open the add-on's tab and press Connect. A click is repeated when Blender was still busy starting."""
-    for _ in range(10):
-        window.click(TAB)
-        time.sleep(1.0)
-        if "POSELLAVA_PT_main" in window.state["longest_ms"]:
-            break
-    window.click(CONNECT)
+    """Open the add-on's tab and press Connect."""
+    _open_tab(window)
+    _connect(window)
+
+
+def _open_tab(window: Window) -> None:
+    window.click_until(TAB, lambda state: "POSELLAVA_PT_main" in state["longest_ms"])
+
+
+def _connect(window: Window) -> None:
+    window.click_until(CONNECT, lambda state: state["connection"] != "disconnected")
     window.wait_for(lambda state: state["connection"] == "connected")
-    time.sleep(0.5)
 
 
 def _screenshot_of(window: Window, name: str, **shown: Any) -> None:
@@ -134,12 +304,27 @@ def _screenshot_of(window: Window, name: str, **shown: Any) -> None:
     window.screenshot(OUT / name)
 
 
-def _type_and_press(window: Window, instruction: str) -> dict[str, Any]:
-    """Type into the instruction field and press Edit Pose; returns the state before the press."""
-    window.click(INSTRUCTION, times=2)
-    window.type(instruction)
-    window.key("Return")
-    before = window.wait_for(lambda state: state["instruction"] == instruction)
+def _instruct(window: Window, instruction: str) -> dict[str, Any]:
+    """Fill the instruction field by script; returns the state then."""
+    window.run(f"bpy.context.scene.posellava.instruction = {instruction!r}\nbpy.context.area.tag_redraw()")
+    state = window.wait_for(lambda state: state["instruction"] == instruction)
+    window.wait_for(lambda state: not state["polled"].get("Edit Pose", "not drawn yet"))
     time.sleep(0.5)
-    window.click(EDIT_POSE)
-    return before
+    return state
+
+
+def _type(window: Window, instruction: str) -> dict[str, Any]:
+    """Type into the instruction field; returns the state then."""
+    for _ in range(3):
+        before = window.state["presses"]
+        window.click(INSTRUCTION)
+        window.click_unseen(INSTRUCTION)
+        if (
+            window.state["presses"] == before + 1
+        ):  # the field has the second press for itself: it is being edited
+            window.key("ctrl+a")
+            window.type(instruction)
+            window.key("Return")
+            return window.wait_for(lambda state: state["instruction"] == instruction)
+        window.key("Escape")
+    raise AssertionError("the instruction field cannot be clicked into")

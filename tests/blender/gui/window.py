@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ ROOT: Final = HERE.parents[2]
 DEBIAN: Final = ROOT / ".cache" / "debian13"
 WIDTH, HEIGHT = 1280, 800
 READY_SECONDS: Final = 300.0
+EFFECT_SECONDS: Final = 60.0
+"""How long an effect may take to show on a busy machine; a test goes on as soon as it is there."""
 ENTER_ROOT: Final = """
 mount --bind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"
 """
@@ -98,7 +101,9 @@ class Window:
             return {"ready": False}
         return found
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 20.0) -> dict[str, Any]:
+    def wait_for(
+        self, condition: Callable[[dict[str, Any]], Any], seconds: float = EFFECT_SECONDS
+    ) -> dict[str, Any]:
         """Wait until the state fulfils the condition."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -114,19 +119,63 @@ class Window:
         subprocess.run(["xdotool", *arguments], env=os.environ | {"DISPLAY": self._display}, check=True)
 
     def move(self, place: tuple[int, int]) -> None:
-        """Move the mouse."""
-        self.do("mousemove", "--sync", str(place[0]), str(place[1]))
+        """Move the mouse. Returns when Blender knows where it is: only then does a press find the button."""
+        for aside in (3, 2, 1, 0):
+            self.do("mousemove", str(place[0] + aside), str(place[1]))
+            time.sleep(0.05)
+        self.wait_for(lambda state: max(abs(a - b) for a, b in zip(state["mouse"], place, strict=True)) <= 2)
         time.sleep(0.3)
 
-    def click(self, place: tuple[int, int], times: int = 1) -> None:
-        """Click with the left button, as a hand does: the button stays down for a moment."""
+    def click_unseen(self, place: tuple[int, int]) -> None:
+        """Click where something may have all events for itself, so that none can be waited for."""
+        self.do("mousemove", str(place[0]), str(place[1]))
+        self._press()
+        time.sleep(1.0)
+
+    def _press(self) -> None:
+        self.do("mousedown", "1")
+        time.sleep(0.06)
+        self.do("mouseup", "1")
+
+    def click(self, place: tuple[int, int]) -> None:
+        """Click with the left button, as a hand does: the button stays down for a moment. Returns when Blender has had
+        the press."""
+        before = self.state["presses"]
         self.move(place)
-        for _ in range(times):
-            self.do("mousedown", "1")
-            time.sleep(0.06)
-            self.do("mouseup", "1")
-            time.sleep(0.06)
-        time.sleep(0.4)
+        self._press()
+        self.wait_for(lambda state: state["presses"] > before)
+        time.sleep(0.3)
+
+    def click_until(
+        self,
+        place: tuple[int, int],
+        condition: Callable[[dict[str, Any]], Any],
+        seconds: float = EFFECT_SECONDS,
+    ) -> dict[str, Any]:
+        """Click, and wait for what the click does. Once more where it did nothing: a press can arrive while Blender
+        draws the button anew."""
+        self.click(place)
+        try:
+            return self.wait_for(condition, seconds)
+        except AssertionError:
+            self.click(place)
+            return self.wait_for(condition, seconds)
+
+    def run(self, script: str, seconds: float = EFFECT_SECONDS) -> dict[str, Any]:
+        """Run a script in Blender, in the viewport's context; returns its ``result``."""
+        answer = self.folder / "result.json"
+        answer.unlink(missing_ok=True)
+        partial = self.folder / "script.part"
+        partial.write_text(textwrap.dedent(script))
+        partial.replace(self.folder / "script.py")
+        deadline = time.monotonic() + seconds
+        while not answer.exists():
+            assert self._blender.poll() is None, self.log_so_far
+            assert time.monotonic() < deadline, f"the script did not end; {self.log_so_far}"
+            time.sleep(0.1)
+        result: dict[str, Any] = json.loads(answer.read_text())
+        assert "error" not in result, result["error"]
+        return result
 
     def key(self, name: str) -> None:
         """Press a key or a combination such as ctrl+z."""

@@ -149,11 +149,7 @@ def _tried(
                 f"{pattern.name} ({pattern.sentences[0].text!r}): "
                 f"what it wants is met from {sum(mets)} of {len(mets)} starts"
             )
-        elif (
-            pattern.task != "generate"
-            and mets
-            and not any(outcomes[row].moved(drafts[row].start).any() for row in rows)
-        ):
+        elif mets and not any(outcomes[row].moved(drafts[row].start).any() for row in rows):
             faults.append(f"{pattern.name} ({pattern.sentences[0].text!r}): nothing ever moves")
     return results
 
