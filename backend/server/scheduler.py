@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 STOPPING: Final = "The backend is shutting down; start it again and repeat the request."
 SMALL_COST: Final = 64
-"""Poses of a request that a client without any other is never refused."""
+"""Poses of a request that is not refused for what its client's other requests hold."""
 CLIENT_COST: Final = 2**15
 """Poses of all requests of one client whose answers have not been taken away, unless it is one request."""
 MAX_COST: Final = 2**20
@@ -137,7 +137,7 @@ class Scheduler:
             len(self._jobs) >= options.max_waiting or client.unfinished >= options.max_waiting_per_client
         ):
             raise self._busy(job, f"with {len(self._jobs)} requests, {client.unfinished} of them yours")
-        if client.cost and client.cost + job.cost > CLIENT_COST:
+        if client.cost and job.cost > SMALL_COST and client.cost + job.cost > CLIENT_COST:
             raise self._busy(job, f"with {client.cost} poses of yours, whose answers are to be taken first")
         if self._cost + job.cost > MAX_COST and (client.cost or job.cost > SMALL_COST):
             raise self._busy(job, f"with {self._cost} poses")

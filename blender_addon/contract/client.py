@@ -183,6 +183,8 @@ class Client:
             finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
                 task.result()
+            if self._websocket.close_reason:
+                self._over = f"{self._over.rstrip('.')} ({self._websocket.close_reason})."
         except ConnectionClosed as error:
             self._over = _explain(error, self._url)
         finally:
