@@ -159,16 +159,18 @@ def test_ask_connects_by_itself(start_backend: Start, connect: Connect) -> None:
 def test_ask_gives_up_in_time_and_the_backend_is_told(
     start_backend: Start, connect: Connect, engine: Any
 ) -> None:
+    backend = start_backend(batch_size=1)
+    connection = connect(backend.url)
+    connection.ask(request("first"), timeout=20)
     engine.gate.clear()
-    connection = connect(start_backend(batch_size=1).url)
     with pytest.raises(ProtocolError) as caught:
         connection.ask(request(), timeout=0.5)
     assert caught.value.code == "timeout"
     assert "0.5 seconds" in caught.value.sentence
-    time.sleep(0.2)  # for the cancel to arrive
+    wait_for(lambda: not backend.server._scheduler._jobs)  # the cancel has arrived
     engine.gate.set()
     assert connection.ask(request("lower it"), timeout=20).texts[0] == "did lower it"
-    assert [batch[0].instruction for batch in engine.batches].count("raise it") == 1
+    assert [batch[0].instruction for batch in engine.batches].count("raise it") <= 1
 
 
 def test_without_a_backend_a_request_fails_at_once_and_says_how_to_start_one(connect: Connect) -> None:
