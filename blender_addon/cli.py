@@ -55,6 +55,7 @@ def edit(
     strength: float = 1.0,
     send_view: bool = False,
     offset: str | None = None,
+    every_frame: bool = False,
     blend_in: int = 0,
     blend_out: int = 0,
     anchors: str = "frames",
@@ -73,6 +74,7 @@ def edit(
         send_view: send a render of the scene's camera along.
         offset: one or more frames, as in ``frames``: the model is asked about these, and their change is carried over
             to all of ``frames``. None to ask it about each.
+        every_frame: with ``offset``, key all of ``frames``, and not only those at which the character has keys.
         blend_in: frames over which the change comes at the beginning, where there is animation before them.
         blend_out: frames over which it goes at the end, where there is animation after them.
         anchors: what keeps other frames as they are: keys on the ``frames`` beside the edit, on the character's
@@ -100,7 +102,7 @@ def edit(
         "limits": limits,
     }
     if offset is not None:
-        options |= {"range_mode": "OFFSET", "reference_list": offset}
+        options |= {"range_mode": "OFFSET", "reference_list": offset, "every_frame": every_frame}
     if frames is None:
         options["frames"] = "CURRENT"
     elif frames.strip():
@@ -286,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--offset", metavar="FRAMES", help="ask about these, and carry their change over to --frames"
     )
+    one.add_argument("--every-frame", action="store_true", help="with --offset, key frames without keys too")
     one.add_argument("--blend-in", type=int, default=0, help="frames over which the change comes")
     one.add_argument("--blend-out", type=int, default=0, help="frames over which it goes")
     one.add_argument(

@@ -78,9 +78,11 @@ class Outcome:
 
 def _movement(report: WriteReport, most: int) -> str:
     if not report.degrees and report.held and not report.keys:
+        if not _locked(report):
+            return "Nothing was keyed."
         return (
-            f"Nothing was keyed: all that should move is locked ({_spoken(report.held)}); unlock its rotation to pose "
-            "it."
+            f"Nothing was keyed: all that should move is locked ({_spoken(_locked(report))}); unlock its rotation to "
+            "pose it."
         )
     if not (report.degrees or report.short or report.stopped):
         return "The model kept the pose as it was; nothing was keyed."
@@ -89,16 +91,23 @@ def _movement(report: WriteReport, most: int) -> str:
     moved = [f"{_spoken([joint])} {degrees:.0f}°" for joint, degrees in report.degrees.items()]
     rest = f" and {len(moved) - most} more" if len(moved) > most else ""
     frames = len(report.frames)
-    held = f"; locked: {_spoken(report.held)}" if report.held else ""
+    held = f"; locked: {_spoken(_locked(report))}" if _locked(report) else ""
     keys = "" if report.keyed else "; no key was set"
     return f"Moved {', '.join(moved[:most])}{rest} on {frames} frame{'s' if frames != 1 else ''}{held}{keys}."
+
+
+def _locked(report: WriteReport) -> list[str]:
+    """The joints that could not be keyed because the user locked them."""
+    return [
+        joint for joint in report.held if joint not in report.short or "locked" in report.short[joint].holder
+    ]
 
 
 def _hindrances(report: WriteReport, most: int) -> Iterator[str]:
     """One sentence for each thing that kept the body from the pose that was asked for."""
     held: dict[str, list[str]] = {}
     for joint, short in report.short.items():
-        if joint not in report.held:
+        if joint not in _locked(report):
             held.setdefault(short.holder, []).append(joint)
     for holder, joints in held.items():
         rest = f" and {len(joints) - most} more" if len(joints) > most else ""

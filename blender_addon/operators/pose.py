@@ -11,7 +11,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..rig.armature import Rig
-from ..rig.frames import is_animated_beyond, list_frames
+from ..rig.frames import is_animated_beyond, keyed_among, list_frames
 from ..rig.offset import Blend
 from ..rig.sample import time_of
 from ..settings import (
@@ -89,12 +89,17 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
         """The frames the user chose."""
         if self.frame_list:
-            return tuple(time_of(context.scene, frame) for frame in parse_frames(self.frame_list))
+            frames = [time_of(context.scene, frame) for frame in parse_frames(self.frame_list)]
+            return tuple(keyed_among(rig, frames) if self._is_sparse_list() else frames)
         return tuple(list_frames(context, rig, self.frames, every_frame=self.every_frame))
 
     def is_range(self) -> bool:
         """Whether a range was chosen."""
-        return self.frames == "RANGE" and not self.frame_list
+        return self._is_sparse_list() if self.frame_list else self.frames == "RANGE"
+
+    def _is_sparse_list(self) -> bool:
+        """Whether a change is carried over a list of frames, which needs no keys but those that are there."""
+        return bool(self.frame_list) and self.range_mode == "OFFSET" and not self.every_frame
 
     def way_over_range(self, context: Any, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """The frames of reference, and how the change comes and goes."""

@@ -59,6 +59,15 @@ def is_locked(curve: Any) -> bool:
     return bool(curve.lock or (curve.group is not None and curve.group.lock))
 
 
+def repeats_at(curve: Any, frames: Sequence[float]) -> bool:
+    """Whether a Cycles modifier makes a curve at any of these frames repeat what its keys do elsewhere: a key set there
+    would change every repeat."""
+    if not any(modifier.type == "CYCLES" and not modifier.mute for modifier in curve.modifiers):
+        return False
+    times = key_times(curve)
+    return bool(len(times)) and (min(frames) < times[0] - SAME_FRAME or max(frames) > times[-1] + SAME_FRAME)
+
+
 def _key_points(curve: Any) -> Array:
     """Frames and values (K, 2) of a curve's keys."""
     points = np.empty(2 * len(curve.keyframe_points), dtype=np.float32)

@@ -21,8 +21,7 @@ def list_frames(context: Any, body: Body, mode: FrameMode, *, every_frame: bool 
 
     CURRENT: the scene's current frame. SELECTED: the frames of the armature's selected keyframes; in Pose Mode those
     of the selected bones, which are the ones that the animation editors show. RANGE: the preview range where one is
-    set, else the scene's range: every frame of it; or, without ``every_frame`` and where the armature has keys in it,
-    the frames of those, and the range's ends where it is animated beyond.
+    set, else the scene's range: every frame of it, or without ``every_frame`` those that ``keyed_among`` leaves.
 
     Raises:
         RigError: SELECTED and no keyframe is selected.
@@ -31,20 +30,21 @@ def list_frames(context: Any, body: Body, mode: FrameMode, *, every_frame: bool 
     if mode == "CURRENT":
         return [_whole(current_frame(scene))]
     if mode == "RANGE":
-        return _range(scene, body, every_frame)
+        frames = _range(scene)
+        return frames if every_frame else keyed_among(body, frames)
     bones = list(body.armature.pose.bones)
     if body.armature.mode == "POSE":
         bones = [pbone for pbone in bones if _is_selected(pbone)] or bones
-    frames = {
+    selected = {
         _whole(frame)
         for curve in _living_curves(body, bones)
         for frame in to_scene(body.armature, selected_key_times(curve).tolist())
     }
-    if not frames:
+    if not selected:
         raise RigError(
             "No keyframe of this armature is selected; select some in the Timeline or choose other frames."
         )
-    return sorted(frames)
+    return sorted(selected)
 
 
 def posed_frames(body: Body) -> list[float]:
@@ -63,21 +63,24 @@ def is_animated_beyond(body: Body, frames: Sequence[float]) -> tuple[bool, bool]
     return bool(posed) and posed[0] < min(frames), bool(posed) and posed[-1] > max(frames)
 
 
-def _range(scene: Any, body: Body, every_frame: bool) -> list[float]:
-    if scene.use_preview_range:
-        ends = scene.frame_preview_start, scene.frame_preview_end
-    else:
-        ends = scene.frame_start, scene.frame_end
-    first, last = (_whole(time_of(scene, frame)) for frame in ends)
-    posed = [] if every_frame else posed_frames(body)
-    within = [frame for frame in posed if first <= frame <= last]
+def keyed_among(body: Body, frames: Sequence[float]) -> list[float]:
+    """Those of the ascending frames at which the armature has keys, and their ends where it is animated beyond; all of
+    them where it has no keys there."""
+    posed = posed_frames(body)
+    within = set(posed) & set(frames)
     if not within:
-        return [_whole(time_of(scene, frame)) for frame in range(ends[0], ends[1] + 1)]
-    if posed[0] < first:
-        within.append(first)
-    if posed[-1] > last:
-        within.append(last)
-    return sorted(set(within))
+        return list(frames)
+    ends = {frames[0]} if posed[0] < frames[0] else set()
+    ends |= {frames[-1]} if posed[-1] > frames[-1] else set()
+    return sorted(within | ends)
+
+
+def _range(scene: Any) -> list[float]:
+    if scene.use_preview_range:
+        first, last = scene.frame_preview_start, scene.frame_preview_end
+    else:
+        first, last = scene.frame_start, scene.frame_end
+    return [_whole(time_of(scene, frame)) for frame in range(first, last + 1)]
 
 
 def _living_curves(body: Body, bones: Iterable[Any]) -> list[Any]:

@@ -43,6 +43,10 @@ def who_holds(body: Body, joint: int) -> str:
     curves = [curve for (of, _), curve in curves_of(armature).items() if of == path]
     if any(is_muted(curve) for curve in curves):
         return f"the curves of {own.name} are muted"
+    if any(
+        modifier.type == "CYCLES" and not modifier.mute for curve in curves for modifier in curve.modifiers
+    ):
+        return f"the curves of {own.name} only repeat there what their keys do elsewhere (Cycles modifier)"
     if any(rotation_locks(own)):
         return f"rotation channels of {own.name} are locked"
     if any(is_locked(curve) for curve in curves):

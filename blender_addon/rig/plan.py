@@ -23,7 +23,7 @@ from .anchors import AnchorKind, anchor_frames
 from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
 from .convert import basis_from_local, local_from_turns, turns_after
-from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times
+from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times, repeats_at
 from .ground import CARRYING_JOINTS, pelvis_lift
 from .nla import has_nla, in_tweak_mode, to_scene
 from .sample import Sample, current_frame, evaluated_channels
@@ -186,9 +186,7 @@ def _anchored(
     armature = body.armature
     layered = has_nla(armature) and not in_tweak_mode(armature)
     own = {channel: _scene_times(armature, curve) for channel, curve in curves.items()}
-    posed = sorted(
-        {time for (path, _), times in own.items() if path.startswith("pose.bones") for time in times}
-    )
+    posed = sorted({time for times in own.values() for time in times})
     planned = []
     for one in channels:
         path = armature.pose.bones[one.bone].path_from_id(one.name)
@@ -231,15 +229,21 @@ def _scene_times(armature: Any, curve: Any) -> list[float]:
     return sorted(to_scene(armature, key_times(curve).tolist()))
 
 
-def _locked_channels(pbone: Any, name: str, locks: Sequence[bool], curves: Curves) -> tuple[bool, ...]:
-    """The channels (K,) of a bone's property that may not change: by its locks, or because the curve is locked
-    or muted."""
+def _locked_channels(
+    pbone: Any, name: str, locks: Sequence[bool], curves: Curves, frames: Sequence[float]
+) -> tuple[bool, ...]:
+    """The channels (K,) of a bone's property that may not change at these frames: by its locks, or because the curve is
+    locked, muted, or only repeats there what it does elsewhere."""
     path = pbone.path_from_id(name)
     held = []
     for index, lock in enumerate(locks):
         curve = curves.get((path, index))
-        held.append(bool(lock or (curve is not None and (is_locked(curve) or is_muted(curve)))))
+        held.append(bool(lock or (curve is not None and _is_held(curve, frames))))
     return tuple(held)
+
+
+def _is_held(curve: Any, frames: Sequence[float]) -> bool:
+    return is_locked(curve) or is_muted(curve) or repeats_at(curve, frames)
 
 
 def _plan_rotation(
@@ -253,7 +257,7 @@ def _plan_rotation(
     mode = pbone.rotation_mode
     name = rotation_property(mode)
     path = pbone.path_from_id(name)
-    locked = _locked_channels(pbone, name, rotation_locks(pbone), curves)
+    locked = _locked_channels(pbone, name, rotation_locks(pbone), curves, frames)
     current = current_frame(bpy.context.scene)
     times = [_scene_times(pbone.id_data, curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
@@ -298,7 +302,7 @@ def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> C
     upward[:, 2] = lift
     in_armature = np.linalg.solve(before.world, upward[..., None])
     steps = np.linalg.solve(_location_axes(body, pbone, before.turns), in_armature)[..., 0]
-    locked = _locked_channels(pbone, "location", pbone.lock_location, curves)
+    locked = _locked_channels(pbone, "location", pbone.lock_location, curves, before.frames)
     left = tuple(
         lock or bool(still)
         for lock, still in zip(locked, np.abs(steps).max(0) < 1e-3 * np.abs(steps).max(), strict=True)

@@ -16,12 +16,13 @@ SECONDS = 480
 """Blender's module can hang when the process ends; then it is killed."""
 
 
-def play(extension: Path, *names: str) -> dict[str, str]:
+def play(extension: Path, *names: str, python: str = sys.executable) -> dict[str, str]:
     """The fault of each scene by its name, empty where all holds.
 
     Args:
         extension: the built zip.
         names: scenes to play; none for all.
+        python: the interpreter whose ``bpy`` plays them.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     backend = subprocess.Popen(
@@ -36,7 +37,7 @@ def play(extension: Path, *names: str) -> dict[str, str]:
         url = backend.stdout.readline().split()[1]
         with tempfile.TemporaryDirectory(prefix="posellava-scenes-") as folder:
             done = subprocess.run(
-                [sys.executable, str(HERE / "inside.py"), str(extension), *names],
+                [python, str(HERE / "inside.py"), str(extension), *names],
                 env={**os.environ, "BLENDER_USER_RESOURCES": folder, "URL": url},
                 capture_output=True,
                 text=True,

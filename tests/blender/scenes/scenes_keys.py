@@ -265,3 +265,33 @@ def a_pose_between_frames_is_anchored_too() -> None:
     assert keyed_frames(anna, "R_Knee") == [19.5, 20.5, 21.5]
     near(bent(anna, "R_Knee", 20.5), 90)
     near(bent(anna, "R_Knee", 19), 0, 0.01)
+
+
+@scene
+def a_cycle_is_not_broken_by_a_key_in_one_of_its_repeats() -> None:
+    anna = figure()
+    key(anna, "R_Knee", "x", (1, 0), (10, 50), (20, 0))
+    for curve in curves(anna):
+        curve.modifiers.new("CYCLES")
+    every = range(1, 100)
+    before = turns(anna, ("R_Knee",), every)
+    go(50)
+    outcome = ask("right_knee x 90; left_knee x 30")
+    same(turns(anna, ("R_Knee",), every), before)
+    says(outcome, "Cycles modifier", "Moved left knee")
+    go(10)
+    ask(KNEE)
+    near(bent(anna, "R_Knee", 10), 90)
+
+
+@scene
+def an_object_that_moves_is_an_animated_character_too() -> None:
+    anna = figure()
+    for frame in (1, 40):
+        anna.location.x = frame
+        anna.keyframe_insert("location", frame=frame)
+    go(20)
+    ask(KNEE)
+    near(bent(anna, "R_Knee", 20), 90)
+    near(bent(anna, "R_Knee", 10), 0, 0.01)
+    near(bent(anna, "R_Knee", 30), 0, 0.01)

@@ -72,6 +72,16 @@ def an_offset_of_two_chosen_frames_goes_over_between_them() -> None:
 
 
 @scene
+def an_offset_over_a_list_of_frames_keeps_sparse_keys_sparse() -> None:
+    anna = figure()
+    walk(anna)
+    ask("left_hip x -50", frame_list="1:40", range_mode="OFFSET", reference_list="20")
+    assert keyed_frames(anna, "L_Hip") == [1, 10, 20, 30, 40]
+    ask("left_hip x -40", frame_list="1:40", range_mode="OFFSET", reference_list="20", every_frame=True)
+    assert keyed_frames(anna, "L_Hip") == list(EVERY)
+
+
+@scene
 def an_offset_keeps_sparse_keys_sparse() -> None:
     anna = figure()
     walk(anna)
