@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import addon, data, training
+from benchmarks import addon, data, engines, training
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,23 @@ from benchmarks import addon, data, training
             {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3},
             {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms"},
             marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            engines,
+            {"ROUNDS": 4, "BATCHES": 1, "POSES": 3, "STARTS": 1},
+            {
+                "edit_ms",
+                "edit_under_load_ratio",
+                "estimate_ms",
+                "start_s",
+                "batch_250_s",
+                "rss_mb",
+                "install_mb",
+                "zip_mb",
+                "first_edit_s",
+                "load_average",
+            },
+            marks=pytest.mark.full,
         ),
         pytest.param(
             training,

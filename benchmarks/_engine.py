@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times one engine in a process of its own: ``python -m benchmarks._engine onnx ROUNDS`` prints a JSON object."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from backend.engines import load_engine
+from backend.query import Query
+
+WARM_UP: Final = 5
+BUSY_PROCESSES: Final = 2
+INSTRUCTIONS: Final = (
+    "raise your left arm",
+    "bend the right elbow by 60 degrees",
+    "turn your head to the left",
+    "put both hands on the hips and look at the floor",
+)
+
+
+@contextlib.contextmanager
+def busy_processes() -> Iterator[None]:
+    """Processes that each take a processor for themselves, as far as they get one."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_PROCESSES)]
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def median_ms(call: Callable[[int], object], rounds: int) -> float:
+    """The median of so many calls, after a few that do not count."""
+    times = []
+    for number in range(WARM_UP + rounds):
+        began = time.perf_counter()
+        call(number)
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[WARM_UP:])
+
+
+def main(name: str, rounds: int) -> None:
+    """Load, measure, print."""
+    engine = load_engine(engine=name)
+    rng = np.random.default_rng(0)
+    pose = rng.normal(0, 0.3, (24, 3)).astype(np.float32)
+    picture = Image.fromarray(rng.integers(0, 255, (360, 240, 3), dtype=np.uint8))
+
+    def edit(number: int) -> None:
+        engine.answer([Query("adjust", INSTRUCTIONS[number % len(INSTRUCTIONS)], pose)])
+
+    def estimate(number: int) -> None:
+        engine.answer([Query("estimate", "", image=picture)])
+
+    figures = {
+        "edit_ms": median_ms(edit, rounds),
+        "estimate_ms": median_ms(estimate, max(rounds // 4, 1)),
+    }
+    with busy_processes():
+        figures["edit_under_load_ms"] = median_ms(edit, rounds)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
