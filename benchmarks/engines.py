@@ -129,11 +129,11 @@ def needed(name: str, seen: set[str]) -> Iterator[metadata.Distribution]:
 def installed_mb() -> float:
     """The files of the project, weights included, and of what it needs."""
     total = 0
-    for distribution in needed("posellava", set()):
+    for distribution in list(needed("posellava", set()))[1:]:
         for file in distribution.files or ():
             path = Path(str(distribution.locate_file(file)))
             total += path.stat().st_size if path.is_file() else 0
-    for part in ("backend", "training", "blender_addon"):  # of a checkout they are not among the files
+    for part in ("backend", "training", "blender_addon"):
         total += sum(file.stat().st_size for file in (ROOT / part).rglob("*") if file.is_file())
     return total / 1e6
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ from .graphs import ANSWER_GRAPH, PICTURE_GRAPH, check_files
 from .threads import usable_threads
 
 Floats = npt.NDArray[np.float32]
+LARGE_BATCH: Final = 8
+"""Queries; what more of them need in memory is given back after each call."""
+_FREEING: Final = onnxruntime.RunOptions()
+_FREEING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 class OnnxEngine:
@@ -64,9 +68,9 @@ class OnnxEngine:
             poses, headings = self._with_seen_poses(prompts)
         choices = np.array([self.prompter.first_ids(query.task) for query in queries], dtype=np.int64)
         told = {**self._places(prompts), "poses": poses, "choices": choices}
-        matrices, first_logits = self._answer.run(
-            ["matrices", "first_logits"], {name: told[name] for name in self._asked}
-        )
+        given = {name: told[name] for name in self._asked}
+        large = _FREEING if len(queries) > LARGE_BATCH else None
+        matrices, first_logits = self._answer.run(["matrices", "first_logits"], given, large)
         return answers_of(self.prompter, queries, matrices, headings, first_logits)
 
     def describe(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class PromptBatch:
         pose_rows: (P,) the sample that each pose belongs to.
         pose_images: (P,) the number of the image that a pose is read from, -1 where it is given.
         shows_patches: whether a prompt has places for an image's patches.
-        texts: (T, N) every instruction by itself, between the tokens that begin and end a text, padded.
+        texts: (T, N) every different instruction by itself, between the tokens that begin and end a text, padded.
         text_places: (B, L) for each token which of the T x N it is, NO_PLACE where it is of no instruction.
     """
 
@@ -310,8 +310,8 @@ class Prompter:
         images: list[Image.Image] = []
         pose_rows: list[int] = []
         pose_images: list[int] = []
-        texts: list[list[int]] = []
-        spans: list[tuple[int, int, int]] = []  # row, first token and end of each of the texts
+        texts: dict[tuple[int, ...], int] = {}  # each once: the frames of a range share their instruction
+        spans: list[tuple[int, int, int, int]] = []  # row, first token, end and number among the texts
         shows_patches = False
         for row, sample in enumerate(samples):
             reply = None if replies is None else replies[row]
@@ -336,8 +336,8 @@ class Prompter:
             shows_patches = shows_patches or shows
             prompt_ids, found = self._prompt_ids(pieces, self._places(images[-1]) if shows else 0)
             for first, end in found:
-                texts.append([self.tokenizer.bos_id, *prompt_ids[first:end], self.tokenizer.eos_id])
-                spans.append((row, first, end))
+                text = (self.tokenizer.bos_id, *prompt_ids[first:end], self.tokenizer.eos_id)
+                spans.append((row, first, end, texts.setdefault(text, len(texts))))
             fixed = bool(self.verbal_answers) and (reply is None or reply in self.verbal_answers.values())
             answer_at.append(len(prompt_ids))
             turns = [(prompt_ids, answer)]
@@ -358,10 +358,11 @@ class Prompter:
             is_learnt.append(row_learnt)
         input_ids = _padded(ids, self.tokenizer.pad_id)
         padded_texts = _padded(
-            texts or [[self.tokenizer.bos_id, self.tokenizer.eos_id]], self.tokenizer.pad_id
+            [list(text) for text in texts] or [[self.tokenizer.bos_id, self.tokenizer.eos_id]],
+            self.tokenizer.pad_id,
         )
         text_places = np.full(input_ids.shape, NO_PLACE, dtype=np.int64)
-        for number, (row, first, end) in enumerate(spans):
+        for row, first, end, number in spans:
             text_places[row, first:end] = number * padded_texts.shape[1] + 1 + np.arange(end - first)
         return PromptBatch(
             input_ids=input_ids,

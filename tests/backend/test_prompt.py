@@ -108,6 +108,16 @@ def test_a_task_without_a_pose_starts_from_the_standing_one_and_a_seen_one_names
     np.testing.assert_array_equal(batch.poses[0], batch.poses[1])
 
 
+def test_frames_of_one_request_share_the_text_of_their_instruction(prompter: Prompter) -> None:
+    same, other = "raise the left arm", "bend the knees"
+    batch = prompter.encode([Query("adjust", words, POSES[0]) for words in (same, other, same, same)])
+    assert len(batch.texts) == 2
+    np.testing.assert_array_equal(batch.text_places[0], batch.text_places[2])
+    named = batch.texts.reshape(-1)[batch.text_places]
+    inside = batch.text_places >= 0
+    np.testing.assert_array_equal(named[inside], batch.input_ids[inside])
+
+
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
