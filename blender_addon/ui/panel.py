@@ -55,9 +55,11 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
         _draw_instruction(context, layout)
         if activity.running:
             _draw_progress(context, layout)
-            return
-        _draw_buttons(layout)
-        _draw_outcome(context, layout)
+        else:
+            _draw_buttons(layout)
+        _draw_long_instruction(context, layout)
+        if not activity.running:
+            _draw_outcome(context, layout)
 
 
 class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
@@ -213,8 +215,13 @@ def _draw_instruction(context: Any, layout: Any) -> None:
     row = layout.row(align=True)
     row.prop(chosen, "instruction", text="", placeholder="Raise the left arm …")
     row.menu("POSELLAVA_MT_recall", text="", icon="RECOVER_LAST")
-    if len(chosen.instruction) > _characters(context) - FIELD_BUTTONS:  # the field itself shows one line
-        _wrapped(context, layout, chosen.instruction, "BLANK1")
+
+
+def _draw_long_instruction(context: Any, layout: Any) -> None:
+    """All of an instruction of which the field shows a part. Below the buttons, so that they stay under the mouse."""
+    instruction = settings(context).instruction
+    if len(instruction) > _characters(context) - FIELD_BUTTONS:
+        _wrapped(context, layout, f"“{instruction}”", "BLANK1")
 
 
 def _draw_buttons(layout: Any) -> None:

@@ -20,7 +20,7 @@ bpy.context.view_layer.objects.active = None
 bpy.context.object and bpy.context.object.select_set(False)
 from bl_ext.user_default.posellava import cli
 def frames():
-    return sorted({point.co.x for action in bpy.data.actions for curve in action.fcurves
+    return sorted({point.co.x for curve in all_curves()
                    for point in curve.keyframe_points})
 def run(*arguments):
     out, err = io.StringIO(), io.StringIO()

@@ -25,7 +25,7 @@ from bl_ext.user_default.posellava.operators.activity import activity
 def keys():
     return sorted(
         [curve.data_path, curve.array_index, [point.co.x for point in curve.keyframe_points]]
-        for action in bpy.data.actions for curve in action.fcurves
+        for curve in all_curves()
     )
 """
 PREPARE += """

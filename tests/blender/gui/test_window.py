@@ -32,7 +32,7 @@ CANCEL = (909, 248)
 NEXT_VARIANT = (1003, 342)
 SEND_VIEWPORT = (888, 380)
 VIEWPORT = (250, 620)
-INSTRUCTION_TEXT = "raise your left arm"
+INSTRUCTION_TEXT = "raise your left arm to shoulder height"
 
 ASK = 'bpy.ops.posellava.edit_pose("INVOKE_DEFAULT", instruction="raise it", frames="CURRENT")'
 
