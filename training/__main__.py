@@ -12,6 +12,7 @@ COMMANDS = {
     "convert": commands.convert,
     "eval": commands.evaluate,
     "train-retrieval": commands.train_retrieval,
+    "reproduce": commands.reproduce,
 }
 
 # DeepSpeed's launcher puts the process's number before the command; the environment tells it as well.

@@ -181,6 +181,13 @@ def train_retrieval(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def reproduce(argv: Sequence[str]) -> int:
+    """``posellava reproduce``: make one of the paper's tables."""
+    from training.reproduce.cli import reproduce as run
+
+    return run(argv)
+
+
 def _failed(command: str, error: Exception) -> int:
     print(f"posellava {command}: {error}", file=sys.stderr)
     return 1

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees
-from blender_addon.contract.skeleton import JOINT_INDEX
+from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
 
 Poses = npt.NDArray[np.float32]
 
@@ -23,21 +23,22 @@ STILL_DEGREES: Final = 0.5
 _HANDS: Final = [JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]]
 
 
-def joint_positions(poses_aa: npt.ArrayLike) -> Array:
-    """(N, J, 3) metres, the pelvis at the origin."""
-    return forward_kinematics(axis_angle_to_matrix(poses_aa))[1]
+def joint_positions(poses_aa: npt.ArrayLike, offsets: Array | None = None) -> Array:
+    """(N, J, 3) metres, the pelvis at the origin; ``offsets`` (J, 3) from each joint's parent, of another body than the
+    neutral one."""
+    return forward_kinematics(axis_angle_to_matrix(poses_aa), REST_OFFSETS if offsets is None else offsets)[1]
 
 
-def mpjpe(answers_aa: npt.ArrayLike, targets_aa: npt.ArrayLike) -> Array:
+def mpjpe(answers_aa: npt.ArrayLike, targets_aa: npt.ArrayLike, offsets: Array | None = None) -> Array:
     """(N,) mean distance of the joints in mm, the pelvises laid on each other."""
-    gap = joint_positions(answers_aa) - joint_positions(targets_aa)
+    gap = joint_positions(answers_aa, offsets) - joint_positions(targets_aa, offsets)
     error: Array = 1000.0 * np.linalg.norm(gap, axis=-1).mean(axis=-1)
     return error
 
 
-def pa_mpjpe(answers_aa: npt.ArrayLike, targets_aa: npt.ArrayLike) -> Array:
+def pa_mpjpe(answers_aa: npt.ArrayLike, targets_aa: npt.ArrayLike, offsets: Array | None = None) -> Array:
     """(N,) the same in mm after the best rotation, scale and shift of the answer's joints (Umeyama 1991)."""
-    answers, targets = joint_positions(answers_aa), joint_positions(targets_aa)
+    answers, targets = joint_positions(answers_aa, offsets), joint_positions(targets_aa, offsets)
     answers = answers - answers.mean(axis=1, keepdims=True)
     targets = targets - targets.mean(axis=1, keepdims=True)
     u, sizes, vt = np.linalg.svd(np.swapaxes(answers, 1, 2) @ targets)

@@ -55,12 +55,20 @@ class Errors:
     drift: Array | None = field(default=None)
 
 
-def measure(benchmark: Benchmark, answers: Answers, spaces: list[PoseVectors], *, seed: int) -> Errors:
-    """All errors of a contestant. ``spaces`` are the ways to compare poses."""
+def measure(
+    benchmark: Benchmark,
+    answers: Answers,
+    spaces: list[PoseVectors],
+    *,
+    seed: int,
+    offsets: Array | None = None,
+) -> Errors:
+    """All errors of a contestant. ``spaces`` are the ways to compare poses; ``offsets`` (J, 3) those of the joints of
+    another body than the neutral one."""
     targets = benchmark.targets_aa
     values = {
-        "mpjpe": metrics.mpjpe(answers.poses_aa, targets),
-        "pa_mpjpe": metrics.pa_mpjpe(answers.poses_aa, targets),
+        "mpjpe": metrics.mpjpe(answers.poses_aa, targets, offsets),
+        "pa_mpjpe": metrics.pa_mpjpe(answers.poses_aa, targets, offsets),
         "mpjre": metrics.mpjre(answers.poses_aa, targets),
     }
     if answers.declines:

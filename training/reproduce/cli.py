@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava reproduce table2|table3|table4|table5``: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from backend.arguments import above_zero, at_least_two, positive
+
+TABLES: Final = ("table2", "table3", "table4", "table5")
+QUICK_STEPS: Final = 3
+QUICK_CASES: Final = 6
+
+
+def reproduce(argv: Sequence[str]) -> int:
+    """``posellava reproduce``: one of the paper's tables, on the project's own data or on licensed data."""
+    parser = argparse.ArgumentParser(
+        prog="posellava reproduce",
+        description="Make one of the paper's tables: contestants trained here, measured on the same cases.",
+        epilog="Contestants are kept in the output folder: the tables share one set.",
+    )
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the table goes")
+    parser.add_argument(
+        "--poses", type=Path, metavar="POSES", help="poses to make data of (default: constructed ones)"
+    )
+    parser.add_argument(
+        "--count", type=at_least_two, default=300, help="cases a column (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=above_zero,
+        default=2.0,
+        help="that each contestant trains, at most 5 (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--train", nargs="+", default=[], metavar="SUITE=DATA",
+        help="samples to train on instead, of generation, posefix or posepart: a folder of shards or a JSON file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--test", nargs="+", default=[], metavar="COLUMN=DATA",
+        help="a data set whose samples are a column's cases, such as posefix=…, human36m=… or 3dpw=…",
+    )  # fmt: skip
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="a trained PoseLLaVA for its rows")
+    parser.add_argument(
+        "--body", type=Path, metavar="FILE", help="measure the joints of a licensed SMPL body"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few steps and cases, to see that everything runs"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.minutes > 5:
+        parser.error("--minutes: 5 at most")
+    from backend.body.draw import DrawingUnavailableError
+
+    try:
+        return _run(arguments)
+    except (ValueError, OSError, DrawingUnavailableError) as error:
+        print(f"posellava reproduce: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from .contestants import NEVER, Effort
+    from .report import markdown, write
+    from .tables import Order
+    from .tables import reproduce as make
+
+    train, test = _named(arguments.train), _named(arguments.test)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    if arguments.poses is None:
+        print("no --poses: every pose of the project's own data is constructed", file=sys.stderr)
+    quick = arguments.quick
+    effort = Effort(arguments.minutes, QUICK_STEPS if quick else NEVER, arguments.seed)
+    order = Order(
+        arguments.table, arguments.output, arguments.poses, QUICK_CASES if quick else arguments.count, effort, train,
+        test, arguments.model, arguments.body,
+    )  # fmt: skip
+    start = time.monotonic()
+    table = make(order, lambda sentence: print(sentence, file=sys.stderr, flush=True))
+    paths = write(table)
+    print(markdown(table))
+    print(f"{', '.join(map(str, paths))}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
+    return 0
+
+
+def _named(given: Sequence[str]) -> dict[str, Path]:
+    """``NAME=PATH`` words as a table. Raises ValueError and FileNotFoundError."""
+    found = {}
+    for word in given:
+        name, equals, path = word.partition("=")
+        if not equals:
+            raise ValueError(f"write {word} as NAME=PATH, such as posefix=data/posefix-test")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"there is nothing at {path}, which is to be {name}")
+        found[name] = Path(path)
+    return found

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the rows of a table: everyone on the same cases, with intervals, and the paper's claims on them.
+
+Legend: N cases; poses (N, 24, 3) axis-angle, radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from backend.body.smplx_adapter import load_licensed_body
+from backend.engines import SHIPPED_MODEL
+from backend.engines.torch import TorchEngine
+from backend.query import Answer, Query
+from blender_addon.contract.rotations import Array
+from blender_addon.contract.skeleton import NUM_JOINTS, PARENTS
+from training.data.images import show_start
+from training.data.pool import Poses
+from training.data.samples import Sample
+from training.evaluate.benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
+from training.evaluate.bootstrap import Bootstrap, Estimate
+from training.evaluate.contestants import (
+    Answers,
+    copy_answers,
+    mean_answers,
+    mean_pose,
+    model_answers,
+    query_of,
+)
+from training.evaluate.embeddings import encoder_embeddings
+from training.evaluate.scoring import Errors, PoseVectors, measure
+
+from .contestants import Contestant, DrawSamples, Effort, contestant, listed_data, own_data
+from .paper import CLAIMS
+
+COLUMNS: Final = {
+    "table2": ("drawn", "human36m", "3dpw"),
+    "table3": ("posefix", "posepart"),
+    "table4": ("generation",),
+    "table5": ("posefix", "posepart"),
+}
+SUITES: Final = {"drawn": "estimation", "human36m": "estimation", "3dpw": "estimation"}
+"""The suite of a column, where it is not its name."""
+TRAINED: Final = {
+    "table2": (),
+    "table3": ("PoseFix", "ChatPose", "PoseLLaVA"),
+    "table4": ("PoseScript", "ChatPose", "PoseLLaVA"),
+    "table5": ("PoseFix only", "PosePart only", "both"),
+}
+FIGURES: Final = ("mpjpe", "pa_mpjpe", "r_at_1", "r_at_5", "r_at_10")
+AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to reproduce, and of what.
+
+    Attributes:
+        table: ``table2`` to ``table5``.
+        output: the folder; the contestants are kept in it for the other tables.
+        poses: a pose file or folder for the project's own data; None for constructed poses.
+        count: cases of each column.
+        effort: how long each contestant trains.
+        train: for each suite a data set to train on instead, such as PoseFix's.
+        test: for each column a data set whose samples are the cases.
+        model: a trained PoseLLaVA to measure in the place of the small one.
+        body: a licensed body whose joints are measured; also drawn.
+    """
+
+    table: str
+    output: Path
+    poses: Path | None = None
+    count: int = 300
+    effort: Effort = field(default_factory=Effort)
+    train: dict[str, Path] = field(default_factory=dict)
+    test: dict[str, Path] = field(default_factory=dict)
+    model: Path | None = None
+    body: Path | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim of the paper on our data: the ratio of the two errors with its interval, and whether it held."""
+
+    better: str
+    worse: str
+    column: str
+    paper_gain: float | None
+    ratio: Estimate
+
+    @property
+    def held(self) -> str:
+        """``held``, ``not held``, or ``open`` where the interval of 95 % has 1 in it."""
+        if self.ratio.high < 1:
+            return "held"
+        return "not held" if self.ratio.low > 1 else "open"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table: for each column and row the figures with intervals, and the verdicts."""
+
+    order: Order
+    figures: dict[str, dict[str, dict[str, Estimate]]]
+    verdicts: list[Verdict]
+    fingerprints: dict[str, str]
+
+
+def reproduce(order: Order, say: Callable[[str], None]) -> Table:
+    """Trains what is missing and measures the table.
+
+    Raises:
+        FileNotFoundError: a file that is named is missing.
+        ValueError: a data set has no cases of its column, or a column is unknown.
+        DrawingUnavailableError: pictures on a machine without OpenGL.
+    """
+    unknown = sorted(set(order.test) - set(COLUMNS[order.table]))
+    if unknown:
+        raise ValueError(
+            f"{order.table} has no column {unknown[0]}; it has {', '.join(COLUMNS[order.table])}"
+        )
+    shipped = TorchEngine.load(SHIPPED_MODEL)
+    given = None if order.model is None else TorchEngine.load(order.model)
+    offsets = None if order.body is None else rest_offsets(order.body)
+    mean_aa = mean_pose(pose_pool(order.poses, "train"))
+    players = _players(order, say)
+    figures: dict[str, dict[str, dict[str, Estimate]]] = {}
+    errors: dict[str, dict[str, Errors]] = {}
+    fingerprints = {}
+    for column in COLUMNS[order.table]:
+        benchmark = _benchmark(order, column)
+        if benchmark is None:
+            continue
+        say(f"{column}: {len(benchmark.samples)} cases")
+        fingerprints[column] = benchmark.fingerprint
+        rows = _answers(order, benchmark, players, shipped, given, mean_aa)
+        spaces = [PoseVectors("", partial(encoder_embeddings, shipped, keep_heading=order.table == "table2"))]
+        errors[column] = {
+            row: measure(benchmark, answers, spaces, seed=order.effort.seed, offsets=offsets)
+            for row, answers in rows.items()
+        }
+        bootstrap = Bootstrap(len(benchmark.samples), order.effort.seed)
+        figures[column] = {
+            row: {name: bootstrap.mean(of.values[name]) for name in FIGURES}
+            for row, of in errors[column].items()
+        }
+    return Table(order, figures, _verdicts(order, errors), fingerprints)
+
+
+def rest_offsets(body: Path) -> Array:
+    """(J, 3) from each joint's parent to it, metres, of a licensed body at rest."""
+    licensed = load_licensed_body(body)
+    joints = (licensed.joint_regressor @ licensed.vertices)[:NUM_JOINTS].double().numpy()
+    offsets: Array = joints - joints[[max(parent, 0) for parent in PARENTS]]
+    return offsets
+
+
+def _players(order: Order, say: Callable[[str], None]) -> dict[str, Contestant]:
+    names = [name for name in TRAINED[order.table] if name != "PoseLLaVA" or order.model is None]
+    if not names:
+        return {}
+    source = "constructed poses" if order.poses is None else str(order.poses)
+    data: dict[str, DrawSamples] = own_data(pose_pool(order.poses, "train"))
+    about = dict.fromkeys(data, source)
+    for suite, path in order.train.items():
+        if suite not in data:
+            raise ValueError(f"--train {suite}: there are {', '.join(data)}")
+        data[suite], about[suite] = listed_data(suite, path), str(path)
+    folder = order.output / "contestants"
+    return {name: contestant(name, data, order.effort, folder, about, say) for name in names}
+
+
+def _benchmark(order: Order, column: str) -> Benchmark | None:
+    """The column's cases, edits with pictures of their starts; None for a data set that is not given."""
+    suite, pool = SUITES.get(column, column), pose_pool(order.poses)
+    if column in order.test:
+        benchmark = read_benchmark(suite, order.test[column], pool, count=order.count, seed=order.effort.seed)
+    elif column in ("human36m", "3dpw"):
+        return None
+    else:
+        benchmark = build_benchmark(suite, pool, count=order.count, seed=order.effort.seed)
+    if order.table != "table3":
+        return benchmark
+    views = np.random.default_rng((order.effort.seed, 1))
+    shown = [
+        sample if sample.pose_aa is None else show_start(views, sample, "both", body_file=order.body)
+        for sample in benchmark.samples
+    ]
+    return replace(benchmark, samples=shown)
+
+
+def _answers(
+    order: Order, benchmark: Benchmark, players: dict[str, Contestant], shipped: TorchEngine,
+    given: TorchEngine | None, mean_aa: Poses,
+) -> dict[str, Answers]:  # fmt: skip
+    samples = benchmark.samples
+    copy, mean = copy_answers(samples), mean_answers(samples, mean_aa)
+    rows = {"copy" if order.table in ("table3", "table5") else "standing pose": copy, "mean pose": mean}
+
+    def add(row: str, replies: list[Answer]) -> None:
+        rows[row] = model_answers(replies, benchmark.targets_aa, copy, mean, declines=False)
+
+    for name, player in players.items():
+        row = {"PoseLLaVA": "PoseLLaVA-Pose"}.get(name, name) if order.table == "table3" else name
+        add(row, _ask(player.answer, samples))
+    if order.table == "table2" or (given is not None and order.table == "table4"):
+        engine = given or shipped
+        add("PoseLLaVA", _ask(lambda some: engine.answer([query_of(one) for one in some]), samples))
+    if order.table == "table3":
+        if given is not None:
+            for row, what in (("PoseLLaVA-Pose", "pose"), ("PoseLLaVA-Image", "image")):
+                queries = partial(_queries, given, what)
+                add(row, _ask(queries, samples))
+        elif all(sample.image is not None for sample in samples):
+            seen = _ask(lambda some: shipped.answer([_what_is_seen(one) for one in some]), samples)
+            starts = [replace(one, pose_aa=reply.pose_aa) for one, reply in zip(samples, seen, strict=True)]
+            add("PoseLLaVA-Image", _ask(players["PoseLLaVA"].answer, starts))
+    return rows
+
+
+def _queries(engine: TorchEngine, what: str, samples: list[Sample]) -> list[Answer]:
+    return engine.answer([query_of(one, "image" if what == "image" else "pose") for one in samples])
+
+
+def _what_is_seen(sample: Sample) -> Query:
+    return query_of(replace(sample, task="estimate", instruction="", pose_aa=None))
+
+
+def _ask(answer: Callable[[list[Sample]], list[Answer]], samples: list[Sample]) -> list[Answer]:
+    with torch.inference_mode():
+        return [
+            reply
+            for first in range(0, len(samples), AT_ONCE)
+            for reply in answer(samples[first : first + AT_ONCE])
+        ]
+
+
+def _verdicts(order: Order, errors: dict[str, dict[str, Errors]]) -> list[Verdict]:
+    found = []
+    for claim in CLAIMS[order.table]:
+        rows = errors.get(claim.column, {})
+        if claim.better in rows and claim.worse in rows:
+            one, other = (rows[row].values["mpjpe"] for row in (claim.better, claim.worse))
+            ratio = Bootstrap(len(one), order.effort.seed).ratio(one, other)
+            found.append(Verdict(claim.better, claim.worse, claim.column, claim.gain(order.table), ratio))
+    return found
