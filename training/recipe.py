@@ -45,6 +45,8 @@ CONFIGS: Final = Path(__file__).parent / "configs"
 STEPS: Final = ("stage1", "stage2", "stage3")
 """The stages, by the names of their configurations."""
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
+BATCH: Final = 32
+"""Handwritten instructions to one call of the model."""
 ENDLESS: Final = 1_000_000
 """Steps of a stage that ends by its time."""
 SECONDS_TO_STOP: Final = 300
@@ -239,7 +241,8 @@ def _train(step: str, settings: TrainSettings, processes: int, model: Path) -> N
         _run_stage(settings, config, processes)
         if not _is_finished(settings):
             raise RecipeStopped(f"{step} was stopped; the same command goes on from its newest checkpoint")
-    name = export(settings.output, model)
+    # What only stage 1 needs does not ship.
+    name = export(settings.output, model, lean=step == STEPS[-1])
     _say(f"{step}: exported {name} to {model}")
 
 
@@ -321,10 +324,15 @@ def _score_instructions(model: Path, folder: Path) -> None:
     from training.evaluate.instructions import judge, summarise, table
 
     engine = load_engine(model)
+    # Of like lengths side by side: a batch is padded to its longest.
+    cases = sorted(build(), key=lambda case: len(case["instruction"]))
     outcomes = []
-    for case in build():
-        answer = engine.answer([Query(case["task"], case["instruction"], case.get("pose"))])[0]
-        outcomes.append(judge(case, answer.pose_aa))
+    for start in range(0, len(cases), BATCH):
+        asked = cases[start : start + BATCH]
+        queries = [Query(case["task"], case["instruction"], case.get("pose")) for case in asked]
+        for case, answer in zip(asked, engine.answer(queries), strict=True):
+            # An answer in words leaves the pose as it is.
+            outcomes.append(judge(case, case.get("pose") if answer.pose_aa is None else answer.pose_aa))
     rates = summarise(outcomes)
     print(table({name: rate for name, rate in rates.items() if name in ("all", "adjust", "generate")}))
     values = {name: asdict(rate) for name, rate in rates.items()}

@@ -16,6 +16,7 @@ from .templates import (
     PAPER_TEMPLATES,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
+    READER_TEMPLATES,
     SEEN_POSE_PLACEHOLDER,
     VERBAL_ANSWERS,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "PAPER_TEMPLATES",
     "POSE_OUTPUT",
     "POSE_PLACEHOLDER",
+    "READER_TEMPLATES",
     "SEEN_POSE_PLACEHOLDER",
     "VERBAL_ANSWERS",
     "PromptBatch",

@@ -148,6 +148,12 @@ COMPACT_TEMPLATES: Final[Templates] = {
 given the standing pose stands in. An image enters with the pose that stage 1 sees in it, which a small language model
 reads far better than patches."""
 
+READER_TEMPLATES: Final[Templates] = {
+    **COMPACT_TEMPLATES,
+    "estimate": [{"question": "adjust: <seen_pose>", "answer": "<POSE>"}],
+}
+"""For a small model with a pose reader: a picture enters as the pose that is read from it, of which nothing is said."""
+
 COMPACT_TURN: Final = "earlier: {instruction} <pose> "
 """How a small model reads a turn before the question: what was asked, and of which pose."""
 

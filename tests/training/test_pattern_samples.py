@@ -13,11 +13,11 @@ from training.data.starts import StartPoses
 
 @pytest.fixture(scope="module")
 def samples():
-    return PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 400)
+    return PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 160)
 
 
 def test_the_same_seed_draws_the_same_samples(samples):
-    again = PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 400)
+    again = PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 160)
     assert [one.instruction for one in again] == [one.instruction for one in samples]
     np.testing.assert_array_equal(
         [one.target_aa for one in again if one.target_aa is not None],
@@ -45,7 +45,7 @@ def test_most_joints_of_an_edit_keep_their_very_numbers(samples):
 
 def test_turns_before_have_poses_and_a_follow_up_starts_where_they_ended(samples):
     followed = [sample for sample in samples if sample.history]
-    assert len(followed) > 40
+    assert len(followed) > 15
     for sample in followed:
         assert all(turn.pose is not None and turn.instruction for turn in sample.history)
         assert not np.array_equal(sample.history[-1].pose, sample.pose_aa)

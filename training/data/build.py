@@ -152,6 +152,16 @@ def nudges(build: Build) -> DrawSamples:
     return _shown(build, PairSampler(_pool(build), settings).draw_many)
 
 
+def unsaid(build: Build) -> DrawSamples:
+    """Poses of which nothing is asked, so that what is read from a picture comes through as it was read."""
+    pool = _pool(build)
+
+    def draw(rng: np.random.Generator, count: int) -> list[Sample]:
+        return [Sample("", "adjust", "unsaid", "", pose, pose) for pose in pool.draw(rng, count)]
+
+    return draw
+
+
 def posefix(build: Build) -> DrawSamples:
     """The same of pairs that differ in several parts."""
     from .posepart import PairSampler, PairSettings
@@ -264,6 +274,7 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "patterns": patterns,
     "posepart": posepart,
     "nudges": nudges,
+    "unsaid": unsaid,
     "posefix": posefix,
     "captions": captions,
     "descriptions": descriptions,

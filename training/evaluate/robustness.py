@@ -74,11 +74,15 @@ class Answering:
         self._done = 0
 
     def __call__(self, instructions: Sequence[str], poses: Sequence[Pose]) -> list[Pose | None]:
-        """The answers, in order."""
+        """The answers, in order; one in words leaves the pose as it is."""
         queries = [Query("adjust", words, pose) for words, pose in zip(instructions, poses, strict=True)]
         answers: list[Pose | None] = []
         for start in range(0, len(queries), self._batch_size):
-            answers += [one.pose_aa for one in self._engine.answer(queries[start : start + self._batch_size])]
+            asked = queries[start : start + self._batch_size]
+            answers += [
+                query.pose_aa if one.pose_aa is None else one.pose_aa
+                for query, one in zip(asked, self._engine.answer(asked), strict=True)
+            ]
             self._on_progress(self._done + len(answers))
         self._done += len(answers)
         return answers

@@ -32,7 +32,15 @@ from transformers import (
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import is_whole, load_base
 from backend.model.text_encoder import TextEncoder
-from backend.prompt import COMPACT_TURN, IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER, VERBAL_ANSWERS
+from backend.prompt import (
+    COMPACT_TEMPLATES,
+    COMPACT_TURN,
+    IMAGE_PLACEHOLDER,
+    POSE_OUTPUT,
+    POSE_PLACEHOLDER,
+    READER_TEMPLATES,
+    VERBAL_ANSWERS,
+)
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
@@ -232,7 +240,7 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         images,
         tokenizer,
         config,
-        templates=None,
+        templates=READER_TEMPLATES if config.pose_reader else COMPACT_TEMPLATES,
         max_instruction_tokens=fresh.max_instruction_tokens,
     )
     return model, processor

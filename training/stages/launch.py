@@ -53,6 +53,13 @@ def join_processes(settings: TrainSettings) -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices faster in bfloat16 than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def leave_processes() -> None:
     """Ends the process group."""
     if dist.is_initialized():

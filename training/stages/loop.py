@@ -36,7 +36,16 @@ from .feature_cache import LAST, CachedTower
 from .gauges import memory_gb
 from .initialise import start_model
 from .journal import Journal
-from .launch import gradient_norm, join_processes, rank, start_engine, summed, union, world
+from .launch import (
+    gradient_norm,
+    has_bfloat16,
+    join_processes,
+    rank,
+    start_engine,
+    summed,
+    union,
+    world,
+)
 from .objectives import (
     align,
     alignment_measures,
@@ -102,6 +111,8 @@ class Trainer:
             raise ValueError(
                 f"{settings.output} holds a run with checkpoints: add --resume to go on, or choose another output"
             )
+        precision = run.precision
+        self._autocasts = precision == "autocast" or (precision == "auto" and has_bfloat16(device))
         torch.manual_seed(settings.seed)
         dtype = torch.bfloat16 if run.precision == "bf16" else torch.float32
         model, processor = start_model(settings.model, dtype=dtype, attention=run.attention)
@@ -216,7 +227,7 @@ class Trainer:
     def _precision(self) -> AbstractContextManager[Any]:
         """What the forward pass runs in."""
         stack = ExitStack()
-        if self.settings.run.precision == "autocast":
+        if self._autocasts:
             stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
             if self.device.type == "cpu":
                 # The fused attention's backward pass in bfloat16 takes four times the plain one's time there.

@@ -136,7 +136,8 @@ class RunSettings:
         keep: newest checkpoints to keep besides the best.
         log_steps: steps between lines of the log.
         precision: of the forward and backward pass; bf16 keeps float32 master weights, autocast float32 weights of
-            which matrix products take bfloat16: twice as fast on a processor with instructions for it.
+            which matrix products take bfloat16: twice as fast on a GPU or a processor with instructions for it, slower
+            on others. auto: autocast on those that have them, fp32 on others.
         deepspeed: whether DeepSpeed is to drive the run where it is installed; without it the steps are the same.
         zero: DeepSpeed's ZeRO stage.
         threads: of torch on a CPU; 0 leaves torch's choice.
@@ -153,7 +154,7 @@ class RunSettings:
     checkpoint_minutes: float = 0.0
     keep: int = 2
     log_steps: int = 20
-    precision: Literal["fp32", "bf16", "autocast"] = "fp32"
+    precision: Literal["fp32", "bf16", "autocast", "auto"] = "fp32"
     deepspeed: bool = True
     zero: Literal[0, 1, 2, 3] = 0
     threads: int = 0

@@ -56,7 +56,7 @@ MOST_TURN: Final = 0.45
 
 # How unwillingly joints turn, beside each other: a limb's root before its ends, the spine's joints all a little.
 _STIFFNESS: Final = {
-    "pelvis": 2.0, "spine1": 2.0, "spine2": 2.0, "spine3": 2.0, "neck": 1.2, "head": 1.0, "left_collar": 6.0,
+    "pelvis": 5.0, "spine1": 2.0, "spine2": 2.0, "spine3": 2.0, "neck": 1.2, "head": 1.0, "left_collar": 6.0,
     "left_shoulder": 0.7, "left_elbow": 0.7, "left_wrist": 1.6, "left_hip": 0.8, "left_knee": 0.8, "left_ankle": 1.0,
     "left_foot": 8.0, "left_hand": 50.0,
 }  # fmt: skip

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from blender_addon.contract.kinematics import heading, yaw_matrix
+from blender_addon.contract.kinematics import MIN_HORIZONTAL_FACING, heading, yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
 from training.data.constraints.body import bodies
-from training.data.constraints.measures import Instances, wrapped
+from training.data.constraints.measures import Instances, measure, wrapped
 from training.data.constraints.solver import Problem, Want, solve
 
 from .language import GROUPS, Constraint, PatternError, Side, constraints, joints, number, with_sign
@@ -91,6 +92,9 @@ def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
     for draft, (local, _, _), some in zip(drafts, begins, wants, strict=True):
         free = torch.zeros(NUM_JOINTS, dtype=torch.bool)
         free[list(frozenset[int]().union(*(part.free() for part in draft.asked if part.pattern.want)))] = True
+        if free[0] and not _lies(local):
+            # What is told in the body's frame is solved in the start's: a body that tilts does not turn.
+            some = [*some, Want(_HEADING, 0.0, 0.0)]
         problems.append(Problem(local, free, some))
     solution = solve(problems)
     outcomes = []
@@ -104,6 +108,14 @@ def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
             )
         )
     return outcomes
+
+
+_HEADING: Final = measure("azim", "pelvis", "pelvis.z")
+
+
+def _lies(local: Tensor) -> bool:
+    """Whether the pelvis (of local rotations (J, 3, 3)) faces so nearly up or down that it has no heading."""
+    return float(local[0, 0, 2] ** 2 + local[0, 2, 2] ** 2) < MIN_HORIZONTAL_FACING**2
 
 
 def solve_from(local: Tensor, free: frozenset[int], asked: Sequence[Constraint]) -> tuple[Tensor, bool]:

@@ -35,20 +35,36 @@ AT_ONCE: Final = 512
 FOLLOWUP_SHARE: Final = 0.26
 JOINED_SHARE: Final = 0.28
 """Of instructions without turns before them."""
+DESCRIBED_SHARE: Final = 0.1
+"""Of the same: whole poses told at length."""
+PARTS_KIND: Final = "described"
+"""Of the patterns that descriptions are put together from."""
 JOINED: Final = (0.5, 0.28, 0.15, 0.07)
 """How often two, three, four and five are joined."""
 OF_DIRECTIVES: Final = 0.35
 """How often the turn before is a directive."""
+SIDED_SHARE: Final = 0.5
+"""How often the turn before is one that tells a side, so that the other side can follow."""
 ANOTHER_TURN: Final = 0.35
 LEAST_DEGREES: Final = 2.0
 """Of the joint that turns most; less is no edit."""
 FORMS: Final[dict[str, float]] = {
-    "scaled": 0.38, "other_side": 0.1, "wrong_side": 0.07, "first": 0.04, "part_back": 0.06, "next": 0.24,
+    "scaled": 0.32, "other_side": 0.16, "wrong_side": 0.12, "first": 0.05, "part_back": 0.08, "next": 0.22,
     "instead": 0.05, "no_request": 0.035, "unclear": 0.025,
 }  # fmt: skip
 """How often what follows any edit is of which form."""
 KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.2, "followup": 1.0}
 """How often kinds are drawn, beside the square root of how many sentences they have."""
+
+
+_HER: Final = {"who": "she", "their": "her", "themself": "herself"}
+_HIM: Final = {"who": "he", "their": "his", "themself": "himself"}
+_THEM: Final = {"who": "[the person|the figure]", "their": "the", "themself": "the body"}
+_PERSONS: Final = (
+    {"first": "[a woman|the woman|a girl|the girl|a young woman|an old woman|a dancer|she|the nurse]", **_HER},
+    {"first": "[a man|the man|a boy|the boy|an old man|a soldier|a player|he|the actor|the guard]", **_HIM},
+    {"first": "[somebody|someone|a person|the person|the figure|the character|an athlete|a child]", **_THEM},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,8 @@ class PatternSampler:
         if not self._patterns:
             raise PatternError("there are no patterns to draw from")
         single = [one for one in self._patterns if one.first is None]
-        self._single = _Weighted(single, held_out)
+        self._single = _Weighted([one for one in single if one.kind != PARTS_KIND], held_out)
+        self._parts = [one for one in single if one.kind == PARTS_KIND]
         self._joinable = {
             imperative: _Weighted(
                 [one for one in single if _can_be_joined(one, imperative, held_out)], held_out
@@ -112,6 +129,8 @@ class PatternSampler:
         self._asked = _Weighted(
             [one for one in single if one.reply is None and one.task != "generate"], held_out
         )
+        sided = [one for one in self._asked.patterns if one.says_side and one.lang == "en"]
+        self._sided = _Weighted(sided, held_out)
         self._following = _Weighted([one for one in self._patterns if one.first is not None], held_out)
         self._directives = DirectiveSampler(starts)
 
@@ -126,8 +145,16 @@ class PatternSampler:
     def cases(self, rng: np.random.Generator, count: int) -> list[Case]:
         """Single sentences, plainly said, with what is asked in them; fewer than ``count`` where few are met."""
         pool = StartPool(draw_poses(rng, POOL, self._starts))
-        plans = [self._single_plan(rng, pool) for _ in range(count)]
+        of_turns = len(self._following.patterns) / len(self._patterns)
+        firsts = [self._own_turn(rng, pool) for _ in range(int(of_turns * count))]
+        plans = [self._single_plan(rng, pool) for _ in range(count - len(firsts))]
         found = []
+        for plan, outcome in self._solved([plan for plan in firsts if plan is not None]):
+            samples: list[Sample] = []
+            following: list[_Plan] = []
+            self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
+            found += [Case(one, plan.clauses[1].asked, outcome.state, frozenset()) for one in samples]
+            plans += following
         for plan, outcome in self._solved([plan for plan in plans if isinstance(plan, _Plan)]):
             [clause] = plan.clauses
             sample = replace(self._sample(rng, plan, outcome), instruction=clause.text)
@@ -149,6 +176,8 @@ class PatternSampler:
             plan: _Plan | tuple[Sample, Asked] | None
             if draw < FOLLOWUP_SHARE:
                 plan = self._first_turn(rng, pool, samples)
+            elif rng.random() < DESCRIBED_SHARE and self._parts:
+                plan = self._described_plan(rng)
             elif rng.random() < JOINED_SHARE:
                 plan = self._joined_plan(rng, pool)
             else:
@@ -161,11 +190,11 @@ class PatternSampler:
             following: list[_Plan] = []
             for plan, outcome in self._solved(plans):
                 if plan.form == "first_turn":
-                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
                     continue
                 samples.append(self._sample(rng, plan, outcome))
                 if plan.history and len(plan.history) < 3 and rng.random() < ANOTHER_TURN:
-                    self._go_on(rng, pool, self._done(rng, plan, outcome), plan, samples, following)
+                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
             plans = following
         order = rng.permutation(len(samples))
         return [samples[row] for row in order]
@@ -183,7 +212,13 @@ class PatternSampler:
     # -- what is asked -------------------------------------------------------------------------------------------
 
     def _clause(
-        self, rng: np.random.Generator, pattern: Pattern, side: Side, *, imperative: bool | None = None
+        self,
+        rng: np.random.Generator,
+        pattern: Pattern,
+        side: Side,
+        *,
+        imperative: bool | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> _Clause:
         usable = pattern.usable(held_out=self._held_out)
         if imperative is not None:
@@ -191,7 +226,9 @@ class PatternSampler:
         sentence = usable[rng.integers(len(usable))]
         values, words = drawn(rng, pattern)
         return _Clause(
-            Asked(pattern, side, values), say(rng, pattern, sentence.text, side, words), sentence.imperative
+            Asked(pattern, side, values),
+            say(rng, pattern, sentence.text, side, {**words, **(names or {})}),
+            sentence.imperative,
         )
 
     def _single_plan(self, rng: np.random.Generator, pool: StartPool) -> _Plan | tuple[Sample, Asked] | None:
@@ -238,22 +275,34 @@ class PatternSampler:
         draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked for clause in clauses])
         return _Plan(draft, clauses, "pattern.joined")
 
+    def _described_plan(self, rng: np.random.Generator) -> _Plan | None:
+        """A whole pose from words alone: what the legs do, and then two to five other parts of the body."""
+        count = int(rng.integers(3, 7))
+        person = _PERSONS[rng.integers(len(_PERSONS))]
+        weights = np.cumsum([one.weight for one in self._parts])
+        clauses: list[_Clause] = []
+        moved: set[int] = set()
+        for _ in range(60):
+            at = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
+            pattern = self._parts[min(at, len(self._parts) - 1)]
+            side = _side(rng, pattern)
+            moves = _moved_by(pattern, side)
+            if moves & moved or (0 not in moves and not clauses):
+                continue
+            names = dict(person, who=person["first"] if not clauses else person["who"])
+            clauses.append(self._clause(rng, pattern, side, names=names))
+            moved |= moves
+            if len(clauses) == count:
+                break
+        draft = Draft(state_of(STANDING_POSE), [clause.asked for clause in clauses])
+        return _Plan(draft, clauses, "pattern.described", form="generate", text=_told(rng, clauses))
+
     # -- turns ---------------------------------------------------------------------------------------------------
 
     def _first_turn(self, rng: np.random.Generator, pool: StartPool, samples: list[Sample]) -> _Plan | None:
         """A turn that others are to follow; one that is a directive is followed at once where it can be."""
         if self._following.patterns and rng.random() < self._own_share():
-            pattern = self._following.draw(rng)
-            assert pattern is not None
-            assert pattern.first is not None
-            side = _side(rng, pattern)
-            rows = pool.meeting(pattern.first.when, side)
-            if not len(rows):
-                return None
-            clause = _plain_clause(rng, pattern.first, side)
-            draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
-            then = self._clause(rng, pattern, side)
-            return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
+            return self._own_turn(rng, pool)
         if rng.random() < OF_DIRECTIVES:
             sample = self._directives.draw(rng)
             if sample.pose_aa is None or sample.target_aa is None or sample.kind.startswith("nothing"):
@@ -263,9 +312,9 @@ class PatternSampler:
                 return None
             done = Done(sample.instruction, start, state, changes=False, side=None)
             following: list[_Plan] = []
-            self._go_on(rng, pool, done, None, samples, following)
+            self._go_on(rng, done, None, samples, following)
             return following[0] if following else None
-        pattern = self._asked.draw(rng)
+        pattern = (self._sided if rng.random() < SIDED_SHARE else self._asked).draw(rng)
         if pattern is None:
             return None
         side = _side(rng, pattern)
@@ -275,6 +324,20 @@ class PatternSampler:
         clause = self._clause(rng, pattern, side)
         draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
         return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="first_turn")
+
+    def _own_turn(self, rng: np.random.Generator, pool: StartPool) -> _Plan | None:
+        """The first turn of a pattern that is written with the turn before it."""
+        pattern = self._following.draw(rng)
+        if pattern is None or pattern.first is None:
+            return None
+        side = _side(rng, pattern)
+        rows = pool.meeting(pattern.first.when, side)
+        if not len(rows):
+            return None
+        clause = _plain_clause(rng, pattern.first, side)
+        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+        then = self._clause(rng, pattern, side)
+        return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
 
     def _own_share(self) -> float:
         """How often a follow-up is one that is written with the turn before it."""
@@ -295,7 +358,6 @@ class PatternSampler:
     def _go_on(
         self,
         rng: np.random.Generator,
-        pool: StartPool,
         last: Done,
         plan: _Plan | None,
         samples: list[Sample],
@@ -335,7 +397,7 @@ class PatternSampler:
         elif form in ("other_side", "wrong_side"):
             self._on_other_side(rng, form, last, plan, history, following)
         else:
-            self._next(rng, form, last, history, following, pool)
+            self._next(rng, form, last, history, following)
 
     def _on_other_side(
         self,
@@ -366,7 +428,6 @@ class PatternSampler:
         last: Done,
         history: tuple[Done, ...],
         following: list[_Plan],
-        pool: StartPool,
     ) -> None:
         for _ in range(6):
             pattern = self._joinable[True].draw(rng)
@@ -436,6 +497,16 @@ class _Weighted:
         return self.patterns[min(int(at), len(self.patterns) - 1)]
 
 
+def _told(rng: np.random.Generator, clauses: Sequence[_Clause]) -> str:
+    """Clauses as sentences: some with a full stop, some with a comma or "and" between them."""
+    text = clauses[0].text
+    for clause in clauses[1:]:
+        ends = rng.random() < 0.6
+        text += ". " if ends else (", " if rng.random() < 0.5 else " and ")
+        text += clause.text[:1].upper() + clause.text[1:] if ends else clause.text
+    return type_in(rng, text, slip_share=0.05)
+
+
 def _can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
     usable = [one for one in pattern.usable(held_out=held_out) if one.imperative == imperative]
     is_edit = pattern.reply is None and pattern.first is None and pattern.task != "generate"
@@ -469,7 +540,9 @@ def _meets(state: State, conditions: Sequence[str], side: Side) -> bool:
 
 
 def _moves(before: State, after: State) -> bool:
-    """Whether a joint turns by as much as an edit does."""
+    """Whether a joint turns by as much as an edit does; two turns of half a circle are none."""
+    if np.array_equal(before.pose_aa, after.pose_aa):
+        return False
     turn = before.local.transpose(-1, -2) @ after.local
     cosine = ((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
     return bool(cosine.acos().max() > np.radians(LEAST_DEGREES)) or abs(before.yaw - after.yaw) > np.radians(
