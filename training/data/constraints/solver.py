@@ -290,7 +290,15 @@ class _Batch:
         hessian = model.hessian.clone()
         lone = damping[:, None] + (~self.valid) * FROZEN
         hessian.diagonal(dim1=1, dim2=2).add_(lone.repeat_interleave(3, dim=1))
-        factor = torch.linalg.cholesky(hessian)
+        factor, failed = torch.linalg.cholesky_ex(hessian)
+        if failed.any():
+            # So steep that rounding hides the damping: those poses get much more of it.
+            rows = failed > 0
+            scale = hessian[rows].diagonal(dim1=1, dim2=2).amax(1).clamp(max=FROZEN) * 1e-3
+            hessian[rows] += scale[:, None, None] * torch.eye(hessian.shape[1])
+            again, still = torch.linalg.cholesky_ex(hessian[rows])
+            again[still > 0] = torch.eye(hessian.shape[1]) * FROZEN  # no step at all
+            factor[rows] = again
         delta: Tensor = -torch.cholesky_solve(model.gradient, factor).reshape(len(hessian), -1, 3)
         longest = delta.norm(dim=-1).amax(1)
         delta *= (MOST_TURN / longest.clamp(min=MOST_TURN))[:, None, None]

@@ -23,7 +23,8 @@ from training.data.directives.wording import expand
 from .language import Side
 
 WRAPPING_FILE: Final = Path(__file__).with_name("wrapping.yaml")
-REQUEST_SHARE, CHAT_SHARE, KEEP_SHARE, TERSE_SHARE, POLITE_SHARE = 0.1, 0.22, 0.13, 0.12, 0.06
+REQUEST_SHARE, FRAME_SHARE, CHAT_SHARE = 0.08, 0.16, 0.25
+KEEP_SHARE, TERSE_SHARE, POLITE_SHARE = 0.13, 0.12, 0.06
 NOT_OTHER_SHARE: Final = 0.06
 _LEFT_ALONE: Final = 3
 """Of how many parts "the rest" consists at least."""
@@ -108,6 +109,8 @@ def wrapped(
         text = with_keep(rng, text, still)
     elif imperative and rng.random() < REQUEST_SHARE:
         text = _one(rng, REQUESTS).replace("{}", text)
+    elif imperative and rng.random() < FRAME_SHARE:
+        text = expand(rng, _one(rng, _words()["frames"]).replace("{}", "{it}"), {"it": text})
     if rng.random() < POLITE_SHARE:
         text = _one(rng, POLITELY + THANKS if imperative else THANKS).replace("{}", text)
     if rng.random() < CHAT_SHARE:
