@@ -59,6 +59,7 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
             _draw_buttons(layout)
         _draw_long_instruction(context, layout)
         if not activity.running:
+            _draw_first_steps(context, layout)
             _draw_outcome(context, layout)
 
 
@@ -256,6 +257,12 @@ def _draw_progress(context: Any, layout: Any) -> None:
 def _percent_done(_: Any) -> float:
     progress = activity.handle.progress if activity.handle else None
     return 100.0 * progress.done / progress.total if progress is not None and progress.total else 0.0
+
+
+def _draw_first_steps(context: Any, layout: Any) -> None:
+    """For who has set nothing up and not asked anything yet."""
+    if local_backend.is_chosen(context) and not activity.history.edits:
+        layout.label(text='Type "raise your left arm", press Edit Pose', icon="INFO")
 
 
 def _draw_outcome(context: Any, layout: Any) -> None:
