@@ -24,7 +24,7 @@ def main() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    faults = module.play(build_addon.build())
+    faults = module.play(build_addon.build_slim())
     broken = {name: fault for name, fault in faults.items() if fault}
     for name, fault in broken.items():
         print(f"{name}: {fault}", file=sys.stderr)

@@ -131,6 +131,7 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
 
 
 def _draw_range_question(menu: Any, context: Any) -> None:
+    menu.layout.operator_context = "INVOKE_DEFAULT"  # as a button, not as a script
     for mode, name, description in RANGE_ITEMS:
         entry = menu.layout.operator("posellava.edit_pose", text=f"{name}: {description.partition(':')[0]}")
         entry.range_mode = mode

@@ -163,6 +163,27 @@ def test_variants_and_words_alone_are_shown(extension_zip: Path, start_backend: 
         assert (words["degrees"], words["pose"], words["error"]) == ({}, one["pose"], "")
 
 
+def test_a_range_asks_once_how_it_is_edited(extension_zip: Path, start_backend: Callable[..., Any]) -> None:
+    with Window(extension_zip, url=start_backend().url, token="") as window:
+        _open_and_connect(window)
+        _instruct(window, "raise it")
+        window.run("""
+            scene = bpy.context.scene
+            scene.frame_start, scene.frame_end = 8, 12
+            scene.posellava.frames, scene.posellava.every_frame = "RANGE", True
+            bpy.context.area.tag_redraw()
+            """)
+        window.click(EDIT_POSE)
+        time.sleep(2.0)  # until the question shows
+        window.screenshot(OUT / "gui_range.png")
+        window.key("o")  # the letter that Blender underlines in Offset
+        state = window.wait_for(lambda state: state["degrees"])
+        shoulder = next(frames for path, frames in state["keys"].items() if "L_Shoulder" in path)
+        assert shoulder == [1, 7, 8, 9, 10, 11, 12]
+        chosen = window.run('result["mode"] = bpy.context.scene.posellava.range_mode')
+        assert chosen == {"mode": "OFFSET"}
+
+
 def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
     extension_zip: Path, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
