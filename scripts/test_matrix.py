@@ -26,6 +26,7 @@ CACHE: Final = ROOT / ".cache" / "matrix"
 DEBIAN: Final = ROOT / ".cache" / "debian13"
 LIMIT_SECONDS: Final = 1800
 EXTENSION: Final = "tests/blender/extension"
+SCENES: Final = "tests/blender/scenes"
 INSIDE: Final = "tests/blender/rig"
 
 
@@ -127,7 +128,7 @@ def test(blender: Blender, command: Sequence[str]) -> str:
     options = ["-m", "pytest", "--quiet", "--timeout", "600"]
     # The rig's own fixtures alone: those above belong to the backend, which is not in there.
     inside = [*command, *options, "--confcutdir", INSIDE, INSIDE]
-    around = [sys.executable, *options, "--numprocesses", "2", EXTENSION]
+    around = [sys.executable, *options, "--numprocesses", "2", EXTENSION, SCENES]
     results = [
         _watch(inside, {"PYTHONPATH": str(ROOT)}),
         _watch(around, {"POSELLAVA_BLENDER": shlex.join(command)}),

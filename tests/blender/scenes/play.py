@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,14 +17,16 @@ SECONDS = 480
 """Blender's module can hang when the process ends; then it is killed."""
 
 
-def play(extension: Path, *names: str, python: str = sys.executable) -> dict[str, str]:
+def play(extension: Path, *names: str) -> dict[str, str]:
     """The fault of each scene by its name, empty where all holds.
+
+    $POSELLAVA_BLENDER is the command of another Python with Blender's module; see scripts/test_matrix.py.
 
     Args:
         extension: the built zip.
         names: scenes to play; none for all.
-        python: the interpreter whose ``bpy`` plays them.
     """
+    python = shlex.split(os.environ.get("POSELLAVA_BLENDER", "")) or [sys.executable]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     backend = subprocess.Popen(
         [sys.executable, str(HERE / "obedient_backend.py")],
@@ -37,7 +40,7 @@ def play(extension: Path, *names: str, python: str = sys.executable) -> dict[str
         url = backend.stdout.readline().split()[1]
         with tempfile.TemporaryDirectory(prefix="posellava-scenes-") as folder:
             done = subprocess.run(
-                [python, str(HERE / "inside.py"), str(extension), *names],
+                [*python, str(HERE / "inside.py"), str(extension), *names],
                 env={**os.environ, "BLENDER_USER_RESOURCES": folder, "URL": url},
                 capture_output=True,
                 text=True,
