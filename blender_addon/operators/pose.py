@@ -36,10 +36,8 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "adjust"
-    _from_panel = (
-        "instruction", "frames", "parts", "strength", "send_view", "anchors", "limits", "reference", "blend_in",
-        "blend_out", "ease", "every_frame", "variants",
-    )  # fmt: skip
+    _from_panel = ("instruction", "frames", "parts", "strength", "send_view", "anchors", "limits", "variants")
+    _of_a_range = ("range_mode", "reference", "blend_in", "blend_out", "ease", "every_frame")
 
     frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
     frame_list: StringProperty(
@@ -79,12 +77,20 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         given = self.properties.is_property_set
         if given("range_mode"):
             chosen.range_mode = self.range_mode
-        elif self._is_range(self.frames if given("frames") else chosen.frames):
-            if chosen.range_mode == "ASK":
-                context.window_manager.popup_menu(_draw_range_question, title="Edit a Range")
-                return {"CANCELLED"}
-            self.range_mode = chosen.range_mode
+        elif chosen.range_mode == "ASK" and self._is_range(self.frames if given("frames") else chosen.frames):
+            context.window_manager.popup_menu(_draw_range_question, title="Edit a Range")
+            return {"CANCELLED"}
         return super().invoke(context, event)
+
+    def _take_settings(self, context: Any) -> None:
+        """As the base; the options of a range go with the panel's range, and not with a script's list of frames."""
+        super()._take_settings(context)
+        if self.frame_list:
+            return
+        for name in self._of_a_range:
+            value = getattr(settings(context), name)
+            if not self.properties.is_property_set(name) and value != "ASK":
+                setattr(self, name, value)
 
     def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
         """The frames the user chose."""

@@ -34,12 +34,14 @@ class Blend:
 
 def blend_weights(frames: Sequence[float], blend: Blend) -> Array:
     """How much of the change (N,), 0 to 1, there is at ascending frames: 0 just before the first and just after the
-    last of them, 1 from ``blend.into`` frames after the first until ``blend.out`` frames before the last."""
+    last of them, 1 from ``blend.into`` frames after the first until ``blend.out`` frames before the last. Where the
+    range is too short for both, they share it, so that the change arrives."""
     times = np.asarray(frames, dtype=np.float64)
-    come = np.clip((times - times[0] + 1) / (blend.into + 1), 0.0, 1.0)
-    go = np.clip((times[-1] - times + 1) / (blend.out + 1), 0.0, 1.0)
+    share = min(1.0, (times[-1] - times[0]) / max(blend.into + blend.out, 1))
+    come = np.clip((times - times[0] + 1) / (share * blend.into + 1), 0.0, 1.0)
+    go = np.clip((times[-1] - times + 1) / (share * blend.out + 1), 0.0, 1.0)
     if blend.smooth:
-        come, go = (share * share * (3 - 2 * share) for share in (come, go))
+        come, go = (part * part * (3 - 2 * part) for part in (come, go))
     return np.asarray(come * go)
 
 

@@ -27,6 +27,12 @@ def test_weights_rise_from_nothing_before_the_range_and_fall_to_nothing_after_it
     assert (blend_weights(range(1, 11), Blend()) == 1).all()
 
 
+def test_in_a_short_range_the_change_still_arrives() -> None:
+    assert blend_weights(range(3, 10), Blend(8, 8)).max() == 1
+    assert blend_weights([5], Blend(8, 8)) == pytest.approx([1])
+    assert blend_weights([5, 6], Blend(8, 0)) == pytest.approx([0.5, 1])
+
+
 def test_weights_follow_the_time_of_sparse_keys() -> None:
     assert blend_weights([10, 12, 20, 30], Blend(4, 0, smooth=False)) == pytest.approx([0.2, 0.6, 1, 1])
 

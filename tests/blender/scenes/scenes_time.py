@@ -133,6 +133,23 @@ def a_whole_motion_has_no_edges_to_blend() -> None:
 
 
 @scene
+def the_panels_range_options_go_with_the_panels_range() -> None:
+    anna = figure()
+    walk(anna)
+    stage, chosen = bpy.context.scene, bpy.context.scene.posellava
+    stage.frame_start, stage.frame_end = 12, 30
+    chosen.range_mode, chosen.blend_in, chosen.blend_out, chosen.every_frame = "OFFSET", 6, 6, True
+    usual = steps(anna)
+    go(20)
+    ask("left_hip x -50", frames="RANGE")
+    near(bent(anna, "L_Hip", 20), 50)
+    assert steps(anna) < usual + 20, steps(anna)
+    ask("right_hip x -50", frame_list="12:30")
+    near(bent(anna, "R_Hip", 12), 50)
+    near(bent(anna, "R_Hip", 30), 50)
+
+
+@scene
 def a_range_asks_once_how_it_is_edited() -> None:
     chosen = bpy.context.scene.posellava
     assert chosen.range_mode == "ASK"
