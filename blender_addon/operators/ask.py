@@ -84,8 +84,9 @@ class Ask:
             return "A request is running; wait for it or press Cancel."
         if getattr(context, PANEL_POINTER, None) is None:
             return ""
-        if backend.status().state is not State.CONNECTED and not local_backend.starts_by_itself(context):
-            return "Not connected to a backend; press Connect first."
+        lacking = _lacking_backend(context)
+        if lacking:
+            return lacking
         try:
             find_target(context)
         except RigError as error:
@@ -246,6 +247,15 @@ class Ask:
         backend.redraw()
         self.report({"ERROR" if activity.error else "INFO"}, str(error))  # type: ignore[attr-defined]
         return {"CANCELLED"}
+
+
+def _lacking_backend(context: Any) -> str:
+    """Why no backend can answer, or an empty text: the extension's own starts by itself when it is asked."""
+    if backend.status().state is State.CONNECTED:
+        return ""
+    if local_backend.is_chosen(context):
+        return local_backend.obstacle()
+    return "Not connected to a backend; press Connect first."
 
 
 def cancel_running() -> None:

@@ -35,11 +35,6 @@ def is_chosen(context: Any) -> bool:
     return not preferences(context).url.strip()
 
 
-def starts_by_itself(context: Any) -> bool:
-    """Whether asking the model starts it."""
-    return is_chosen(context) and not obstacle()
-
-
 def status() -> LocalStatus:
     """How it is, or why there is none."""
     if _backend is not None:

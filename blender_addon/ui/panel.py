@@ -173,7 +173,7 @@ def _draw_connection(context: Any, layout: Any) -> None:
     name = {
         State.DISCONNECTED: "Not connected",
         State.CONNECTING: "Connecting …",
-        State.CONNECTED: "Connected" if status.welcome is None else f"Connected: {status.welcome.model}",
+        State.CONNECTED: "Connected" if status.welcome is None else status.welcome.model,
         State.FAILED: "No connection",
     }[status.state]
     label.label(text=name, icon_value=icon_of(status.state))

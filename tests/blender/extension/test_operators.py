@@ -239,13 +239,21 @@ from types import SimpleNamespace
 from bl_ext.user_default.posellava.operators import pose
 def obstacle(**pointer):
     return pose.POSELLAVA_OT_edit_pose.obstacle(SimpleNamespace(
-        scene=bpy.context.scene, view_layer=bpy.context.view_layer, **pointer))
+        scene=bpy.context.scene, view_layer=bpy.context.view_layer, preferences=bpy.context.preferences, **pointer))
 result["button"] = obstacle(posellava_panel=bpy.context.scene.posellava)
 result["script"] = obstacle()
+preferences.url = ""
+from bl_ext.user_default.posellava.operators import local_backend
+local_backend.obstacle = lambda: "It has no backend of its own."
+result["alone"] = obstacle(posellava_panel=bpy.context.scene.posellava)
+local_backend.obstacle = lambda: ""
+result["own"] = obstacle(posellava_panel=bpy.context.scene.posellava)
 """
     )
     assert "press Connect" in result["button"]
     assert result["script"] == ""
+    assert result["alone"] == "It has no backend of its own."
+    assert "instruction is empty" in result["own"], "the extension's own backend starts by itself"
 
 
 def test_cancel_is_heard_while_poses_are_still_read(

@@ -148,7 +148,8 @@ from bl_ext.user_default.posellava.session import State, Status
 ask.backend.status = lambda: Status(State.CONNECTED, "")
 bpy.context.scene.posellava.instruction = "raise it"
 result["tooltip"] = pose.POSELLAVA_OT_edit_pose.obstacle(SimpleNamespace(
-    scene=bpy.context.scene, view_layer=bpy.context.view_layer, posellava_panel=bpy.context.scene.posellava))
+    scene=bpy.context.scene, view_layer=bpy.context.view_layer, preferences=bpy.context.preferences,
+    posellava_panel=bpy.context.scene.posellava))
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
 """
 

@@ -60,7 +60,8 @@ def test_buttons_are_grey_with_a_reason_until_all_is_there(
         window.run("bpy.ops.object.mode_set(mode='OBJECT'); bpy.context.view_layer.objects.active = None")
         window.run("bpy.ops.object.select_all(action='DESELECT')")
         window.wait_for(lambda state: "No armature" in state["polled"]["Edit Pose"])
-        time.sleep(2.0)  # until the panels have slid to their places
+        time.sleep(4.0)  # until the panels have slid to their places
+        window.move(VIEWPORT)
         window.screenshot(OUT / "gui_nothing.png")
 
 
