@@ -204,7 +204,7 @@ def write_state():
         "error": activity.error,
         "notice": activity.notice.sentence if activity.notice else "",
         "words": activity.outcome.words if activity.outcome else "",
-        "degrees": activity.outcome.report.degrees if activity.outcome else {},
+        "degrees": activity.outcome.report.degrees if activity.outcome and activity.outcome.report else {},
         "keys": keys(),
         "pose": {bone.name: list(bone.matrix_basis.to_quaternion()) for bone in figure.pose.bones}
         if figure
