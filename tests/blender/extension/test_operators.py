@@ -244,10 +244,12 @@ result["button"] = obstacle(posellava_panel=bpy.context.scene.posellava)
 result["script"] = obstacle()
 preferences.url = ""
 from bl_ext.user_default.posellava.operators import local_backend
+real = local_backend.obstacle
 local_backend.obstacle = lambda: "It has no backend of its own."
 result["alone"] = obstacle(posellava_panel=bpy.context.scene.posellava)
 local_backend.obstacle = lambda: ""
 result["own"] = obstacle(posellava_panel=bpy.context.scene.posellava)
+local_backend.obstacle = real
 """
     )
     assert "press Connect" in result["button"]
