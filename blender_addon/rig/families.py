@@ -36,6 +36,9 @@ from .spine import joints_of_spine
 
 FOLDER: Final = Path(__file__).parent / "bone_maps"
 
+MOST_LACKING: Final = 3
+"""An armature that lacks more of the bones that are needed is no damaged body but something else."""
+
 _SEPARATORS: Final = re.compile(r"[\s._\-]+")
 _NUMBERS: Final = (None, re.compile(r"\.\d{3,}$"), re.compile(r"[._]\d+$"))
 """Running numbers after names, which are taken off where the names are not known with them."""
@@ -152,7 +155,7 @@ def by_names(skeleton: Skeleton) -> BoneMap | None:
         partly = max((*matches, *([partly] if partly else [])), key=lambda match: match.score, default=None)
     if partly is not None and len(partly.bones) >= len(JOINT_NAMES) // 2 and _descend(partly, skeleton):
         lacks = _lacks(partly)
-        if lacks:
+        if 0 < len(lacks) <= MOST_LACKING:
             raise RigError(
                 f"This {partly.family.family} armature lacks {len(lacks)} of its bones ({', '.join(lacks)}); "
                 "restore them, or say under Bone Map which bones to take instead."

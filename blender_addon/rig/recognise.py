@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which bone plays which joint: as the user said, else by the bones' names. Pure Python."""
+"""Which bone plays which joint: as the user said, else by the bones' names. Pure Python and numpy."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
+from ..contract.rotations import Array
+from ..contract.skeleton import JOINT_NAMES
 from .bone_map import BoneMap, RigError, Skeleton, check_map, map_from_text
 from .families import by_names
 
@@ -29,4 +33,24 @@ def recognise(skeleton: Skeleton, kept: str = "") -> BoneMap:
             "This armature is not recognised as a humanoid; say under Bone Map which bone plays which joint, "
             "choose another armature, or add one with Add SMPL Figure."
         )
+    if on_all_fours(found, skeleton):
+        raise RigError(
+            "This armature rests on all fours, so it is not posed as a humanoid; if it is one, say so under Bone Map "
+            "by choosing its bones there; else choose another armature, or add one with Add SMPL Figure."
+        )
     return found
+
+
+def on_all_fours(bone_map: BoneMap, skeleton: Skeleton) -> bool:
+    """Whether arms and legs point the same way and the trunk across, as those of four-legged animals do."""
+    head = {name: np.array(place) for name, place in zip(skeleton.names, skeleton.heads, strict=True)}
+    at = {JOINT_NAMES[joint]: head[name] for joint, name in bone_map.bones.items()}
+    hips, shoulders = (at[f"left_{joint}"] + at[f"right_{joint}"] for joint in ("hip", "shoulder"))
+    trunk = shoulders - hips
+    legs = at["left_knee"] + at["right_knee"] - hips
+    arms = at["left_elbow"] + at["right_elbow"] - shoulders
+    return _degrees(legs, arms) < 60 and 45 < _degrees(trunk, legs) < 135
+
+
+def _degrees(a: Array, b: Array) -> float:
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))

@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The armatures that the add-on has to know: the one list for the tests, ``make bench`` and the table in the docs.
+
+Where a real file of a family is at hand it is used; the others are built with the names that the family publishes, its
+bones' axes and its rest pose, on the proportions of SMPL's neutral skeleton.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+from scipy.spatial.transform import Rotation
+
+from blender_addon.contract.kinematics import forward_kinematics
+from blender_addon.contract.skeleton import JOINT_INDEX
+from blender_addon.rig.figure import add_figure
+
+FILES: Final = Path(os.environ.get("POSELLAVA_RIGS", Path(__file__).resolve().parents[4] / "shared" / "rigs"))
+"""Armatures that cannot be part of the project; tests that need one are skipped where it is absent."""
+
+Z_UP: Final = Rotation.from_euler("x", 90, degrees=True)  # SMPL's axes to Blender's
+
+RESTS: Final[dict[str, dict[str, tuple[float, float, float]]]] = {
+    "T": {},
+    "A": {"shoulder": (0, 0, -45), "elbow": (0, -12, 0), "hip": (0, 0, 4)},
+    "hanging": {"shoulder": (0, 0, -85)},
+    "bent": {"shoulder": (0, 0, -50), "elbow": (0, -60, 0), "hip": (-30, 0, 0), "knee": (50, 0, 0), "ankle": (-20, 0, 0)},
+    "rolled": {"shoulder": (-70, 0, 0), "elbow": (0, -40, 0), "wrist": (-40, 0, 0)},
+}  # fmt: skip
+"""Rest poses: SMPL's local rotations of the left side, degrees about x, y and z."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The bones of a family as it publishes them; ``{s}`` stands for the side.
+
+    ``between`` are bones in line with the limb that starts at a joint, ``beside`` bones that hang on its bone.
+    """
+
+    pelvis: str
+    spine: Sequence[str]
+    neck: Sequence[str]
+    head: str
+    arm: Sequence[str]
+    leg: Sequence[str]
+    sides: tuple[str, str]
+    above: Sequence[str] = ()
+    fingers: Sequence[str] = ()
+    between: dict[str, Sequence[str]] = field(default_factory=dict)
+    beside: dict[str, Sequence[str]] = field(default_factory=dict)
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Humanoid:
+    """One armature of the list.
+
+    Attributes:
+        name: names it in the tests.
+        family: as what the add-on should know it.
+        source: where it comes from, for the table.
+        make: adds it to an empty scene and returns the armature object; raises FileNotFoundError where there is no file.
+        known_by: by its names or its structure.
+    """
+
+    name: str
+    family: str
+    source: str
+    make: Callable[[], Any]
+    known_by: str = "names"
+
+
+def _from_file(file: str) -> Callable[[], Any]:
+    def make() -> Any:
+        path = FILES / file
+        if not path.exists():
+            raise FileNotFoundError(path)
+        if path.suffix == ".blend":
+            bpy.ops.wm.open_mainfile(filepath=str(path))
+        elif path.suffix == ".fbx":
+            bpy.ops.import_scene.fbx(filepath=str(path))
+        elif path.suffix == ".bvh":
+            bpy.ops.import_anim.bvh(filepath=str(path))
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                as_glb = shutil.copy(path, Path(folder) / "rig.glb")
+                bpy.ops.import_scene.gltf(filepath=str(as_glb))
+        return next(one for one in bpy.data.objects if one.type == "ARMATURE")
+
+    return make
+
+
+def _rest_pose(rest: str) -> np.ndarray:
+    """(24, 3) axis-angle of a rest pose, the right side the mirror image of the left."""
+    pose = np.zeros((24, 3))
+    for name, degrees in RESTS[rest].items():
+        pose[JOINT_INDEX[f"left_{name}"]] = np.radians(degrees)
+        pose[JOINT_INDEX[f"right_{name}"]] = np.radians(degrees) * [1, -1, -1]
+    return pose
+
+
+def build(
+    names: Names,
+    rest: str = "T",
+    axes: str = "along",
+    up: Rotation = Z_UP,
+    height: float = 1.0,
+    plain: bool = False,
+) -> Any:
+    """Add an armature with these names.
+
+    Args:
+        rest: one of ``RESTS``.
+        axes: ``along`` where bones' Y axes lie along them, ``across`` where X does as in Unreal, ``world`` where all
+            bones have the armature's axes as in many files.
+        up: SMPL's axes in the armature's space.
+        height: of the figure, as a multiple of SMPL's.
+        plain: leave out the bones that play no joint.
+    """
+    local = Rotation.from_rotvec(_rest_pose(rest)).as_matrix()
+    turned, places = forward_kinematics(local)
+    places = up.apply(height * (places + [0, 0.96, 0]))
+    at = {name: places[joint] for name, joint in JOINT_INDEX.items()}
+    data = bpy.data.armatures.new("Rig")
+    armature = bpy.data.objects.new("Rig", data)
+    bpy.context.collection.objects.link(armature)
+    bpy.context.view_layer.objects.active = armature
+    armature.select_set(True)
+    bpy.ops.object.mode_set(mode="EDIT")
+
+    def add(name: str, head: np.ndarray, towards: np.ndarray, parent: Any) -> Any:
+        bone = data.edit_bones.new(names.prefix + name)
+        along = np.asarray(towards) - head
+        length = max(float(np.linalg.norm(along)), 0.02 * height)
+        bone.head, bone.tail = Vector(head), Vector(head) + Vector((0, length, 0))
+        if axes == "world":
+            bone.matrix = Matrix.Translation(head.tolist()) @ Matrix(up.as_matrix().tolist()).to_4x4()
+        elif np.linalg.norm(along) > 1e-6:
+            turn = Vector((0, 1, 0) if axes == "along" else (1, 0, 0)).rotation_difference(Vector(along))
+            bone.matrix = Matrix.Translation(head.tolist()) @ turn.to_matrix().to_4x4()
+        bone.length = length
+        bone.parent = parent
+        return bone
+
+    upward, ahead = up.apply([0, 0.1 * height, 0]), up.apply([0, 0, 0.1 * height])
+    parent = None
+    for name in names.above:
+        parent = add(name, np.zeros(3), upward, parent)
+    pelvis = add(names.pelvis, at["pelvis"], at["spine1"], parent)
+    column = _along([at["pelvis"], at["spine1"], at["spine2"], at["spine3"], at["neck"]], len(names.spine))
+    parent = pelvis
+    for number, name in enumerate(names.spine):
+        parent = add(name, column[number], column[number + 1], parent)
+    chest = parent
+    for number, name in enumerate(names.neck):
+        spots = np.linspace(at["neck"], at["head"], len(names.neck) + 1)
+        parent = add(name, spots[number], spots[number + 1], parent)
+    head = add(names.head, at["head"], at["head"] + upward, parent)
+    for name in names.beside.get("head", ()) if not plain else ():
+        add(name, at["head"] + ahead, at["head"] + 2 * ahead, head)
+    for side, word in zip(("left", "right"), names.sides, strict=True):
+        for limb, top, joints in (
+            (names.arm, chest, ("collar", "shoulder", "elbow", "wrist", "hand")),
+            (names.leg, pelvis, ("hip", "knee", "ankle", "foot", "toes")),
+        ):
+            joints = joints[-1 - len(limb) :] if joints[0] == "collar" else joints
+            parent = top
+            for joint, name, following in zip(joints, limb, joints[1:], strict=False):
+                start = at[f"{side}_{joint}"]
+                end = at.get(f"{side}_{following}", start + ahead)
+                bone = add(name.format(s=word), start, end, parent)
+                parts = () if plain else names.between.get(joint, ())
+                for number, part in enumerate(parts, 1):
+                    spot = start + (end - start) * number / (len(parts) + 1)
+                    bone = add(part.format(s=word), spot, end, bone)
+                for other in () if plain else names.beside.get(joint, ()):
+                    add(other.format(s=word), start, end, bone)
+                parent = bone
+            if joints[-2] == "wrist" and not plain:
+                wrist, turn = JOINT_INDEX[f"{side}_wrist"], turned[JOINT_INDEX[f"{side}_wrist"]]
+                out = 1 if side == "left" else -1
+                for number, name in enumerate(names.fingers):
+                    spread = 0.03 - 0.06 * number / max(len(names.fingers) - 1, 1)
+                    knuckle = places[wrist] + up.apply(height * (turn @ [out * 0.09, 0, spread]))
+                    tip = places[wrist] + up.apply(height * (turn @ [out * 0.13, 0, spread]))
+                    add(name.format(s=word), knuckle, tip, parent)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return armature
+
+
+def _along(corners: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """(count + 1, 3) where ``count`` bones of a spine begin and where the last ends: SMPL's own places for three."""
+    if count == 3:
+        return np.array(corners[1:])
+    parts = np.linspace(0.15 if count > 1 else 0.4, 1.0, count + 1)
+    lengths = np.cumsum([0.0, *(np.linalg.norm(b - a) for a, b in zip(corners, corners[1:], strict=False))])
+    return np.array(
+        [
+            [
+                np.interp(part * lengths[-1], lengths, [corner[axis] for corner in corners])
+                for axis in range(3)
+            ]
+            for part in parts
+        ]
+    )
+
+
+_MIXAMO = Names(
+    pelvis="Hips", spine=("Spine", "Spine1", "Spine2"), neck=("Neck",), head="Head",
+    arm=("{s}Shoulder", "{s}Arm", "{s}ForeArm", "{s}Hand"),
+    leg=("{s}UpLeg", "{s}Leg", "{s}Foot", "{s}ToeBase"), sides=("Left", "Right"),
+    fingers=("{s}HandIndex1", "{s}HandMiddle1", "{s}HandRing1", "{s}HandPinky1"), beside={"head": ("HeadTop_End",)},
+)  # fmt: skip
+_SMPL = Names(
+    pelvis="Pelvis", spine=("Spine1", "Spine2", "Spine3"), neck=("Neck",), head="Head",
+    arm=("{s}_Collar", "{s}_Shoulder", "{s}_Elbow", "{s}_Wrist"),
+    leg=("{s}_Hip", "{s}_Knee", "{s}_Ankle", "{s}_Foot"), sides=("L", "R"),
+)  # fmt: skip
+_SMPLX = Names(
+    pelvis="pelvis", spine=("spine1", "spine2", "spine3"), neck=("neck",), head="head",
+    arm=("{s}_collar", "{s}_shoulder", "{s}_elbow", "{s}_wrist"),
+    leg=("{s}_hip", "{s}_knee", "{s}_ankle", "{s}_foot"), sides=("left", "right"), above=("root",),
+    fingers=("{s}_index1", "{s}_middle1", "{s}_ring1", "{s}_pinky1"), beside={"head": ("jaw", "left_eye_smplhf")},
+)  # fmt: skip
+_UNREAL = Names(
+    pelvis="pelvis", spine=("spine_01", "spine_02", "spine_03"), neck=("neck_01",), head="head",
+    arm=("clavicle_{s}", "upperarm_{s}", "lowerarm_{s}", "hand_{s}"),
+    leg=("thigh_{s}", "calf_{s}", "foot_{s}", "ball_{s}"), sides=("l", "r"), above=("root",),
+    fingers=("index_01_{s}", "middle_01_{s}", "ring_01_{s}", "pinky_01_{s}"),
+    beside={"shoulder": ("upperarm_twist_01_{s}",), "elbow": ("lowerarm_twist_01_{s}",), "hip": ("thigh_twist_01_{s}",)},
+)  # fmt: skip
+_UNREAL_5 = Names(
+    pelvis="pelvis", spine=("spine_01", "spine_02", "spine_03", "spine_04", "spine_05"),
+    neck=("neck_01", "neck_02"), head="head", arm=_UNREAL.arm, leg=_UNREAL.leg, sides=("l", "r"), above=("root",),
+    fingers=_UNREAL.fingers,
+    beside={**_UNREAL.beside, "elbow": ("lowerarm_twist_01_{s}", "lowerarm_twist_02_{s}")},
+)  # fmt: skip
+_VRM = Names(
+    pelvis="hips", spine=("spine", "chest", "upperChest"), neck=("neck",), head="head",
+    arm=("{s}Shoulder", "{s}UpperArm", "{s}LowerArm", "{s}Hand"),
+    leg=("{s}UpperLeg", "{s}LowerLeg", "{s}Foot", "{s}Toes"), sides=("left", "right"),
+    fingers=("{s}IndexProximal", "{s}MiddleProximal", "{s}RingProximal", "{s}LittleProximal"),
+    beside={"head": ("leftEye", "rightEye", "jaw")},
+)  # fmt: skip
+_VRM_0 = Names(
+    pelvis="Hips", spine=("Spine", "Chest"), neck=("Neck",), head="Head",
+    arm=("Shoulder_{s}", "UpperArm_{s}", "LowerArm_{s}", "Hand_{s}"),
+    leg=("UpperLeg_{s}", "LowerLeg_{s}", "Foot_{s}", "Toe_{s}"), sides=("L", "R"), above=("Root",),
+)  # fmt: skip
+_VROID = Names(
+    pelvis="J_Bip_C_Hips", spine=("J_Bip_C_Spine", "J_Bip_C_Chest", "J_Bip_C_UpperChest"), neck=("J_Bip_C_Neck",),
+    head="J_Bip_C_Head", arm=tuple(f"J_Bip_{{s}}_{one}" for one in ("Shoulder", "UpperArm", "LowerArm", "Hand")),
+    leg=tuple(f"J_Bip_{{s}}_{one}" for one in ("UpperLeg", "LowerLeg", "Foot", "ToeBase")), sides=("L", "R"),
+    above=("Root",), fingers=tuple(f"J_Bip_{{s}}_{one}1" for one in ("Index", "Middle", "Ring", "Little")),
+    beside={"head": ("J_Adj_L_FaceEye", "J_Adj_R_FaceEye", "J_Sec_Hair1_01")},
+)  # fmt: skip
+_MAKEHUMAN = Names(
+    pelvis="root", spine=("spine05", "spine04", "spine03", "spine02", "spine01"),
+    neck=("neck01", "neck02", "neck03"), head="head",
+    arm=("clavicle.{s}", "upperarm01.{s}", "lowerarm01.{s}", "wrist.{s}"),
+    leg=("upperleg01.{s}", "lowerleg01.{s}", "foot.{s}", "toe2-1.{s}"), sides=("L", "R"),
+    fingers=("finger2-1.{s}", "finger3-1.{s}", "finger4-1.{s}", "finger5-1.{s}"),
+    between={"collar": ("shoulder01.{s}",), "shoulder": ("upperarm02.{s}",), "elbow": ("lowerarm02.{s}",),
+             "hip": ("upperleg02.{s}",), "knee": ("lowerleg02.{s}",)},
+)  # fmt: skip
+_REALLUSION = Names(
+    prefix="CC_Base_", pelvis="Hip", spine=("Waist", "Spine01", "Spine02"), neck=("NeckTwist01", "NeckTwist02"),
+    head="Head", arm=("{s}_Clavicle", "{s}_Upperarm", "{s}_Forearm", "{s}_Hand"),
+    leg=("{s}_Thigh", "{s}_Calf", "{s}_Foot", "{s}_ToeBase"), sides=("L", "R"), above=("BoneRoot",),
+    fingers=("{s}_Index1", "{s}_Mid1", "{s}_Ring1", "{s}_Pinky1"),
+    beside={"hip": ("{s}_ThighTwist01",), "shoulder": ("{s}_UpperarmTwist01",), "head": ("FacialBone",)},
+)  # fmt: skip
+_DAZ_8 = Names(
+    pelvis="hip", spine=("abdomenLower", "abdomenUpper", "chestLower", "chestUpper"), neck=("neckLower", "neckUpper"),
+    head="head", arm=("{s}Collar", "{s}ShldrBend", "{s}ForearmBend", "{s}Hand"),
+    leg=("{s}ThighBend", "{s}Shin", "{s}Foot", "{s}Toe"), sides=("l", "r"),
+    fingers=("{s}Index1", "{s}Mid1", "{s}Ring1", "{s}Pinky1"),
+    between={"shoulder": ("{s}ShldrTwist",), "elbow": ("{s}ForearmTwist",), "hip": ("{s}ThighTwist",),
+             "ankle": ("{s}Metatarsals",)},
+)  # fmt: skip
+_DAZ_9 = Names(
+    pelvis="hip", spine=("spine1", "spine2", "spine3", "spine4"), neck=("neck1", "neck2"), head="head",
+    arm=("{s}_shoulder", "{s}_upperarm", "{s}_forearm", "{s}_hand"),
+    leg=("{s}_thigh", "{s}_shin", "{s}_foot", "{s}_toes"), sides=("l", "r"),
+    fingers=("{s}_index1", "{s}_mid1", "{s}_ring1", "{s}_pinky1"),
+    beside={"shoulder": ("{s}_upperarmtwist1",), "elbow": ("{s}_forearmtwist1",)},
+    between={"ankle": ("{s}_metatarsals",)},
+)  # fmt: skip
+_AUTO_RIG_PRO = Names(
+    pelvis="root.x", spine=("spine_01.x", "spine_02.x"), neck=("neck.x",), head="head.x",
+    arm=("shoulder.{s}", "arm_stretch.{s}", "forearm_stretch.{s}", "hand.{s}"),
+    leg=("thigh_stretch.{s}", "leg_stretch.{s}", "foot.{s}", "toes_01.{s}"), sides=("l", "r"),
+    fingers=("index1.{s}", "middle1.{s}", "ring1.{s}", "pinky1.{s}"),
+)  # fmt: skip
+_AUTO_RIG_PRO_FK = Names(
+    pelvis="c_root_master.x", spine=("c_spine_01.x", "c_spine_02.x"), neck=("c_neck.x",), head="c_head.x",
+    arm=("c_shoulder.{s}", "c_arm_fk.{s}", "c_forearm_fk.{s}", "c_hand_fk.{s}"),
+    leg=("c_thigh_fk.{s}", "c_leg_fk.{s}", "c_foot_fk.{s}", "c_toes_fk.{s}"), sides=("l", "r"),
+    above=("c_pos", "c_traj"), fingers=("c_index1.{s}", "c_middle1.{s}", "c_ring1.{s}", "c_pinky1.{s}"),
+)  # fmt: skip
+_ROKOKO = Names(
+    pelvis="Hips", spine=("Spine1", "Spine2", "Spine3", "Spine4"), neck=("Neck",), head="Head",
+    arm=("{s}Shoulder", "{s}Arm", "{s}ForeArm", "{s}Hand"), leg=("{s}Thigh", "{s}Shin", "{s}Foot", "{s}Toe"),
+    sides=("Left", "Right"), above=("Root",),
+    fingers=tuple(f"{{s}}Finger{number}Proximal" for number in (2, 3, 4, 5)),
+)  # fmt: skip
+_CMU_ASF = Names(
+    pelvis="root", spine=("lowerback", "upperback", "thorax"), neck=("lowerneck", "upperneck"), head="head",
+    arm=("{s}clavicle", "{s}humerus", "{s}radius", "{s}hand"), leg=("{s}femur", "{s}tibia", "{s}foot", "{s}toes"),
+    sides=("l", "r"), between={"elbow": ("{s}wrist",)},
+)  # fmt: skip
+_CMU_MB = Names(
+    pelvis="Hips", spine=("LowerBack", "Spine", "Spine1"), neck=("Neck", "Neck1"), head="Head",
+    arm=_MIXAMO.arm, leg=_MIXAMO.leg, sides=("Left", "Right"), fingers=("{s}HandIndex1", "{s}HandPinky1"),
+    above=("LHipJoint", "RHipJoint"),
+)  # fmt: skip
+_BVH = Names(
+    pelvis="Hips", spine=("Chest", "Chest2", "Chest3", "Chest4"), neck=("Neck",), head="Head",
+    arm=("{s}Collar", "{s}Shoulder", "{s}Elbow", "{s}Wrist"), leg=("{s}Hip", "{s}Knee", "{s}Ankle", "{s}Toe"),
+    sides=("Left", "Right"),
+)  # fmt: skip
+_BIPED = Names(
+    prefix="Bip001 ", pelvis="Pelvis", spine=("Spine", "Spine1", "Spine2"), neck=("Neck",), head="Head",
+    arm=("{s} Clavicle", "{s} UpperArm", "{s} Forearm", "{s} Hand"),
+    leg=("{s} Thigh", "{s} Calf", "{s} Foot", "{s} Toe0"), sides=("L", "R"),
+    fingers=tuple(f"{{s}} Finger{number}" for number in (1, 2, 3, 4)),
+)  # fmt: skip
+_VALVE = Names(
+    prefix="ValveBiped.Bip01_", pelvis="Pelvis", spine=("Spine", "Spine1", "Spine2", "Spine4"), neck=("Neck1",),
+    head="Head1", arm=("{s}_Clavicle", "{s}_UpperArm", "{s}_Forearm", "{s}_Hand"),
+    leg=("{s}_Thigh", "{s}_Calf", "{s}_Foot", "{s}_Toe0"), sides=("L", "R"),
+)  # fmt: skip
+_ADVANCED_SKELETON = Names(
+    pelvis="Root_M", spine=("Spine1_M", "Spine2_M", "Chest_M"), neck=("Neck_M",), head="Head_M",
+    arm=("Scapula_{s}", "Shoulder_{s}", "Elbow_{s}", "Wrist_{s}"), leg=("Hip_{s}", "Knee_{s}", "Ankle_{s}", "Toes_{s}"),
+    sides=("L", "R"),
+)  # fmt: skip
+_MMD = Names(
+    pelvis="センター", spine=("上半身", "上半身2"), neck=("首",), head="頭",
+    arm=("{s}肩", "{s}腕", "{s}ひじ", "{s}手首"), leg=("{s}足", "{s}ひざ", "{s}足首", "{s}つま先"), sides=("左", "右"),
+    fingers=("{s}人指１", "{s}中指１", "{s}薬指１", "{s}小指１"),
+)  # fmt: skip
+
+
+def _renamed(names: Names, **changes: Any) -> Names:
+    return Names(**{**{key: getattr(names, key) for key in names.__dataclass_fields__}, **changes})
+
+
+def _built(names: Names, *arguments: Any, **more: Any) -> Callable[[], Any]:
+    return lambda: build(names, *arguments, **more)
+
+
+def _numbered(names: Names) -> Callable[[], Any]:
+    """Every name with Blender's .001, as after a second import."""
+
+    def make() -> Any:
+        armature = build(names)
+        for bone in armature.data.bones:
+            bone.name += ".001"
+        return armature
+
+    return make
+
+
+def _metarig(operator: str) -> Callable[[], Any]:
+    def make() -> Any:
+        import addon_utils  # noqa: PLC0415 (part of Blender)
+
+        addon_utils.enable("rigify", default_set=True)
+        getattr(bpy.ops.object, operator)()
+        return bpy.context.object
+
+    return make
+
+
+def _rigify_rig() -> Any:
+    _metarig("armature_basic_human_metarig_add")()
+    bpy.ops.pose.rigify_generate()
+    return bpy.context.object
+
+
+def _smpl_figure() -> Any:
+    return add_figure(bpy.context)
+
+
+_Y_UP = Rotation.identity()
+_BUILT = "built with its published names"
+
+HUMANOIDS: Final = (
+    Humanoid("smpl_figure", "SMPL", "the add-on's own", _smpl_figure),
+    Humanoid("smpl", "SMPL", _BUILT, _built(_renamed(_SMPL, prefix="m_avg_"), axes="world", up=_Y_UP)),
+    Humanoid("smpl_h", "SMPL-H", _BUILT, _built(_renamed(_SMPLX, beside={}), axes="world")),
+    Humanoid("smpl_x", "SMPL-X", _BUILT, _built(_SMPLX, axes="world", up=_Y_UP)),
+    Humanoid("mixamo_fbx", "Mixamo", "a file", _from_file("mixamo.fbx")),
+    Humanoid("mixamo_glb", "Mixamo", "a file", _from_file("mixamo.glb")),
+    Humanoid("mixamo_bvh", "Mixamo", "a file", _from_file("mixamo_names.bvh")),
+    Humanoid("mixamo_1", "Mixamo", _BUILT, _built(_renamed(_MIXAMO, prefix="mixamorig1:"), height=100.0)),
+    Humanoid("mixamo_underscore", "Mixamo", _BUILT, _built(_renamed(_MIXAMO, prefix="mixamorig_"))),
+    Humanoid("mixamo_bare", "Mixamo", _BUILT, _built(_MIXAMO, axes="world", up=_Y_UP)),
+    Humanoid("mixamo_namespace", "Mixamo", _BUILT, _built(_renamed(_MIXAMO, prefix="Hero:rig:"))),
+    Humanoid("mixamo_001", "Mixamo", _BUILT, _numbered(_renamed(_MIXAMO, prefix="mixamorig:"))),
+    Humanoid("metarig", "Rigify metarig", "Blender's", _metarig("armature_human_metarig_add")),
+    Humanoid("metarig_basic", "Rigify metarig", "Blender's", _metarig("armature_basic_human_metarig_add")),
+    Humanoid("rigify_rig", "Rigify generated rig", "Blender's", _rigify_rig),
+    Humanoid("unreal_bare", "Unreal 4", "a file", _from_file("unreal_like_bare.glb")),
+    Humanoid("unreal_4", "Unreal 4", _BUILT, _built(_UNREAL, "A", "across", height=100.0)),
+    Humanoid("unreal_5", "Unreal 5", _BUILT, _built(_UNREAL_5, "A", "across", height=100.0)),
+    Humanoid("vrm_1_file", "VRM", "a file", _from_file("vrm1_example.vrm")),
+    Humanoid("vrm_turned", "VRM", "a file", _from_file("scaled_turned_object.blend")),
+    Humanoid("vrm_1", "VRM", _BUILT, _built(_VRM)),
+    Humanoid("vrm_0", "VRM", _BUILT, _built(_VRM_0)),
+    Humanoid("vroid", "VRoid", _BUILT, _built(_VROID)),
+    Humanoid(
+        "ready_player_me",
+        "Ready Player Me",
+        _BUILT,
+        _built(_renamed(_MIXAMO, beside={"head": ("HeadTop_End", "LeftEye", "RightEye")})),
+    ),
+    Humanoid("makehuman", "MakeHuman (default)", _BUILT, _built(_MAKEHUMAN, "A")),
+    Humanoid("makehuman_game", "Unreal 4", _BUILT, _built(_renamed(_UNREAL, above=("Root",)), "A")),
+    Humanoid("reallusion", "Reallusion CC", _BUILT, _built(_REALLUSION, "A", up=_Y_UP, height=100.0)),
+    Humanoid("daz_cmu", "Daz and Poser", "a file", _from_file("daz_names_cmu.fbx")),
+    Humanoid("daz_8", "Daz Genesis 3 and 8", _BUILT, _built(_DAZ_8, "A", height=100.0)),
+    Humanoid("daz_9", "Daz Genesis 9", _BUILT, _built(_DAZ_9, "A")),
+    Humanoid("auto_rig_pro", "Auto-Rig Pro", _BUILT, _built(_AUTO_RIG_PRO_FK, "A")),
+    Humanoid("auto_rig_pro_export", "Auto-Rig Pro (exported)", _BUILT, _built(_AUTO_RIG_PRO, "A")),
+    Humanoid("rokoko", "Rokoko", _BUILT, _built(_ROKOKO, axes="world", up=_Y_UP)),
+    Humanoid("cmu", "CMU (ASF/AMC)", _BUILT, _built(_CMU_ASF, "hanging")),
+    Humanoid("cmu_file", "CMU (3ds Max names)", "a file", _from_file("cmu1_jumping_jacks.bvh")),
+    Humanoid("cmu_motionbuilder", "CMU (MotionBuilder names)", _BUILT, _built(_CMU_MB)),
+    Humanoid(
+        "humanik_file",
+        "HumanIK (MotionBuilder, Perception Neuron, Xsens, LaFAN1)",
+        "a file",
+        _from_file("fair1_dab.bvh"),
+    ),
+    Humanoid("bvh", "BVH (Poser, LifeForms, Xsens, 100STYLE)", _BUILT, _built(_BVH, "hanging", height=100.0)),
+    Humanoid("biped", "3ds Max Biped", _BUILT, _built(_BIPED, "A", "across")),
+    Humanoid("valve", "Source (ValveBiped)", _BUILT, _built(_VALVE, "A", "across")),
+    Humanoid("advanced_skeleton", "AdvancedSkeleton", _BUILT, _built(_ADVANCED_SKELETON, "A", "across")),
+    Humanoid("mmd", "MikuMikuDance", _BUILT, _built(_MMD, "A")),
+)
+
+NO_HUMANOIDS: Final = (
+    Humanoid("one_bone", "", "a file", _from_file("not_humanoid.blend")),
+    *(
+        Humanoid(animal, "", "Blender's", _metarig(f"armature_{animal}_metarig_add"))
+        for animal in ("basic_quadruped", "horse", "bird", "shark", "wolf", "cat")
+    ),
+)
