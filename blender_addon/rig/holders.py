@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .body import Body
+from .bone_map import Switch
 from .channels import rotation_locks, rotation_property
 from .curves import curves_of, is_locked, is_muted
 from .nla import has_nla
@@ -27,6 +28,9 @@ def who_holds(body: Body, joint: int) -> str:
     armature = body.armature
     if armature.data.pose_position == "REST":
         return "the armature is in Rest Position"
+    for switch in switches_off(body):
+        if joint in switch.joints:
+            return f"{switch.name} of {switch.bone} has inverse kinematics drive it; press Switch to FK under Bone Map"
     segment = list(_segment(body, joint))
     own = segment[0]
     for pbone in segment:
@@ -58,6 +62,18 @@ def who_holds(body: Body, joint: int) -> str:
     if has_nla(armature):
         return f"held by the NLA strips that animate {own.name}"
     return f"held by something else that turns {own.name}"
+
+
+def switches_off(body: Body) -> list[Switch]:
+    """The limbs of a control rig that inverse kinematics drive now, by the properties that hand them over."""
+    bones = body.armature.pose.bones
+    return [
+        switch
+        for switch in body.bone_map.switches
+        if switch.bone in bones
+        and switch.name in bones[switch.bone]
+        and abs(bones[switch.bone][switch.name] - switch.fk) > 0.5
+    ]
 
 
 def _segment(body: Body, joint: int) -> Iterator[Any]:

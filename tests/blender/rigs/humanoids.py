@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,8 @@ RESTS: Final[dict[str, dict[str, tuple[float, float, float]]]] = {
     "T": {},
     "A": {"shoulder": (0, 0, -45), "elbow": (0, -12, 0), "hip": (0, 0, 4)},
     "hanging": {"shoulder": (0, 0, -85)},
-    "bent": {"shoulder": (0, 0, -50), "elbow": (0, -60, 0), "hip": (-30, 0, 0), "knee": (50, 0, 0), "ankle": (-20, 0, 0)},
+    "bent": {"shoulder": (0, 0, -50), "elbow": (0, -60, 0), "hip": (-30, 0, 0), "knee": (50, 0, 0),
+             "ankle": (-20, 0, 0)},
     "rolled": {"shoulder": (-70, 0, 0), "elbow": (0, -40, 0), "wrist": (-40, 0, 0)},
 }  # fmt: skip
 """Rest poses: SMPL's local rotations of the left side, degrees about x, y and z."""
@@ -68,7 +70,7 @@ class Humanoid:
         name: names it in the tests.
         family: as what the add-on should know it.
         source: where it comes from, for the table.
-        make: adds it to an empty scene and returns the armature object; raises FileNotFoundError where there is no file.
+        make: adds it to an empty scene and returns the armature object; FileNotFoundError where there is no file.
         known_by: by its names or its structure.
     """
 
@@ -128,7 +130,7 @@ def build(
     """
     local = Rotation.from_rotvec(_rest_pose(rest)).as_matrix()
     turned, places = forward_kinematics(local)
-    places = up.apply(height * (places + [0, 0.96, 0]))
+    places = up.apply(height * (places + np.array([0, 0.96, 0])))
     at = {name: places[joint] for name, joint in JOINT_INDEX.items()}
     data = bpy.data.armatures.new("Rig")
     armature = bpy.data.objects.new("Rig", data)
@@ -202,7 +204,7 @@ def _along(corners: Sequence[np.ndarray], count: int) -> np.ndarray:
     if count == 3:
         return np.array(corners[1:])
     parts = np.linspace(0.15 if count > 1 else 0.4, 1.0, count + 1)
-    lengths = np.cumsum([0.0, *(np.linalg.norm(b - a) for a, b in zip(corners, corners[1:], strict=False))])
+    lengths = np.cumsum([0.0, *(np.linalg.norm(b - a) for a, b in pairwise(corners))])
     return np.array(
         [
             [
@@ -236,7 +238,8 @@ _UNREAL = Names(
     arm=("clavicle_{s}", "upperarm_{s}", "lowerarm_{s}", "hand_{s}"),
     leg=("thigh_{s}", "calf_{s}", "foot_{s}", "ball_{s}"), sides=("l", "r"), above=("root",),
     fingers=("index_01_{s}", "middle_01_{s}", "ring_01_{s}", "pinky_01_{s}"),
-    beside={"shoulder": ("upperarm_twist_01_{s}",), "elbow": ("lowerarm_twist_01_{s}",), "hip": ("thigh_twist_01_{s}",)},
+    beside={"shoulder": ("upperarm_twist_01_{s}",), "elbow": ("lowerarm_twist_01_{s}",),
+            "hip": ("thigh_twist_01_{s}",)},
 )  # fmt: skip
 _UNREAL_5 = Names(
     pelvis="pelvis", spine=("spine_01", "spine_02", "spine_03", "spine_04", "spine_05"),
@@ -373,7 +376,7 @@ def _numbered(names: Names) -> Callable[[], Any]:
 
 def _metarig(operator: str) -> Callable[[], Any]:
     def make() -> Any:
-        import addon_utils  # noqa: PLC0415 (part of Blender)
+        import addon_utils
 
         addon_utils.enable("rigify", default_set=True)
         getattr(bpy.ops.object, operator)()

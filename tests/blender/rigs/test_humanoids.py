@@ -106,6 +106,9 @@ def fk_rig(humanoid: Humanoid) -> Rig:
     for switch in rig.bone_map.switches:
         if switch.bone in armature.pose.bones and switch.name in armature.pose.bones[switch.bone]:
             armature.pose.bones[switch.bone][switch.name] = switch.fk
+    torso = armature.pose.bones.get("torso")
+    if torso is not None:
+        torso["neck_follow"] = torso["head_follow"] = 1.0  # else they stay as they are while the chest turns
     armature.update_tag()
     bpy.context.view_layer.update()
     return rig
