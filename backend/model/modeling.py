@@ -392,11 +392,13 @@ class PoseLlavaForConditionalGeneration(
         )
         return context, chosen
 
+    @torch.no_grad()
     def _with_seen_poses(
         self, poses: Tensor, pose_images: Tensor, pixel_values: Tensor | None, canvases: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Poses (P, J, 6) with those that are read from an image, by the pose reader or else by stage 1's decoder, and
-        the headings (P,), relative to the camera, that were taken out of these; see ``forward``."""
+        the headings (P,), relative to the camera, that were taken out of these; see ``forward``. Nothing is learnt
+        through them: reading is stage 1's lesson, and a process without pictures has no such gradients."""
         reads = pose_images >= 0
         images = pose_images[reads]
         if self.pose_reader is not None:
