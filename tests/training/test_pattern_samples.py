@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from backend.prompt import VERBAL_ANSWERS
+from training.data.patterns import sampler as sampler_module
 from training.data.patterns.drafts import holds, state_of
 from training.data.patterns.loading import default_patterns
 from training.data.patterns.sampler import PatternSampler
@@ -59,6 +60,23 @@ def test_undoing_is_going_back_to_the_bit(samples):
     ]
     for sample in undone:
         np.testing.assert_array_equal(sample.target_aa, sample.history[-1].pose)
+
+
+def test_a_pattern_that_cannot_be_worked_out_is_counted_and_ends_nothing(monkeypatch):
+    solve = sampler_module.solve_drafts
+
+    def failing(drafts):
+        if any(part.pattern.kind == "degrees" for draft in drafts for part in draft.asked):
+            raise RuntimeError("no solution")
+        return solve(drafts)
+
+    monkeypatch.setattr(sampler_module, "solve_drafts", failing)
+    patterns = [one for one in default_patterns() if one.kind in ("contact", "degrees")]
+    sampler = PatternSampler(StartPoses(None), patterns)
+    drawn = sampler.draw_many(np.random.default_rng(5), 40)
+    assert len(drawn) == 40
+    assert not any(sample.kind == "pattern.degrees" for sample in drawn)
+    assert sum(sampler.failures.values()) > 0
 
 
 def test_held_out_sentences_are_not_drawn_and_cases_meet_their_constraints():

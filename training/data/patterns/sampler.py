@@ -7,6 +7,8 @@ which some are what the last one can only be understood with. Only what was met 
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -29,6 +31,8 @@ from .loading import Pattern, default_patterns
 from .saying import drawn, say
 from .starts import Pose, StartPool, draw_poses
 from .wrapping import in_a_row, wrapped
+
+log = logging.getLogger(__name__)
 
 POOL: Final = 2500
 AT_ONCE: Final = 512
@@ -111,6 +115,8 @@ class PatternSampler:
         self, starts: StartPoses, patterns: Sequence[Pattern] | None = None, *, held_out: bool = False
     ) -> None:
         torch.set_num_threads(1)
+        self.failures: Counter[str] = Counter()
+        """How often a pattern could not be worked out, by its name."""
         self._starts = starts
         self._held_out = held_out
         every = default_patterns() if patterns is None else patterns
@@ -204,10 +210,25 @@ class PatternSampler:
         found = []
         for first in range(0, len(plans), AT_ONCE):
             some = plans[first : first + AT_ONCE]
-            for plan, outcome in zip(some, solve_drafts([plan.draft for plan in some]), strict=True):
+            for plan, outcome in zip(some, self._outcomes(some), strict=True):
+                if outcome is None or not np.isfinite(outcome.state.pose_aa).all():
+                    continue
                 if outcome.met and _moves(plan.draft.start, outcome.state):
                     found.append((plan, outcome))
         return found
+
+    def _outcomes(self, plans: Sequence[_Plan]) -> list[Outcome | None]:
+        """What comes of plans; None, and counted in ``failures``, for one that cannot be worked out."""
+        try:
+            return [*solve_drafts([plan.draft for plan in plans])]
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            if len(plans) == 1:
+                name = plans[0].clauses[0].asked.pattern.name
+                self.failures[name] += 1
+                log.warning("left out: %s (%s)", name, str(error).splitlines()[0])
+                return [None]
+        half = len(plans) // 2
+        return self._outcomes(plans[:half]) + self._outcomes(plans[half:])
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
