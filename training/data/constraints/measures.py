@@ -271,6 +271,17 @@ def wrapped(degrees: Tensor) -> Tensor:
     return (degrees + 180.0) % 360.0 - 180.0
 
 
+def value_of_each(one: Measure, places: Tensor, lowest: Tensor) -> Tensor:
+    """(B,) the value of one measure in every pose, for places (B, P, 3) and the index of the lowest (B,)."""
+    count = len(places)
+    slots = torch.tensor(one.places).expand(count, -1)
+    if one.floor_slot >= 0:
+        slots = slots.clone()
+        slots[:, one.floor_slot] = lowest
+    points = places[torch.arange(count)[:, None], slots]
+    return FORMS[one.form].function(points, torch.tensor(one.aux).expand(count, -1))
+
+
 class Instances:
     """Measures of poses, ready to be worked out together, grouped by form.
 

@@ -35,7 +35,9 @@ from .wrapping import in_a_row, wrapped
 log = logging.getLogger(__name__)
 
 POOL: Final = 2500
-AT_ONCE: Final = 512
+AT_ONCE: Final = 1536
+"""Plans that are solved together: most of a step's time is the same for few."""
+LEAST_AT_ONCE: Final = 128
 FOLLOWUP_SHARE: Final = 0.26
 JOINED_SHARE: Final = 0.28
 """Of instructions without turns before them."""
@@ -142,10 +144,10 @@ class PatternSampler:
 
     def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
         """``count`` samples."""
-        pool = StartPool(draw_poses(rng, POOL, self._starts))
+        pool = StartPool(draw_poses(rng, min(POOL, max(600, count // 2)), self._starts))
         samples: list[Sample] = []
         while len(samples) < count:
-            samples += self._round(rng, pool)
+            samples += self._round(rng, pool, min(AT_ONCE, max(LEAST_AT_ONCE, count - len(samples))))
         return samples[:count]
 
     def cases(self, rng: np.random.Generator, count: int) -> list[Case]:
@@ -174,10 +176,10 @@ class PatternSampler:
 
     # -- rounds ------------------------------------------------------------------------------------------------
 
-    def _round(self, rng: np.random.Generator, pool: StartPool) -> list[Sample]:
+    def _round(self, rng: np.random.Generator, pool: StartPool, count: int) -> list[Sample]:
         samples: list[Sample] = []
         plans: list[_Plan] = []
-        for _ in range(AT_ONCE):
+        for _ in range(count):
             draw = rng.random()
             plan: _Plan | tuple[Sample, Asked] | None
             if draw < FOLLOWUP_SHARE:

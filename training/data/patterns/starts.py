@@ -19,7 +19,7 @@ from blender_addon.contract.kinematics import heading, mirror_pose, yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.constraints.body import Bodies, bodies
-from training.data.constraints.measures import Instances, wrapped
+from training.data.constraints.measures import value_of_each, wrapped
 from training.data.sources.constructed import constructed_poses
 from training.data.starts import StartPoses, recombine
 
@@ -72,9 +72,7 @@ class StartPool:
         for one in all_of:
             if one.relation != "is":
                 raise PatternError("a condition is on one pose: use =, in, <= or >=")
-            values = Instances(torch.arange(len(self)), [one.measure] * len(self)).values(
-                self._bodies.places, self._bodies.lowest
-            )
+            values = value_of_each(one.measure, self._bodies.places, self._bodies.lowest)
             met &= inside(values, one.low, one.high)
         return met
 
