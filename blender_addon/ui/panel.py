@@ -262,7 +262,12 @@ def _percent_done(_: Any) -> float:
 def _draw_first_steps(context: Any, layout: Any) -> None:
     """For who has set nothing up and not asked anything yet."""
     if local_backend.is_chosen(context) and not activity.history.edits:
-        layout.label(text='Type "raise your left arm", press Edit Pose', icon="INFO")
+        _wrapped(
+            context,
+            layout,
+            'Type what should change, such as "raise your left arm", and press Edit Pose.',
+            "INFO",
+        )
 
 
 def _draw_outcome(context: Any, layout: Any) -> None:

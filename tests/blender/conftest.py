@@ -34,6 +34,12 @@ def extension_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_addon.build_slim(tmp_path_factory.mktemp("dist"))
 
 
+@pytest.fixture(scope="session")
+def whole_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip for this platform, with a backend of its own."""
+    return build_addon.build(tmp_path_factory.mktemp("whole"))[0]
+
+
 @pytest.fixture
 def start_backend() -> Iterator[Callable[..., Backend]]:
     """start_backend(*arguments) starts scripted_backend.py; it is stopped when the test ends."""

@@ -48,12 +48,6 @@ InBlender = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def whole_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip for this platform, with the backend."""
-    return build_addon.build(tmp_path_factory.mktemp("dist"))[0]
-
-
-@pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages as Blender has them: bpy with numpy, and none of the project's."""
     folder = tmp_path_factory.mktemp("bare")

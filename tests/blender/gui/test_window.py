@@ -28,6 +28,8 @@ TAB = (1043, 262)
 CONNECT = (976, 128)
 INSTRUCTION = (880, 191)
 EDIT_POSE = (909, 220)
+ADD_FIGURE_FIRST, INSTRUCTION_FIRST, EDIT_POSE_FIRST = (900, 247), (870, 217), (910, 247)
+"""Where these are as long as nothing is set up."""
 CANCEL = (909, 248)
 NEXT_VARIANT = (1003, 342)
 SEND_VIEWPORT = (888, 380)
@@ -310,6 +312,33 @@ def _open_and_connect(window: Window) -> None:
     _connect(window)
 
 
+def test_the_first_minutes_take_no_terminal(whole_zip: Path) -> None:
+    """An empty scene, no address: the figure by its button, a sentence, Edit Pose. The extension's own backend starts
+    with that and ends with Blender, however Blender ends."""
+    with Window(whole_zip, url="", token="") as window:
+        _open_tab(window)
+        window.run("for thing in list(bpy.data.objects): bpy.data.objects.remove(thing)")
+        window.wait_for(lambda state: "No armature" in state["polled"]["Edit Pose"])
+        time.sleep(1.5)
+        window.screenshot(OUT / "gui_first.png")
+        window.click_until(ADD_FIGURE_FIRST, lambda state: state["pose"])
+        time.sleep(1.5)
+        _type(window, INSTRUCTION_TEXT, INSTRUCTION_FIRST)
+        window.click_until(EDIT_POSE_FIRST, lambda state: state["degrees"] and not state["running"])
+        assert window.state["connection"] == "connected"
+        time.sleep(1.5)
+        window.screenshot(OUT / "gui_first_edit.png")
+        module = "bl_ext.user_default.posellava.operators.local_backend"
+        process = window.run(
+            f"import importlib\nresult['pid'] = importlib.import_module({module!r})._backend._process.pid"
+        )["pid"]
+        assert Path(f"/proc/{process}").exists()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{process}").exists()
+
+
 def _open_tab(window: Window) -> None:
     window.click_until(TAB, lambda state: "POSELLAVA_PT_main" in state["longest_ms"])
 
@@ -335,12 +364,12 @@ def _instruct(window: Window, instruction: str) -> dict[str, Any]:
     return state
 
 
-def _type(window: Window, instruction: str) -> dict[str, Any]:
+def _type(window: Window, instruction: str, place: tuple[int, int] = INSTRUCTION) -> dict[str, Any]:
     """Type into the instruction field; returns the state then."""
     for _ in range(3):
         before = window.state["presses"]
-        window.click(INSTRUCTION)
-        window.click_unseen(INSTRUCTION)
+        window.click(place)
+        window.click_unseen(place)
         if (
             window.state["presses"] == before + 1
         ):  # the field has the second press for itself: it is being edited
