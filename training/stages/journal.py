@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import time
@@ -61,7 +62,8 @@ class Journal:
             self._draw()
 
     def _draw(self) -> None:
-        draw_curves(self.path, self.folder / "curves.png")
+        if importlib.util.find_spec("matplotlib") is not None:  # A bare machine may lack it.
+            draw_curves(self.path, self.folder / "curves.png")
         self._drawn = time.monotonic()
 
     def say(self, sentence: str) -> None:

@@ -33,6 +33,7 @@ from training.writing import is_disk_full
 from .batches import Batch, Collator
 from .checkpoints import Checkpoints, Progress, TrainingStopped
 from .feature_cache import LAST, CachedTower
+from .feeding import fed
 from .gauges import memory_gb
 from .initialise import start_model
 from .journal import Journal
@@ -320,6 +321,11 @@ class Trainer:
 
     def _passes(self) -> Iterator[tuple[Batch, StreamState]]:
         """This process's part of each batch, with the stream's state after it."""
+        if self.settings.data.workers:
+            state = self.stream.state()
+            for batch in self._fed():
+                yield batch.to(self.device), state
+            return
 
         def prepared() -> Iterator[tuple[Batch, StreamState]]:
             for samples in self.stream:
@@ -328,6 +334,19 @@ class Trainer:
         ahead = self.settings.data.prefetch
         for batch, state in prefetched(prepared(), ahead) if ahead else prepared():
             yield batch.to(self.device), state
+
+    def _fed(self) -> Iterator[Batch]:
+        """This process's batches, from processes of its own."""
+        data, run = self.settings.data, self.settings.run
+        return fed(
+            data.sources,
+            lambda samples: self.task.collate(samples, samples),
+            self.collator.length,
+            batch_size=run.micro_batch,
+            window=data.bucket_batches,
+            seed=self.settings.seed + rank(),
+            workers=data.workers,
+        )
 
 
 class _Meter:

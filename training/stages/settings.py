@@ -91,6 +91,8 @@ class DataSettings:
         validation_samples: how many of its first samples are used.
         bucket_batches: batches that are drawn together and sorted by length; 1 does not sort.
         prefetch: batches prepared ahead in a thread; 0 where the training itself needs the cores.
+        workers: processes that draw and lay out the batches, for a GPU that learns faster than one process can. Each
+            has a stream of its own, which takes up the shards that are built meanwhile; one that goes on draws others.
         feature_cache: a folder for the features of a frozen vision tower; None computes them anew each time.
     """
 
@@ -99,6 +101,7 @@ class DataSettings:
     validation_samples: int = 512
     bucket_batches: int = 32
     prefetch: int = 0
+    workers: int = 0
     feature_cache: Path | None = None
 
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches drawn and laid out by many processes, for a GPU that learns faster than one process can feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from training.data.samples import Sample
+from training.data.shards import SampleSource
+
+from .batches import Batch
+from .settings import SourceSettings
+
+READ_AT_ONCE: Final = 2048
+"""Samples that are drawn of a shard before another is taken: the smaller, the better mixed, and the more is read."""
+AHEAD: Final = 4
+"""Batches that each process prepares ahead."""
+
+
+@dataclass
+class GrowingSource:
+    """Samples of a folder that is still being built: a shard at random of those that are there, shuffled.
+
+    A shard may come again before another has come once; what is built meanwhile is taken up with the next shard.
+    """
+
+    settings: SourceSettings
+    rng: np.random.Generator
+
+    def __iter__(self) -> Iterator[Sample]:
+        while True:
+            source = SampleSource(self.settings.path)
+            shares = np.array(source.sizes) / len(source)
+            shard = int(self.rng.choice(len(shares), p=shares))
+            for row in self.rng.permutation(source.sizes[shard])[:READ_AT_ONCE]:
+                yield source.read(shard, int(row))
+
+
+class _Batches(IterableDataset[Batch]):
+    def __init__(
+        self,
+        sources: Mapping[str, SourceSettings],
+        collate: Callable[[list[Sample]], Batch],
+        length: Callable[[Sample], int],
+        *,
+        batch_size: int,
+        window: int,
+        seed: int,
+    ) -> None:
+        self._sources, self._collate, self._length = sources, collate, length
+        self._batch_size, self._window, self._seed = batch_size, window, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        info = get_worker_info()
+        rng = np.random.default_rng((self._seed, 0 if info is None else info.id))
+        streams = [iter(GrowingSource(one, rng)) for one in self._sources.values()]
+        weights = np.array([one.weight for one in self._sources.values()])
+        while True:
+            chosen = rng.choice(len(streams), self._window * self._batch_size, p=weights / weights.sum())
+            samples = sorted((next(streams[one]) for one in chosen), key=self._length)
+            for start in rng.permutation(self._window) * self._batch_size:
+                yield self._collate(samples[start : start + self._batch_size])
+
+
+def fed(
+    sources: Mapping[str, SourceSettings],
+    collate: Callable[[list[Sample]], Batch],
+    length: Callable[[Sample], int],
+    *,
+    batch_size: int,
+    window: int,
+    seed: int,
+    workers: int,
+) -> Iterator[Batch]:
+    """Endless batches from ``workers`` processes.
+
+    Args:
+        sources: what to mix, by weight.
+        collate: lays a batch out.
+        length: of a sample, in tokens; like lengths come together.
+        batch_size: samples in a batch.
+        window: batches that are drawn and sorted together.
+        seed: of all that is drawn; how far the processes come beside each other is not its business.
+        workers: processes.
+    """
+    batches = _Batches(sources, collate, length, batch_size=batch_size, window=window, seed=seed)
+    loader: Any = DataLoader(
+        batches, batch_size=None, num_workers=workers, prefetch_factor=AHEAD, multiprocessing_context="fork"
+    )
+    yield from loader
