@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 3 of ``mini`` on a bare machine with one GPU: data drawn by all cores while it trains, weights in pieces.
 
-    python -m training.on_gpu --poses FILE --output FOLDER [--minutes 8] [--quick]
+    python -m training.on_gpu --poses FILE --output FOLDER [--minutes 9] [--quick]
 
-It goes on from the weights that ship, without network, DeepSpeed, a renderer, or the packages that only a new model
-needs. ``FOLDER/model`` is the lean export, and ``FOLDER/pieces`` the same in files of at most 16 MB with a script that
-puts them together and checks them.
+It goes on from the weights that ship, without network, DeepSpeed or a renderer. ``FOLDER/pieces`` then holds the run
+with its newest checkpoint, weights in float16, in files of at most 16 MB with a script that checks them and puts them
+together; ``posellava export`` makes the model of it, here or elsewhere.
 
 May import the rest of training and backend.
 """
@@ -27,22 +27,25 @@ from typing import Final
 from backend.arguments import above_zero, positive
 from training.data.shards import INDEX
 from training.recipe import CONFIGS, load_recipe, under
-from training.stages.settings import TrainSettings, load_settings
+from training.stages.plain import STATES_FILE
+from training.stages.settings import SETTINGS_FILE, TrainSettings, load_settings
 
 CONFIG: Final = CONFIGS / "mini_stage3_gpu.yaml"
 PIECE_BYTES: Final = 15_000_000
 SHARD: Final = 2048
 ENOUGH: Final = 10**8
 """Samples that nobody waits for: the builders are ended with the training."""
-BUILDERS: Final = {"patterns": 6, "directives": 2}
+BUILDERS: Final = {"patterns": 8, "directives": 2}
 """Processes that draw a source for as long as it trains; every other source is drawn once, in one process."""
+LAST_SECONDS: Final = 25.0
+"""Of the minutes, for the last checkpoint and the pieces."""
 _JOIN: Final = """#!/bin/sh
-# Puts the pieces together: sh join.sh FOLDER
+# Puts the pieces together: sh join.sh RUN; then posellava export RUN MODEL --checkpoint latest --lean
 set -e
 cd "$(dirname "$0")"
 sha256sum --quiet --check SHA256SUMS
 mkdir -p "$1"
-cat model.tar.* | tar -x -C "$1"
+cat run.tar.* | tar -x -C "$1"
 """
 
 
@@ -70,32 +73,39 @@ def sizes_of(*, minutes: float, quick: bool) -> Sizes:
 
 
 def run(output: Path, poses: Path, sizes: Sizes) -> Path:
-    """Draws, trains, exports and packs; returns the folder of the pieces.
+    """Draws, trains and packs; returns the folder of the pieces.
 
     Raises:
-        RuntimeError: a process that draws data, or the training, failed.
+        RuntimeError: a process that draws data failed.
+        TrainingStopped: training ended before it had a checkpoint.
     """
-    from training.stages.export import export
+    from training.stages.checkpoints import TrainingStopped
     from training.stages.loop import train
 
+    begun = time.monotonic()
     settings = settings_of(output, sizes)
     builders = start_builders(output, poses, sizes, list(settings.data.sources))
     try:
-        wait_for_first_shards(settings, builders)
+        settings = with_data(settings, builders)
+        if sizes.minutes:
+            left = 60 * sizes.minutes - LAST_SECONDS - (time.monotonic() - begun)
+            settings = replace(settings, run=replace(settings.run, max_minutes=max(left, 1.0) / 60))
         train(settings, resume=True)
+    except TrainingStopped as stopped:
+        if not any((settings.output / "checkpoints").glob("step-*")):
+            raise
+        print(f"on_gpu: {stopped}", file=sys.stderr)
     finally:
         for builder in builders.values():
             builder.terminate()
         for builder in builders.values():
             builder.wait()
-    export(settings.output, output / "model", checkpoint="latest", lean=True)
-    return pack(output / "model", output / "pieces")
+    return pack(settings.output, output / "pieces")
 
 
 def settings_of(output: Path, sizes: Sizes) -> TrainSettings:
     """The configuration with its paths under ``output``; several processes that draw one source have a folder each."""
-    changes = [*sizes.changes, *([f"run.max_minutes={sizes.minutes}"] if sizes.minutes else [])]
-    settings = load_settings(CONFIG, changes)
+    settings = load_settings(CONFIG, sizes.changes)
     sources = {}
     for name, source in settings.data.sources.items():
         count = sizes.builders.get(name, 1)
@@ -128,16 +138,23 @@ def start_builders(
     return started
 
 
-def wait_for_first_shards(settings: TrainSettings, builders: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Returns once every source has a shard. Raises RuntimeError where one that has none will not get one."""
-    while True:
-        waiting = [name for name in builders if not _has_shard(settings, name)]
-        if not waiting:
-            return
-        for name in waiting:
-            if builders[name].poll() not in (None, 0):
-                raise RuntimeError(f"no data of {name}: what its builder said above tells why")
+def with_data(settings: TrainSettings, builders: dict[str, subprocess.Popen[bytes]]) -> TrainSettings:
+    """The settings once every source has a shard, without those that the recipe can do without and that get none.
+
+    Raises:
+        RuntimeError: another one gets none.
+    """
+    recipe, sources = load_recipe(), dict(settings.data.sources)
+    waiting = list(builders)
+    while waiting:
         time.sleep(0.5)
+        waiting = [name for name in waiting if not _has_shard(settings, name)]
+        for name in [name for name in waiting if builders[name].poll() not in (None, 0)]:
+            if name not in recipe.data or not recipe.data[name].optional:
+                raise RuntimeError(f"no data of {name}: what its builder said above tells why")
+            waiting.remove(name)
+            del sources[name]
+    return replace(settings, data=replace(settings.data, sources=sources))
 
 
 def _has_shard(settings: TrainSettings, name: str) -> bool:
@@ -147,17 +164,28 @@ def _has_shard(settings: TrainSettings, name: str) -> bool:
     return (folder / INDEX).is_file() and any(folder.glob("shard-*.npz"))
 
 
-def pack(model: Path, pieces: Path) -> Path:
-    """Writes a model's folder into pieces of at most PIECE_BYTES, with their checksums and ``join.sh``."""
+def pack(run: Path, pieces: Path) -> Path:
+    """Writes a run into pieces of at most PIECE_BYTES, with their checksums and ``join.sh``: its settings, its metrics
+    and the weights of its newest checkpoint in float16."""
+    import torch
+
+    checkpoint = sorted((run / "checkpoints").glob("step-*"))[-1]
+    states = torch.load(checkpoint / STATES_FILE, map_location="cpu", weights_only=False)
+    kept = Path("checkpoints") / checkpoint.name
     pieces.mkdir(parents=True, exist_ok=True)
-    whole = pieces / "model.tar"
+    halves = pieces / "weights"
+    torch.save({"module": {name: tensor.half() for name, tensor in states["module"].items()}}, halves)
+    whole = pieces / "run.tar"
     with tarfile.open(whole, "w") as archive:
-        for file in sorted(model.iterdir()):
-            archive.add(file, file.name)
+        archive.add(halves, str(kept / STATES_FILE))
+        archive.add(checkpoint / "progress.json", str(kept / "progress.json"))
+        for name in (SETTINGS_FILE, "metrics.jsonl"):
+            archive.add(run / name, name)
+    halves.unlink()
     sums = []
     with whole.open("rb") as opened:
         for number, part in enumerate(iter(lambda: opened.read(PIECE_BYTES), b"")):
-            name = f"model.tar.{number:02d}"
+            name = f"run.tar.{number:02d}"
             (pieces / name).write_bytes(part)
             sums.append(f"{hashlib.sha256(part).hexdigest()}  {name}\n")
     whole.unlink()
@@ -171,7 +199,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.on_gpu", description="Train mini on one GPU.")
     parser.add_argument("--poses", type=Path, required=True, help="a file or folder of poses")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=above_zero, default=8.0, help="of training (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=above_zero, default=9.0, help="of everything (default: %(default)s)"
+    )
     parser.add_argument(
         "--workers", type=positive, help="processes that lay out batches (default: the recipe's)"
     )
@@ -180,12 +210,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = sizes_of(minutes=arguments.minutes, quick=arguments.quick)
     if arguments.workers:
         sizes = replace(sizes, changes=(*sizes.changes, f"data.workers={arguments.workers}"))
+    from training.stages.checkpoints import TrainingStopped
+
     try:
         pieces = run(arguments.output, arguments.poses, sizes)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (TrainingStopped, RuntimeError, ValueError, OSError) as error:
         print(f"on_gpu: {error}", file=sys.stderr)
         return 1
-    print(f"done: {arguments.output / 'model'}, in pieces in {pieces}")
+    print(f"done: the run in pieces in {pieces}")
     return 0
 
 

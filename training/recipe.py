@@ -26,7 +26,6 @@ from types import FrameType
 from typing import Any, Final
 
 from backend.arguments import above_zero, positive
-from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
 from training.claim import claimed
 from training.data.build import POSELESS_SOURCES, Build, Split
@@ -341,6 +340,7 @@ def _score_instructions(model: Path, folder: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
+    from backend.body.draw import DrawingUnavailableError
     from training.stages.checkpoints import TrainingStopped
     from training.stages.launch import leave_processes
 

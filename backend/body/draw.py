@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final, Protocol
 
-import moderngl
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -34,6 +33,12 @@ SHADOW_REACH: Final = 1.6
 
 FLOOR_REACH: Final = 40.0
 """Half the side of the floor, metres."""
+
+
+try:
+    import moderngl
+except ImportError:  # What draws nothing, as training on poses alone, runs without it.
+    moderngl = None
 
 
 class DrawingUnavailableError(RuntimeError):
@@ -287,6 +292,8 @@ def _context() -> Any:
     # Mesa's software renderer in the calling thread: small pictures gain nothing from more, and many processes
     # drawing at once would fight over the cores.
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    if moderngl is None:
+        raise DrawingUnavailableError("Pictures cannot be drawn: moderngl is missing; pip install moderngl")
     try:
         # Without this choice moderngl would ask for a display on Linux.
         backend: dict[str, Any] = {"backend": "egl"} if sys.platform.startswith("linux") else {}

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from backend.engines.graphs import has_graphs
 from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
-from training.on_gpu import PIECE_BYTES, pack, settings_of, sizes_of
+from training.on_gpu import pack, settings_of, sizes_of
+from training.stages.export import export
 from training.stages.feeding import fed
+from training.stages.plain import STATES_FILE
 from training.stages.settings import SourceSettings
 
 NOT_THERE = (
@@ -29,7 +33,6 @@ NOT_THERE = (
     "matplotlib",
     "onnxscript",
 )
-POSES = Path(__file__).parents[3] / "shared" / "data" / "poses.npz"
 
 
 def words(number: int) -> list[Sample]:
@@ -51,36 +54,42 @@ def test_processes_draw_batches_and_take_up_what_is_built_meanwhile(tmp_path: Pa
     assert any(sample.instruction.startswith("1") for batch in later for sample in batch)  # type: ignore[attr-defined]
 
 
-def test_pieces_are_small_and_come_together_to_what_they_were(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    content = np.random.default_rng(0).bytes(2 * PIECE_BYTES + 5)
-    (model / "weights").write_bytes(content)
-    (model / "config.json").write_text("{}")
-    pieces = pack(model, tmp_path / "pieces")
+def test_pieces_are_small_and_come_together_to_the_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    checkpoint = run / "checkpoints" / "step-00000007"
+    checkpoint.mkdir(parents=True)
+    weights = torch.randn(3000, 5000, generator=torch.manual_seed(0))
+    torch.save({"module": {"w": weights}, "optimizer": 1}, checkpoint / STATES_FILE)
+    for file in (checkpoint / "progress.json", run / "settings.yaml", run / "metrics.jsonl"):
+        file.write_text(file.name)
+    pieces = pack(run, tmp_path / "pieces")
     assert max(file.stat().st_size for file in pieces.iterdir()) <= 16_000_000
     subprocess.run(["sh", pieces / "join.sh", tmp_path / "again"], check=True)
-    assert (tmp_path / "again" / "weights").read_bytes() == content
-    (pieces / "model.tar.01").write_bytes(b"broken")
+    again = tmp_path / "again" / "checkpoints" / "step-00000007"
+    torch.testing.assert_close(torch.load(again / STATES_FILE)["module"]["w"], weights.half())
+    assert (tmp_path / "again" / "settings.yaml").read_text() == "settings.yaml"
+    (pieces / "run.tar.01").write_bytes(b"broken")
     joined = subprocess.run(["sh", pieces / "join.sh", tmp_path / "broken"], capture_output=True, check=False)
     assert joined.returncode != 0
 
 
 def test_several_processes_share_a_source_and_its_weight(tmp_path: Path) -> None:
-    sizes = sizes_of(minutes=8, quick=False)
+    sizes = sizes_of(minutes=9, quick=False)
     settings = settings_of(tmp_path, sizes)
     shares = {name: source.weight for name, source in settings.data.sources.items()}
     drawn = [share for name, share in shares.items() if name.startswith("patterns-")]
     assert len(drawn) == sizes.builders["patterns"]
-    assert sum(drawn) == pytest.approx(0.36)
+    assert sum(drawn) == pytest.approx(0.5)
     assert len({source.path for source in settings.data.sources.values()}) == len(shares)
-    assert settings.run.max_minutes == 8
     assert not settings.run.deepspeed
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not POSES.is_file(), reason="no recorded poses here")
 def test_it_runs_from_poses_to_pieces_where_packages_are_missing(tmp_path: Path) -> None:
+    turns = np.cumsum(np.random.default_rng(0).normal(0, 0.02, (240, 156)), axis=0)
+    recording = tmp_path / "recording.npz"
+    np.savez(recording, poses=turns, trans=np.zeros((240, 3)), betas=np.zeros(16), gender="neutral",
+             mocap_framerate=60.0)  # fmt: skip
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "sitecustomize.py").write_text(
@@ -89,11 +98,13 @@ def test_it_runs_from_poses_to_pieces_where_packages_are_missing(tmp_path: Path)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "training.on_gpu", "--quick"),
-            *("--poses", str(POSES), "--output", str(tmp_path / "out")),
+            *("--poses", str(recording), "--output", str(tmp_path / "out")),
         ],
         env={**os.environ, "PYTHONPATH": f"{bare}{os.pathsep}{Path(__file__).parents[2]}", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "pieces" / "SHA256SUMS").is_file()
-    assert (tmp_path / "out" / "model" / "config.json").is_file()
+    subprocess.run(["sh", tmp_path / "out" / "pieces" / "join.sh", tmp_path / "run"], check=True)
+    export(tmp_path / "run", tmp_path / "model", checkpoint="latest", lean=True)
+    assert has_graphs(tmp_path / "model")

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,14 +38,25 @@ class GrowingSource:
 
     def __iter__(self) -> Iterator[Sample]:
         while True:
-            source = SampleSource(self.settings.path)
-            shares = np.array(source.sizes) / len(source)
-            shard = int(self.rng.choice(len(shares), p=shares))
-            for row in self.rng.permutation(source.sizes[shard])[:READ_AT_ONCE]:
-                yield source.read(shard, int(row))
+            yield from self._some()
+
+    def _some(self) -> list[Sample]:
+        """Samples of one shard; another is taken where one cannot be read."""
+        while True:
+            try:
+                source = SampleSource(self.settings.path)
+                shares = np.array(source.sizes) / len(source)
+                shard = int(self.rng.choice(len(shares), p=shares))
+                rows = self.rng.permutation(source.sizes[shard])[:READ_AT_ONCE]
+                return [source.read(shard, int(row)) for row in rows]
+            except (ValueError, OSError) as error:
+                print(f"{self.settings.path}: {error}", file=sys.stderr, flush=True)
+                time.sleep(0.5)
 
 
-class _Batches(IterableDataset[Batch]):
+class _Batches(IterableDataset[bytes]):
+    """Batches as bytes: they go through a pipe, however little shared memory the machine has."""
+
     def __init__(
         self,
         sources: Mapping[str, SourceSettings],
@@ -56,7 +70,7 @@ class _Batches(IterableDataset[Batch]):
         self._sources, self._collate, self._length = sources, collate, length
         self._batch_size, self._window, self._seed = batch_size, window, seed
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[bytes]:
         torch.set_num_threads(1)
         info = get_worker_info()
         rng = np.random.default_rng((self._seed, 0 if info is None else info.id))
@@ -66,7 +80,7 @@ class _Batches(IterableDataset[Batch]):
             chosen = rng.choice(len(streams), self._window * self._batch_size, p=weights / weights.sum())
             samples = sorted((next(streams[one]) for one in chosen), key=self._length)
             for start in rng.permutation(self._window) * self._batch_size:
-                yield self._collate(samples[start : start + self._batch_size])
+                yield pickle.dumps(self._collate(samples[start : start + self._batch_size]))
 
 
 def fed(
@@ -94,4 +108,5 @@ def fed(
     loader: Any = DataLoader(
         batches, batch_size=None, num_workers=workers, prefetch_factor=AHEAD, multiprocessing_context="fork"
     )
-    yield from loader
+    for batch in loader:
+        yield pickle.loads(batch)
