@@ -38,7 +38,7 @@ FLOOR_REACH: Final = 40.0
 try:
     import moderngl
 except ImportError:  # What draws nothing, as training on poses alone, runs without it.
-    moderngl = None
+    moderngl = None  # type: ignore[assignment]
 
 
 class DrawingUnavailableError(RuntimeError):
