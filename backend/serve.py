@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -13,12 +14,15 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backend.arguments import above_zero, positive
 from backend.query import Answerer
 from blender_addon.contract.loopback import is_loopback
 from blender_addon.contract.messages import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from backend.replicas import Replicas
 
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
 
@@ -64,6 +68,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--engine-deadline", type=above_zero, default=120.0, metavar="S",
         help="seconds after which an engine that does not come back is loaded anew (default: %(default)g)",
     )  # fmt: skip
+    grown = parser.add_argument_group(
+        "many engines", "with Ray Serve, of the extra [ray]; see docs/serving.md"
+    )
+    grown.add_argument("--ray", action="store_true", help="answer with replicas of the engine")
+    grown.add_argument(
+        "--replicas", type=_replicas, default=(1, 4), metavar="N:M", help="from N to M of them (default: 1:4)"
+    )
+    grown.add_argument(
+        "--replica-cpus", type=above_zero, default=1.0, metavar="N", help="of each (default: %(default)g)"
+    )
+    grown.add_argument(
+        "--replica-gpus",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="of each, 0.5 for two on a card (default: 0)",
+    )
+    grown.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a cluster that runs, or auto (default: start one here)"
+    )
     logs = parser.add_argument_group("log")
     logs.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
@@ -109,6 +133,7 @@ def run(
         engine_seconds=options.engine_deadline,
         outer_hosts=tuple(options.outer_host),
         tls=tls,
+        lanes=options.replicas[1] if options.ray else 1,
         warm_up=True,
         log_requests=options.log_requests,
     )
@@ -122,18 +147,49 @@ def run(
         raise OSError(
             f"port {options.port} is in use; give another with --port, or 0 for a free one"
         ) from None
-    try:
-        engine = load_engine()
-    except BaseException:
+    with contextlib.ExitStack() as stack:
         for listening in sockets:
-            listening.close()
-        raise
+            stack.callback(listening.close)
+        if options.ray:
+            replicas = stack.enter_context(_replicas_of(options, load_engine))
+            engine: Answerer = replicas
+            reload: Callable[[], Answerer] = lambda: replicas  # noqa: E731
+        else:
+            engine, reload = load_engine(), load_engine
 
-    def announce(url: str) -> None:
-        print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
+        def announce(url: str) -> None:
+            print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
 
-    asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=load_engine))
+        asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=reload))
     return 0
+
+
+def _replicas_of(options: argparse.Namespace, load_engine: Callable[[], Answerer]) -> Replicas:
+    from backend.replicas import ReplicaOptions, Replicas
+
+    least, most = options.replicas
+    try:
+        return Replicas(
+            load_engine,
+            ReplicaOptions(
+                least,
+                most,
+                options.replica_cpus,
+                options.replica_gpus,
+                options.ray_address,
+                options.engine_deadline,
+            ),
+        )
+    except ModuleNotFoundError:
+        raise OSError("Ray is not installed; run: pip install 'posellava[ray]'") from None
+
+
+def _replicas(text: str) -> tuple[int, int]:
+    least, _, most = text.partition(":")
+    numbers = int(least), int(most or least)
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise argparse.ArgumentTypeError(f"{text} is no range such as 1:4")
+    return numbers
 
 
 def _port(text: str) -> int:

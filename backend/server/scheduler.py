@@ -10,6 +10,7 @@ requests of that batch fail. A request that is not answered ``deadline_seconds``
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ADDRESS: Final = re.compile("0x[0-9a-fA-F]{6,}")
 STOPPING: Final = "The backend is shutting down; start it again and repeat the request."
 SMALL_COST: Final = 64
 """Poses of a request that is not refused for what its client's other requests hold."""
@@ -39,6 +41,8 @@ CLIENT_COST: Final = 2**15
 """Poses of all requests of one client whose answers have not been taken away, unless it is one request."""
 MAX_COST: Final = 2**20
 """Poses of all requests together whose answers have not been taken away: 300 MB."""
+RELOAD_SECONDS: Final = 5.0
+"""Between two attempts to load an engine."""
 WARM_UP: Final = "raise the left arm"
 
 
@@ -247,7 +251,7 @@ class Scheduler:
                     self._fail(job, _failure(job, "model", error))
                 if lane in self._lanes:
                     if lane.engine is None:  # it could not be loaded: not again at once
-                        self._lock.wait(5.0)
+                        self._lock.wait(RELOAD_SECONDS)
                     self._replace(self._lanes.index(lane))
 
     def _warm_up(self, lane: _Lane) -> None:
@@ -338,9 +342,15 @@ class Scheduler:
 
 def _failure(job: Job, what: str, error: BaseException) -> ProtocolError:
     """What the client is told when ``what``, the model or the backend, failed on its request."""
-    reason = f"{type(error).__name__}: {str(error)[:200]}"
     return ProtocolError(
         "engine_failed",
-        f"The {what} failed on this request ({reason}); the backend's log has the details.",
+        f"The {what} failed on this request ({reason_of(error)}); the backend's log has the details.",
         job.request.id,
     )
+
+
+def reason_of(error: BaseException) -> str:
+    """The error for a client: one short line, without the addresses in memory that some libraries' texts have."""
+    words = " ".join(str(error).split())
+    printable = "".join(letter for letter in words if letter.isprintable())
+    return f"{type(error).__name__}: {_ADDRESS.sub('…', printable)[:200]}"

@@ -36,7 +36,7 @@ from .door import GUESS_SECONDS, Door, GuardedConnection
 from .jobs import Job
 from .metrics import Metrics
 from .sandbox import Sandbox
-from .scheduler import Scheduler
+from .scheduler import Scheduler, reason_of
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("posellava.access")
@@ -250,10 +250,11 @@ class Talk:
             pass  # run() notices too and cancels the rest
         except Exception as error:
             log.exception("the answer to request %s could not be sent", identity)
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
             with contextlib.suppress(ConnectionClosed):
                 await self._send_error(
-                    ProtocolError("engine_failed", f"The answer could not be sent ({reason}).", identity)
+                    ProtocolError(
+                        "engine_failed", f"The answer could not be sent ({reason_of(error)}).", identity
+                    )
                 )
         finally:
             house.scheduler.release(job)

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
-from websockets.sync.client import ClientConnection
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from backend.query import Answer, Query
-from backend.server import door
-from blender_addon.contract.codec import encode
+from backend.server import door, scheduler, server, talk
+from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import ErrorMessage, Hello, Request, Result, Welcome
 
 from .talking import POSES, Start, assert_still_answers, client, outcome, png, receive
@@ -294,6 +295,47 @@ def test_a_process_that_dies_of_a_picture_is_replaced(start_backend: Start) -> N
     assert first.id == "b"
 
 
+def halves(number: int) -> tuple[bytes, bytes]:
+    """A request of two megabytes in two pieces."""
+    frames = np.full((4000, 24, 3), number, np.float32)
+    whole = frame(0x1, encode(Request(f"r{number}", "adjust", "raise it", frames)).encode())
+    return whole[: len(whole) * 3 // 4], whole[len(whole) * 3 // 4 :]
+
+
+def test_large_messages_are_taken_one_after_the_other(
+    start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "LARGE_AT_A_TIME", 1)
+    backend = start_backend()
+    with opened(backend.port) as one, opened(backend.port) as two, opened(backend.port) as gone:
+        (first, rest), (second, more) = halves(1), halves(2)
+        one.sendall(first)
+        wait_for(lambda: len(backend.server._door._large) == 1)
+        sender = threading.Thread(target=lambda: two.sendall(second + more))
+        sender.start()
+        gone.sendall(second)
+        wait_for(lambda: len(backend.server._door._queue) == 2)
+        gone.close()
+        assert engine.batches == []
+        one.sendall(rest)
+        sender.join(20)
+        wait_for(lambda: sum(map(len, engine.batches)) == 8000, 60)
+    wait_for(lambda: not backend.server._door._large and not backend.server._door._queue)
+
+
+def test_a_large_message_that_takes_too_long_is_cut_off(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "LARGE_SECONDS", 0.3)
+    backend = start_backend()
+    with opened(backend.port) as slow:
+        slow.sendall(halves(1)[0])
+        wait_for(lambda: not backend.server._door.connections)
+    with client(backend.url) as other:
+        receive(other)
+        assert_still_answers(other)
+
+
 # Filling the queue.
 
 
@@ -324,6 +366,31 @@ def test_answers_that_are_not_taken_away_count_against_their_client(start_backen
         wait_for(lambda: backend.server._scheduler._cost >= 4096 * 8, 60)
         time.sleep(1)
         assert backend.server._scheduler._cost <= 2 * 4096 * 8
+
+
+def test_poses_of_all_requests_together_are_bounded(
+    start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "MAX_COST", 150)
+    monkeypatch.setattr(scheduler, "CLIENT_COST", 140)
+    engine.gate.clear()
+    backend = start_backend()
+    frames = np.zeros((100, 24, 3), np.float32)
+    with client(backend.url) as one, client(backend.url) as two:
+        receive(one), receive(two)
+        one.send(encode(Request("first", "adjust", "raise it", frames)))
+        assert engine.entered.wait(20)
+        one.send(encode(Request("second", "adjust", "raise it", frames)))
+        mine = outcome(one)
+        two.send(encode(Request("third", "adjust", "raise it", frames)))
+        theirs = outcome(two)
+        two.send(encode(Request("small", "adjust", "raise it", frames[:1])))
+        engine.gate.set()
+        assert isinstance(outcome(two), Result)
+    for error, words in ((mine, "poses of yours"), (theirs, "with 100 poses")):
+        assert isinstance(error, ErrorMessage)
+        assert error.code == "busy"
+        assert words in error.message
 
 
 # The engine.
@@ -421,6 +488,75 @@ def test_a_request_that_takes_too_long_is_told_so(troubled: Any) -> None:
         "hang": "timeout",
         "behind": "timeout",
     }
+
+
+def test_an_engine_that_cannot_be_loaded_again_is_tried_again(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "RELOAD_SECONDS", 0.1)
+    tries: list[int] = []
+
+    def load() -> Troubled:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise MemoryError("no room for the model")
+        return Troubled()
+
+    with client(start_backend(engine=Troubled(), reload=load).url) as websocket:
+        receive(websocket)
+        assert isinstance(ask(websocket, "exit"), ErrorMessage)
+        assert isinstance(ask(websocket, "raise it"), Result)
+    assert len(tries) == 3
+
+
+def test_an_engine_that_fails_on_its_first_answer_is_not_ready(start_backend: Start, engine: Any) -> None:
+    class Failing:
+        name, tasks = "failing", ("generate",)
+
+        def answer(self, queries: Any) -> list[Answer]:
+            return []
+
+    backend = start_backend(engine=Failing(), warm_up=True)
+    time.sleep(0.3)
+    assert get(backend, "/healthz")[0] == 503
+    engine.tasks = ("describe",)  # nothing to be warmed up with
+    with client(start_backend(warm_up=True).url) as websocket:
+        assert isinstance(receive(websocket), Welcome)
+
+
+def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talk, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(talk, "SEND_SECONDS", 0.5)
+    backend = start_backend()
+    with connect(backend.url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as silent:
+        error = receive(silent)
+    assert isinstance(error, ErrorMessage)
+    assert "No hello came" in error.message
+    frames = np.zeros((4096, 24, 3), np.float32)
+    with opened(backend.port) as unread:
+        for number in range(8):
+            unread.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
+        wait_for(lambda: not backend.server._door.connections, 30)
+
+
+def test_a_request_that_runs_on_is_given_up_when_the_backend_stops(
+    start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.3)
+    engine.gate.clear()
+    backend = start_backend()
+    with client(backend.url) as websocket:
+        receive(websocket)
+        websocket.send(encode(Request("r", "adjust", "raise it", POSES)))
+        assert engine.entered.wait(20)
+        backend.drain()
+        time.sleep(0.6)
+        backend.stop()
+        error = outcome(websocket)
+    assert isinstance(error, ErrorMessage)
+    assert error.code == "shutting_down"
 
 
 @pytest.mark.parametrize("instruction", ["shape", "surrogate", "number", "epic", "variants"])

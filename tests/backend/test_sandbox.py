@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that reads what is large: its turns, its deadline, what it says and what it is believed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backend.server import sandbox
+from backend.server.sandbox import Sandbox
+from blender_addon.contract.codec import decode, encode
+from blender_addon.contract.messages import ErrorMessage, Limits, ProtocolError, Request
+
+from .talking import POSES, png
+
+TEXT = encode(Request("r", "adjust", "raise it", POSES))
+
+
+def run(work: Any, **options: Any) -> Any:
+    async def inside() -> Any:
+        box = Sandbox(**options)
+        try:
+            async with asyncio.timeout(60):
+                return await work(box)
+        finally:
+            await box.close()
+
+    return asyncio.run(inside())
+
+
+def test_texts_and_pictures_are_read_and_errors_come_back() -> None:
+    async def work(box: Sandbox) -> None:
+        message = await box.message("a", TEXT, Limits())
+        assert isinstance(message, Request)
+        assert (await box.picture("a", png(30, 20), Limits())).size == (30, 20)
+        with pytest.raises(ProtocolError) as caught:
+            await box.message("a", TEXT.replace("adjust", "x" * 99), Limits())
+        assert (caught.value.code, caught.value.request_id) == ("bad_text", "r")
+        with pytest.raises(ProtocolError) as caught:
+            await box.picture("a", png(30, 20)[:-40], Limits(), "mine")
+        assert (caught.value.code, caught.value.request_id) == ("bad_image", "mine")
+        with pytest.raises(ProtocolError, match="JSON"):
+            await box.message("a", "\ud800", Limits())
+
+    run(work)
+
+
+def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
+    async def work(box: Sandbox) -> None:
+        with pytest.raises(ProtocolError, match="longer than"):
+            await box.picture("a", png(4000, 4000), Limits())
+        box._seconds = 60.0
+        assert (await box.picture("b", png(), Limits())).size == (8, 8)
+
+    run(work, seconds=0.001)
+
+
+def test_who_has_had_the_least_comes_first_and_who_leaves_is_skipped() -> None:
+    order: list[str] = []
+
+    async def work(box: Sandbox) -> None:
+        async def read(owner: str) -> None:
+            await box.picture(owner, png(400, 400), Limits())
+            order.append(owner)
+
+        greedy = [asyncio.create_task(read("greedy")) for _ in range(6)]
+        await asyncio.sleep(0)
+        leaver, modest = asyncio.create_task(read("leaver")), asyncio.create_task(read("modest"))
+        await asyncio.sleep(0)
+        leaver.cancel()
+        await asyncio.gather(modest, *greedy)
+        greedy_again = asyncio.create_task(read("greedy"))
+        await asyncio.sleep(0.001)
+        greedy_again.cancel()  # in the middle of its work
+        await asyncio.wait([greedy_again])
+        await read("last")
+
+    run(work)
+    assert order.index("modest") <= 2
+    assert order.count("greedy") == 6
+    assert order[-1] == "last"
+
+
+@pytest.mark.parametrize(
+    "reply", [[struct.pack("<II", 9, 9), b"short"], [struct.pack("<II", 5000, 1), bytes(15000)]]
+)
+def test_a_picture_that_is_not_what_it_says_is_not_believed(reply: list[bytes]) -> None:
+    async def work(box: Sandbox) -> None:
+        async def forged(*_: Any) -> list[bytes]:
+            return reply
+
+        box._work = forged  # type: ignore[method-assign]
+        with pytest.raises(ProtocolError, match="could not be decoded"):
+            await box.picture("a", png(), Limits())
+
+    run(work)
+
+
+def test_a_message_that_does_not_come_whole_is_not_believed() -> None:
+    async def work(box: Sandbox) -> None:
+        async def forged(*_: Any) -> list[bytes]:
+            return []
+
+        box._work = forged  # type: ignore[method-assign]
+        with pytest.raises(ProtocolError, match="could not be read"):
+            await box.message("a", TEXT, Limits())
+
+    run(work)
+
+
+def inside(
+    *work: tuple[bytes, bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[bytes, list[bytes]]]:
+    """What the process itself says to these pieces of work."""
+    source, target = io.BytesIO(), io.BytesIO()
+    for kind, head, body in work:
+        source.write(kind + struct.pack("<I", len(head)) + head + struct.pack("<I", len(body)) + body)
+    source.seek(0)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=target))
+    monkeypatch.setattr(sandbox, "_restrict", lambda: None)
+    sandbox.main()
+    data, said = target.getvalue(), []
+    while data:
+        outcome, (count,), data = data[:1], struct.unpack("<I", data[1:5]), data[5:]
+        parts = []
+        for _ in range(count):
+            (length,) = struct.unpack("<I", data[:4])
+            parts.append(data[4 : 4 + length])
+            data = data[4 + length :]
+        said.append((outcome, parts))
+    return said
+
+
+def test_inside_every_piece_of_work_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, picture, bad = inside(
+        (b"T", b"{}", TEXT.encode()), (b"P", b"", png(5, 4)), (b"P", b"", b"nothing"), monkeypatch=monkeypatch
+    )
+    assert text[0] == b"T"
+    assert text[1][1] == POSES.astype("<f4").tobytes()
+    assert picture == (b"P", [struct.pack("<II", 5, 4), picture[1][1]])
+    assert len(picture[1][1]) == 60
+    assert bad[0] == b"E"
+    assert isinstance(decode(bad[1][0].decode()), ErrorMessage)
+
+
+def test_inside_a_lack_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(sandbox, "decode_image", full)
+    ((outcome, (error,)),) = inside((b"P", b"", png()), monkeypatch=monkeypatch)
+    assert outcome == b"E"
+    assert "too much memory" in error.decode()
+
+
+def test_the_process_has_little_memory_and_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    asked: list[Any] = []
+    monkeypatch.setattr(sandbox.signal, "signal", lambda *given: asked.append(given))
+    monkeypatch.setattr(sandbox.os, "nice", lambda by: asked.append(by))
+    monkeypatch.setattr(resource, "setrlimit", lambda *given: asked.append(given))
+    sandbox._restrict()
+    assert 5 in asked
+    assert (resource.RLIMIT_AS, (sandbox.MEMORY_BYTES, sandbox.MEMORY_BYTES)) in asked
+
+
+def test_the_process_does_not_know_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSELLAVA_TOKEN", "secret")
+    assert "secret" not in sandbox._environment().values()
