@@ -52,6 +52,7 @@ class Sandbox:
         self._busy = False
         self._waiting: list[tuple[object, asyncio.Future[None]]] = []
         self._used: dict[object, float] = {}
+        self._stopped = False
 
     async def message(self, owner: object, text: str, limits: Limits) -> Message:
         """The message of v1 in ``text``; ``owner`` is whose share of the process it takes.
@@ -95,10 +96,19 @@ class Sandbox:
                 process.kill()
             await process.wait()
 
+    async def stop(self) -> None:
+        """End the process for good; what it is at, and what waits for it, fails as ``shutting_down``."""
+        self._stopped = True
+        await self.close()
+
     async def _work(self, owner: object, kind: bytes, head: bytes, body: bytes) -> list[bytes]:
         await self._turn(owner)
         began = time.monotonic()
         try:
+            if self._stopped:
+                raise ProtocolError(
+                    "shutting_down", "The backend is shutting down; repeat the request later."
+                )
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(kind, head, body)
         except TimeoutError:
@@ -106,7 +116,11 @@ class Sandbox:
             raise ProtocolError(
                 "too_large", f"Reading it took longer than {self._seconds:g} s; send something smaller."
             ) from None
-        except (EOFError, OSError, struct.error) as error:  # the process died of it
+        except (EOFError, OSError, struct.error) as error:  # the process died of it, or was stopped
+            if self._stopped:
+                raise ProtocolError(
+                    "shutting_down", "The backend is shutting down; repeat it later."
+                ) from None
             log.warning("the process that reads what clients send ended (%s)", type(error).__name__)
             await self.close()
             raise ProtocolError(

@@ -225,6 +225,7 @@ class PoseServer:
         assert self._looking is not None
         self._looking.cancel()
         self._scheduler.stop()
+        await self._house.sandbox.stop()
         for server in self._servers:
             server.close(reason="the backend is shutting down")
         closed = asyncio.gather(*(server.wait_closed() for server in self._servers))
@@ -232,7 +233,6 @@ class PoseServer:
         for connection in self._door.connections:  # those that do not read would be waited for without end
             connection.transport.abort()
         await closed
-        await self._house.sandbox.close()
         await asyncio.to_thread(self._scheduler.join, 1.0)
 
     async def drain(self) -> None:

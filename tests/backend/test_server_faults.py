@@ -280,6 +280,21 @@ def test_pictures_are_decoded_elsewhere_and_made_small_at_once(start_backend: St
     assert sizes == {(1024, 768)}
 
 
+def test_pictures_that_wait_do_not_hold_up_the_stop(start_backend: Start) -> None:
+    backend = start_backend()
+    large = encode(Request("r", "estimate", image_png=png(4096, 4096)))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(backend.url)) for _ in range(20)]
+        for websocket in clients:
+            receive(websocket)
+            websocket.send(large)
+        wait_for(lambda: backend.server._house.sandbox._waiting)
+        began = time.monotonic()
+        backend.stop()
+        assert time.monotonic() - began < 5
+    assert not backend.is_alive
+
+
 def test_a_process_that_dies_of_a_picture_is_replaced(start_backend: Start) -> None:
     backend = start_backend()
     with client(backend.url) as websocket:
