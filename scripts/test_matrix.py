@@ -87,6 +87,7 @@ def prepare(blender: Blender) -> list[str]:
         shutil.rmtree(packages, ignore_errors=True)
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages)]
         install += ["--python-version", blender.python, "--implementation", "cp", "--only-binary=:all:"]
+        install += ["--ignore-requires-python"]  # pip means its own Python
         _run(
             [*install, *_platforms(), *requirements], "pip cannot fetch it for the Python of the Debian root"
         )
