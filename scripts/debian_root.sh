@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Make a Debian 13 root with Blender 4.3 in the folder given: a real Blender with a window for the GUI test.
+# Make a Debian 13 root with Blender 4.3 in the folder given: a real Blender with a window for the GUI test, and a
+# Python 3.13 with all that a bpy module needs for the test matrix.
 #
 # Usage: scripts/debian_root.sh FOLDER        (needs root and debootstrap; about four minutes and 1.6 GB)
 #
-# The mirror is the one that this machine's own apt uses, Debian's public one where it names none. A finished
-# root carries a stamp, so that a second call returns at once and an interrupted one starts over.
+# The mirror is the one that this machine's own apt uses, Debian's public one where it names none. A finished root
+# carries a stamp with what is in it, so that a second call returns at once, an interrupted one starts over, and one for
+# more packages adds them.
 set -euo pipefail
 
 root=${1:?usage: scripts/debian_root.sh FOLDER}
 stamp="$root/.posellava-ready"
-[ -e "$stamp" ] && exit 0
+packages=(blender python3-numpy libegl1 libgl1-mesa-dri fonts-dejavu-core libsm6 libice6)
+[ "$(cat "$stamp" 2>/dev/null)" = "${packages[*]}" ] && exit 0
 
 if [ "$(id -u)" != 0 ]; then
     echo "A Debian root for the GUI test needs root: run 'sudo $0 $root'." >&2
@@ -22,9 +25,11 @@ mirror=$(sed -nE 's/^(URIs:|deb( \[[^]]*\])?) *([^ ]*\/debian)\/?( .*)?$/\3/p' <
 mirror=${mirror:-http://deb.debian.org/debian}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-rm -rf "$root"
-mkdir -p "$root"
-debootstrap --variant=minbase --include=ca-certificates --keyring="$keyring" trixie "$root" "$mirror"
+if [ ! -e "$stamp" ]; then
+    rm -rf "$root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase --include=ca-certificates --keyring="$keyring" trixie "$root" "$mirror"
+fi
 
 # Whatever this machine needs to reach its mirror (a proxy, a login, certificates) is needed in there too.
 cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
@@ -35,7 +40,6 @@ rm -f "$root"/etc/apt/apt.conf.d/*appstream* "$root"/etc/apt/apt.conf.d/*package
 
 export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get update
-chroot "$root" apt-get install --yes --no-install-recommends \
-    blender python3-numpy libegl1 libgl1-mesa-dri fonts-dejavu-core
+chroot "$root" apt-get install --yes --no-install-recommends "${packages[@]}"
 chroot "$root" apt-get clean
-touch "$stamp"
+echo "${packages[*]}" >"$stamp"
