@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ from .graphs import ANSWER_GRAPH, PICTURE_GRAPH, check_files
 from .threads import usable_threads
 
 Floats = npt.NDArray[np.float32]
+LEAST_PART: Final = 4
+"""Queries that are worth a thread of their own."""
 LARGE_BATCH: Final = 8
 """Queries; what more of them need in memory is given back after each call."""
 _FREEING: Final = onnxruntime.RunOptions()
@@ -42,7 +45,10 @@ class OnnxEngine:
         self.name = f"posellava-{folder.name}"
         self.tasks: tuple[str, ...] = tuple(prompter.templates)
         self._folder, self._threads = folder, threads
-        self._answer = self._session(ANSWER_GRAPH)
+        # One edit is no quicker with a second thread that has to be woken for each of its products, and slower where
+        # other processes keep that thread waiting: a thread answers its part of a batch by itself.
+        self._answer = self._session(ANSWER_GRAPH, threads=1)
+        self._parts = ThreadPoolExecutor(threads, thread_name_prefix="posellava-onnx")
         self._asked = [given.name for given in self._answer.get_inputs()]
 
     @classmethod
@@ -57,11 +63,18 @@ class OnnxEngine:
         return cls(folder, Prompter.load(folder), threads=threads or usable_threads())
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer all queries in one batch by a single prefill.
+        """Answer all queries, each by a single prefill, a part of a large batch on each thread.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
+        size = max(LEAST_PART, -(-len(queries) // self._threads))
+        parts = [queries[start : start + size] for start in range(0, len(queries), size)]
+        if len(parts) == 1:
+            return self._answer_part(queries)
+        return [answer for part in self._parts.map(self._answer_part, parts) for answer in part]
+
+    def _answer_part(self, queries: Sequence[Query]) -> list[Answer]:
         prompts = self.prompter.encode(queries)
         poses, headings = prompts.poses, prompts.headings
         if (prompts.pose_images >= 0).any():
@@ -132,11 +145,11 @@ class OnnxEngine:
         """Made at the first picture: most sessions never see one."""
         if not (self._folder / PICTURE_GRAPH).is_file():
             raise ValueError(f"the graphs in {self._folder} read no pictures; take --engine torch")
-        return self._session(PICTURE_GRAPH)
+        return self._session(PICTURE_GRAPH, threads=self._threads)
 
-    def _session(self, graph: str) -> onnxruntime.InferenceSession:
+    def _session(self, graph: str, *, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors; what it warns of is how the graph was written
