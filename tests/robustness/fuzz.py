@@ -2,7 +2,7 @@
 """Damaged messages, pictures and pickles by the thousand: each ends in a value or in the error its reader promises.
 
     python -m tests.robustness.fuzz --messages 200000 --pictures 5000 --pickles 5000
-    python -m tests.robustness.fuzz --guided messages      # by coverage, with atheris installed, until Ctrl-C
+    python -m tests.robustness.guided messages      # by coverage, see there
 
 What is broken is printed with its seed, and the status is 1.
 """
@@ -231,22 +231,6 @@ def run(messages: int, images: int, files: int, *, seed: int = 0) -> list[str]:
     return wrong
 
 
-def guided(kind: str) -> None:
-    """Let atheris look for what is wrong, by coverage, until it is interrupted."""
-    import atheris
-
-    readers: dict[str, Callable[[bytes], None]] = {
-        "messages": lambda data: read_message(
-            SUBPROTOCOLS[data[0] % 2 if data else 0], [data[1:].decode("utf-8", "replace"), data[1:]]
-        ),
-        "pictures": read_picture,
-        "pickles": read_pickle,
-    }
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0]], readers[kind])
-    atheris.Fuzz()
-
-
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -254,11 +238,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=5_000)
     parser.add_argument("--pickles", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--guided", choices=("messages", "pictures", "pickles"))
     options = parser.parse_args()
-    if options.guided:
-        guided(options.guided)
-        return 0
     began = time.monotonic()
     wrong = run(options.messages, options.pictures, options.pickles, seed=options.seed)
     print("\n".join(wrong[:20]), file=sys.stderr)
