@@ -17,8 +17,8 @@ from benchmarks import addon, data, engines, server, training
         (data, {"BATCH": 32, "ROUNDS": 1, "WARM_UP": 0}, {"posepart_triplets_per_s", "captions_per_s"}),
         pytest.param(
             addon,
-            {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3},
-            {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms"},
+            {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3, "BATCH_FRAMES": 3},
+            {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms", "batch_250_keys_s"},
             marks=pytest.mark.slow,
         ),
         pytest.param(
