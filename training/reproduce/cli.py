@@ -36,10 +36,12 @@ def reproduce(argv: Sequence[str]) -> int:
         "--minutes",
         type=above_zero,
         default=2.0,
-        help="that each contestant trains, at most 5 (default: %(default)s)",
+        help="of a core that each contestant trains, at most 5 (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", default=1, help="CPU threads (default: %(default)s)"
+    )
     parser.add_argument(
         "--train", nargs="+", default=[], metavar="SUITE=DATA",
         help="samples to train on instead, of generation, posefix or posepart: a folder of shards or a JSON file",
@@ -77,8 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     train, test = _named(arguments.train), _named(arguments.test)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
     if arguments.poses is None:
         print("no --poses: every pose of the project's own data is constructed", file=sys.stderr)
     quick = arguments.quick

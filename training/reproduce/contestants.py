@@ -59,7 +59,10 @@ ROSTER: Final[dict[str, Recipe]] = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each contestant trains, and from which numbers. ``steps`` ends it earlier."""
+    """How long each contestant trains, in minutes of a core, and from which numbers. ``steps`` ends it earlier.
+
+    Of a core, not of the clock: on a busy machine all would see fewer samples, and not equally fewer.
+    """
 
     minutes: float = 2.0
     steps: int = NEVER
@@ -140,10 +143,10 @@ def _train(model: Contestant, draws: Sequence[DrawSamples], effort: Effort) -> t
         [value for value in model.parameters() if value.requires_grad], lr=RATE, weight_decay=0.01
     )
     model.train()
-    start, step, losses = time.monotonic(), 0, [0.0]
+    start, step, losses = time.process_time(), 0, [0.0]
     batches: list[list[Sample]] = []
     while True:
-        done = max((time.monotonic() - start) / (60 * effort.minutes), step / effort.steps)
+        done = max((time.process_time() - start) / (60 * effort.minutes), step / effort.steps)
         if done >= 1:
             break
         if not batches:
