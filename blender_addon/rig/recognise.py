@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which bone plays which joint: as the user said, else by the bones' names. Pure Python and numpy."""
+"""Which bone plays which joint: as the user said, else by the bones' names, else by
+their structure. Pure Python and numpy."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from ..contract.rotations import Array
 from ..contract.skeleton import JOINT_NAMES
 from .bone_map import BoneMap, RigError, Skeleton, check_map, map_from_text
 from .families import by_names
+from .structure import by_structure
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +29,7 @@ def recognise(skeleton: Skeleton, kept: str = "") -> BoneMap:
         bone_map = map_from_text(kept)
         check_map(bone_map, skeleton)
         return bone_map
-    found = by_names(skeleton)
+    found = by_names(skeleton) or by_structure(skeleton)
     if found is None:
         raise RigError(
             "This armature is not recognised as a humanoid; say under Bone Map which bone plays which joint, "

@@ -395,7 +395,20 @@ def _smpl_figure() -> Any:
     return add_figure(bpy.context)
 
 
+def _nameless(make: Callable[[], Any]) -> Callable[[], Any]:
+    """The same armature with names that say nothing."""
+
+    def renamed() -> Any:
+        armature = make()
+        for number, bone in enumerate(armature.data.bones):
+            bone.name = f"x{number}"
+        return armature
+
+    return renamed
+
+
 _Y_UP = Rotation.identity()
+BY_STRUCTURE: Final = "Humanoid (by its structure)"
 _BUILT = "built with its published names"
 
 HUMANOIDS: Final = (
@@ -450,7 +463,25 @@ HUMANOIDS: Final = (
     Humanoid("biped", "3ds Max Biped", _BUILT, _built(_BIPED, "A", "across")),
     Humanoid("valve", "Source (ValveBiped)", _BUILT, _built(_VALVE, "A", "across")),
     Humanoid("advanced_skeleton", "AdvancedSkeleton", _BUILT, _built(_ADVANCED_SKELETON, "A", "across")),
+    Humanoid("bent", "Mixamo", "built, resting with bent elbows and knees", _built(_MIXAMO, "bent")),
+    Humanoid("rolled", "Mixamo", "built, resting with rolled arms", _built(_MIXAMO, "rolled")),
     Humanoid("mmd", "MikuMikuDance", _BUILT, _built(_MMD, "A")),
+    *(
+        Humanoid(f"nameless_{name}", BY_STRUCTURE, source, _nameless(make), "structure")
+        for name, source, make in (
+            ("mixamo", "a file, its names taken away", _from_file("mixamo.glb")),
+            ("unreal", "a file, its names taken away", _from_file("unreal_like_bare.glb")),
+            ("vrm", "a file, its names taken away", _from_file("vrm1_example.vrm")),
+            ("metarig", "Blender's, its names taken away", _metarig("armature_basic_human_metarig_add")),
+            ("daz_8", "built, without names", _built(_DAZ_8, "A", height=100.0)),
+            ("makehuman", "built, without names", _built(_MAKEHUMAN, "A")),
+            ("unreal_5", "built, without names", _built(_UNREAL_5, "A", "across")),
+            ("smpl", "built, without names", _built(_SMPL, "T", "world", up=_Y_UP)),
+            ("vrm_0", "built, without names", _built(_VRM_0, "hanging")),
+            ("bent", "built, without names", _built(_MIXAMO, "bent")),
+            ("rolled", "built, without names", _built(_MIXAMO, "rolled")),
+        )
+    ),
 )
 
 NO_HUMANOIDS: Final = (
