@@ -6,7 +6,8 @@ instruction.
 request from reading poses to writing keys. ``picture`` makes what is sent along: ``photo`` of an image, ``view`` with
 ``framing`` of the figure. ``backend`` keeps the one connection, ``local_backend`` the extension's own backend, which
 ``local_control`` starts and ends; ``activity`` the request that runs and what came of the last one, ``conversation``
-the edits before; ``handlers`` and ``situation`` say when they are no longer true.
+the edits before; ``handlers`` and ``situation`` say when they are no longer true. ``bone_map``
+corrects which bone plays which joint.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -14,7 +15,7 @@ work is done in short steps on window timer events. In background the same opera
 
 import bpy
 
-from . import backend, handlers
+from . import backend, bone_map, handlers
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
 from .figure import POSELLAVA_OT_add_figure
 from .local_control import POSELLAVA_OT_start_local_backend, POSELLAVA_OT_stop_local_backend
@@ -39,6 +40,7 @@ CLASSES = (
     POSELLAVA_OT_cancel,
     POSELLAVA_OT_show_variant,
     POSELLAVA_OT_recall,
+    *bone_map.CLASSES,
 )
 
 

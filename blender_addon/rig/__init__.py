@@ -15,7 +15,8 @@ The way of a pose is four steps, each a module that knows only the ones before i
 them in order; ``body`` is what all of them know of the armature.
 
 How an armature is recognised: ``recognise`` asks ``families`` (names, from the files in ``bone_maps/``) for a
-``bone_map``; ``links`` says how bones share the joints' rotations, ``spine`` which of a spine's bones play SMPL's
+``bone_map``, else ``structure``; ``correct`` keeps what the user says instead, ``fk`` hands limbs of control rigs over;
+``links`` says how bones share the joints' rotations, ``spine`` which of a spine's bones play SMPL's
 three.
 
 These, ``rest``, ``convert``, ``ground``, ``anchors`` and ``offset`` are pure Python and numpy. The others run inside

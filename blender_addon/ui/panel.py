@@ -16,6 +16,7 @@ from ..rig.bone_map import RigError
 from ..session import State
 from ..settings import preferences, settings
 from . import local_backend as local_row
+from .bone_map import POSELLAVA_PT_bone_map
 from .light import icon_of
 
 LONGEST_RECALL: Final = 12
@@ -309,6 +310,7 @@ CLASSES = (
     POSELLAVA_PT_parts,
     POSELLAVA_PT_keys,
     POSELLAVA_PT_estimate,
+    POSELLAVA_PT_bone_map,
     POSELLAVA_MT_recall,
 )
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Correcting which bone plays which joint: take the selected bone, search, recognise anew, export, import; and handing
+limbs of a control rig over from inverse kinematics."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ..contract.skeleton import JOINT_INDEX, JOINT_NAMES
+from ..rig.armature import Rig, find_armature
+from ..rig.bone_map import BoneMap, RigError
+from ..rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
+from ..rig.fk import switch_to_fk
+
+JOINT_ITEMS = [(name, name.replace("_", " ").title(), "") for name in JOINT_NAMES]
+
+
+def armature_or_none(context: Any) -> Any:
+    """The armature that is meant, if there is one."""
+    try:
+        return find_armature(context)
+    except RigError:
+        return None
+
+
+def known_map(armature: Any) -> BoneMap:
+    """What is known of an armature's bones, as far as it goes."""
+    return map_so_far(armature)
+
+
+class _Correct:
+    """What the operators share: they need an armature, and say what is wrong in a sentence."""
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Whether there is an armature."""
+        if armature_or_none(context) is None:
+            cls.poll_message_set("Select a character first.")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def execute(self, context: Any) -> set[str]:
+        """Do it, or report why not."""
+        try:
+            self.correct(find_armature(context))
+        except (RigError, OSError) as error:
+            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def correct(self, armature: Any) -> None:
+        """What the operator does."""
+        raise NotImplementedError
+
+
+class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
+    """Have the active bone play this joint: click the bone in Pose Mode, then press the eyedropper"""
+
+    bl_idname = "posellava.pick_bone"
+    bl_label = "Take the Active Bone"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    joint: EnumProperty(name="Joint", items=JOINT_ITEMS, options={"SKIP_SAVE"})
+
+    def correct(self, armature: Any) -> None:
+        """Take the active bone."""
+        active = armature.data.bones.active
+        if active is None:
+            raise RigError("No bone is active; click one in Pose Mode first.")
+        set_bone(armature, JOINT_INDEX[self.joint], active.name)
+
+
+def _bones(self: Any, context: Any, typed: str) -> list[str]:
+    armature = armature_or_none(context)
+    return [] if armature is None else [bone.name for bone in armature.data.bones]
+
+
+class POSELLAVA_OT_set_bone(_Correct, bpy.types.Operator):
+    """Choose the bone that plays this joint, by its name; an empty name for none"""
+
+    bl_idname = "posellava.set_bone"
+    bl_label = "Choose a Bone"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    joint: EnumProperty(name="Joint", items=JOINT_ITEMS, options={"SKIP_SAVE"})
+    bone: StringProperty(name="Bone", search=_bones, options={"SKIP_SAVE"})
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask for the bone."""
+        armature = armature_or_none(context)
+        if armature is not None:
+            self.bone = known_map(armature).bones.get(JOINT_INDEX[self.joint], "")
+        result: set[str] = context.window_manager.invoke_props_dialog(self)
+        return result
+
+    def draw(self, context: Any) -> None:
+        """Called by Blender to draw the dialog."""
+        self.layout.prop(self, "bone", icon="BONE_DATA", text=self.joint.replace("_", " ").title())
+
+    def correct(self, armature: Any) -> None:
+        """Take the bone of this name."""
+        if self.bone and self.bone not in armature.data.bones:
+            raise RigError(f"This armature has no bone {self.bone}; choose one of the list.")
+        set_bone(armature, JOINT_INDEX[self.joint], self.bone)
+
+
+class POSELLAVA_OT_recognise(_Correct, bpy.types.Operator):
+    """Forget the corrections and recognise the bones by their names and structure"""
+
+    bl_idname = "posellava.recognise"
+    bl_label = "Recognise Anew"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def correct(self, armature: Any) -> None:
+        """Forget."""
+        forget_map(armature)
+
+
+class POSELLAVA_OT_export_bone_map(_Correct, bpy.types.Operator):
+    """Save which bone plays which joint to a file"""
+
+    bl_idname = "posellava.export_bone_map"
+    bl_label = "Export Bone Map"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask for the file."""
+        self.filepath = "bone_map.json"
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def correct(self, armature: Any) -> None:
+        """Write the file."""
+        Path(bpy.path.abspath(self.filepath)).write_text(export_map(armature), "utf-8")
+
+
+class POSELLAVA_OT_import_bone_map(_Correct, bpy.types.Operator):
+    """Take which bone plays which joint from a file, and keep it with the armature"""
+
+    bl_idname = "posellava.import_bone_map"
+    bl_label = "Import Bone Map"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask for the file."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def correct(self, armature: Any) -> None:
+        """Read the file."""
+        try:
+            text = Path(bpy.path.abspath(self.filepath)).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise RigError("This file is no text; choose one that Export Bone Map wrote.") from error
+        import_map(armature, text)
+
+
+class POSELLAVA_OT_switch_to_fk(_Correct, bpy.types.Operator):
+    """Hand limbs that inverse kinematics drives over to the bones that are posed, which take on the pose that shows"""
+
+    bl_idname = "posellava.switch_to_fk"
+    bl_label = "Switch to FK"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def correct(self, armature: Any) -> None:
+        """Switch."""
+        switch_to_fk(Rig.of(armature))
+
+
+CLASSES = (
+    POSELLAVA_OT_pick_bone,
+    POSELLAVA_OT_set_bone,
+    POSELLAVA_OT_recognise,
+    POSELLAVA_OT_export_bone_map,
+    POSELLAVA_OT_import_bone_map,
+    POSELLAVA_OT_switch_to_fk,
+)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user's own bone map is kept with the armature, and limbs of a control rig can be handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
+from blender_addon.rig.armature import Rig
+from blender_addon.rig.bone_map import RigError
+from blender_addon.rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
+from blender_addon.rig.fk import switch_to_fk
+from blender_addon.rig.holders import switches_off
+from tests.blender.rigs.humanoids import HUMANOIDS
+
+KNEE = JOINT_INDEX["left_knee"]
+
+
+@pytest.fixture(autouse=True)
+def empty_scene() -> Iterator[None]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    yield
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+def made(name: str) -> Any:
+    return next(one for one in HUMANOIDS if one.name == name).make()
+
+
+def test_a_correction_is_kept_with_the_armature_through_saving_and_can_be_forgotten(tmp_path: Path) -> None:
+    armature = made("daz_8")
+    assert Rig.of(armature).bones[JOINT_INDEX["left_hip"]] == "lThighBend"
+    set_bone(armature, JOINT_INDEX["left_hip"], "lThighTwist")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "rig.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "rig.blend"))
+    armature = bpy.data.objects["Rig"]
+    rig = Rig.of(armature)
+    assert rig.bones[JOINT_INDEX["left_hip"]] == "lThighTwist"
+    assert rig.bone_map.known_by == "user"
+    forget_map(armature)
+    assert Rig.of(armature).bones[JOINT_INDEX["left_hip"]] == "lThighBend"
+
+
+def test_a_bone_plays_one_joint_at_a_time_and_what_is_lacking_is_named() -> None:
+    armature = made("mixamo_bare")
+    set_bone(armature, KNEE, "LeftUpLeg")
+    with pytest.raises(RigError, match="no bone for left_hip; choose one under Bone Map"):
+        Rig.of(armature)
+    assert map_so_far(armature).bones[KNEE] == "LeftUpLeg"
+
+
+def test_an_armature_that_is_not_known_is_mapped_bone_by_bone() -> None:
+    armature = made("mixamo_bare")
+    names = dict(Rig.of(armature).bones)
+    # Renamed and with a leg of another length it is known neither by names nor by structure.
+    for number, bone in enumerate(armature.data.bones):
+        for joint, name in names.items():
+            if name == bone.name:
+                names[joint] = f"q{number}"
+                break
+        bone.name = f"q{number}"
+    bpy.ops.object.mode_set(mode="EDIT")
+    shin = armature.data.edit_bones[names[KNEE]]
+    shin.head.z -= 0.35
+    bpy.ops.object.mode_set(mode="OBJECT")
+    with pytest.raises(RigError, match="say under Bone Map"):
+        Rig.of(armature)
+    for joint, name in names.items():
+        set_bone(armature, joint, name)
+    assert Rig.of(armature).bones == names
+
+
+def test_a_map_goes_to_a_file_and_from_there_to_another_armature() -> None:
+    first, second = made("unreal_5"), made("unreal_5")
+    set_bone(first, JOINT_INDEX["neck"], "neck_02")
+    import_map(second, export_map(first))
+    assert Rig.of(second).bones == Rig.of(first).bones
+    with pytest.raises(RigError, match="does not have"):
+        import_map(made("mixamo_bare"), export_map(first))
+
+
+def test_limbs_that_ik_drives_are_handed_over_as_they_show_and_then_move() -> None:
+    armature = made("rigify_rig")
+    armature.pose.bones["hand_ik.L"].location = (0.1, -0.2, 0.15)
+    rig = Rig.of(armature)
+    bpy.context.view_layer.update()
+    assert len(switches_off(rig)) == 4
+    pose = np.asarray(STANDING_POSE, dtype=np.float64)[None].copy()
+    arm = frozenset({JOINT_INDEX["left_shoulder"]})
+    pose[0, JOINT_INDEX["left_shoulder"]] = Rotation.from_euler("y", -50, degrees=True).as_rotvec()
+    report = rig.write([1], pose, joints=arm)
+    assert "Switch to FK under Bone Map" in report.short["left_shoulder"].holder
+
+    armature.animation_data.action = None
+    before = rig.read([1])
+    assert switch_to_fk(rig) == 4
+    assert switches_off(rig) == []
+    assert np.abs(rig.read([1]) - before).max() < np.radians(0.5)
+    report = rig.write([1], pose, joints=arm)
+    assert report.short == {}
+    with pytest.raises(RigError, match="drives no limb"):
+        switch_to_fk(rig)
