@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -385,10 +388,37 @@ def _metarig(operator: str) -> Callable[[], Any]:
     return make
 
 
+_GENERATE: Final = """
+import os, sys
+import addon_utils
+bpy.ops.wm.read_factory_settings(use_empty=True)
+addon_utils.enable("rigify", default_set=True)
+bpy.ops.object.armature_basic_human_metarig_add()
+bpy.ops.pose.rigify_generate()
+bpy.data.objects.remove(bpy.data.objects["metarig"])
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+os._exit(0)
+"""
+"""Rigify runs a script of its own for the rig's panels, which can keep a process from ending; so it gets its own."""
+
+
+@cache
+def _rigify_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rig.blend"
+        script = "import bpy\n" + _GENERATE
+        subprocess.run(
+            [sys.executable, "-c", script, str(file)], check=True, timeout=120, capture_output=True
+        )
+        return file.read_bytes()
+
+
 def _rigify_rig() -> Any:
-    _metarig("armature_basic_human_metarig_add")()
-    bpy.ops.pose.rigify_generate()
-    return bpy.context.object
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rig.blend"
+        file.write_bytes(_rigify_file())
+        bpy.ops.wm.open_mainfile(filepath=str(file), use_scripts=False)
+    return next(one for one in bpy.data.objects if one.type == "ARMATURE")
 
 
 def _smpl_figure() -> Any:

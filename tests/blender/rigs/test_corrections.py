@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from blender_addon.rig.holders import switches_off
 from tests.blender.rigs.humanoids import HUMANOIDS
 
 KNEE = JOINT_INDEX["left_knee"]
-
-
-@pytest.fixture(autouse=True)
-def empty_scene() -> Iterator[None]:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    yield
-    bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
 def made(name: str) -> Any:

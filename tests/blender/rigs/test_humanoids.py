@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -29,13 +28,6 @@ def raised() -> np.ndarray:
     pose[JOINT_INDEX["left_shoulder"]] = turn.as_rotvec()
     pose[JOINT_INDEX["left_elbow"]] = np.radians([0, -25, 0])
     return pose
-
-
-@pytest.fixture(autouse=True)
-def empty_scene() -> Iterator[None]:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    yield
-    bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
 def made(humanoid: Humanoid) -> Any:

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An empty scene for every test, and no add-on of Blender's left enabled: Rigify can keep the process from ending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import bpy
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def empty_scene() -> Iterator[None]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    yield
+    import addon_utils  # it is there once bpy is
+
+    addon_utils.disable("rigify", default_set=True)
+    bpy.ops.wm.read_factory_settings(use_empty=True)

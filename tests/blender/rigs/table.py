@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README's table of the armatures that are known, made from the list that the tests go through.
+
+``python -m tests.blender.rigs.table`` writes it anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tests.blender.rigs.humanoids import BY_STRUCTURE, HUMANOIDS
+
+README: Final = Path(__file__).resolve().parents[3] / "README.md"
+BEGIN, END = "<!-- rigs: made by python -m tests.blender.rigs.table -->", "<!-- /rigs -->"
+
+
+def table() -> str:
+    """The table as Markdown: a row for each family, with what it was tried on."""
+    sources: dict[str, list[str]] = {}
+    for humanoid in HUMANOIDS:
+        sources.setdefault(humanoid.family, []).append(humanoid.source)
+    lines = ["| armature | tried on |", "|---|---|"]
+    for family, tried in sources.items():
+        counts = {source: tried.count(source) for source in tried}
+        text = "; ".join(
+            source if count == 1 else f"{source} (x {count})" for source, count in counts.items()
+        )
+        name = "any other, by its structure" if family == BY_STRUCTURE else family
+        lines.append(f"| {name} | {text} |")
+    return "\n".join(lines)
+
+
+def in_readme(text: str) -> str:
+    """The table that a README holds."""
+    return text.split(BEGIN)[1].split(END)[0].strip()
+
+
+def main() -> None:
+    """Write the table into README."""
+    text = README.read_text("utf-8")
+    README.write_text(text.replace(in_readme(text), table()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
