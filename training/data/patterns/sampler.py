@@ -45,6 +45,8 @@ DESCRIBED_SHARE: Final = 0.1
 """Of the same: whole poses told at length."""
 PARTS_KIND: Final = "described"
 """Of the patterns that descriptions are put together from."""
+ALONE_KINDS: Final = ("terse", "long", "emotion", "speculate", "correction")
+"""Those that are never one of several in a row."""
 JOINED: Final = (0.5, 0.28, 0.15, 0.07)
 """How often two, three, four and five are joined."""
 OF_DIRECTIVES: Final = 0.35
@@ -533,7 +535,7 @@ def _told(rng: np.random.Generator, clauses: Sequence[_Clause]) -> str:
 def _can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
     usable = [one for one in pattern.usable(held_out=held_out) if one.imperative == imperative]
     is_edit = pattern.reply is None and pattern.first is None and pattern.task != "generate"
-    is_plain = not pattern.alone and pattern.lang == "en" and pattern.kind not in ("chatty", "terse", "long")
+    is_plain = not pattern.alone and pattern.lang == "en" and pattern.kind not in ALONE_KINDS
     return bool(usable) and is_edit and is_plain
 
 
