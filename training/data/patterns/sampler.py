@@ -217,7 +217,9 @@ class PatternSampler:
             for plan, outcome in zip(some, self._outcomes(some), strict=True):
                 if outcome is None or not np.isfinite(outcome.state.pose_aa).all():
                     continue
-                if outcome.met and _moves(plan.draft.start, outcome.state):
+                # A turn is asked of the pose that the one before it left, wherever its own draft begins.
+                now = plan.history[-1].state if plan.history else plan.draft.start
+                if outcome.met and _moves(now, outcome.state):
                     found.append((plan, outcome))
         return found
 
