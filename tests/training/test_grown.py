@@ -15,7 +15,8 @@ from transformers import BertModel
 
 from backend.engines import SHIPPED_MODEL
 from backend.engines.torch import TorchEngine
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.llava import load_whole
 from backend.prompt import VERBAL_ANSWERS
 from backend.query import Query
 from blender_addon.contract.messages import Turn
@@ -36,16 +37,30 @@ ADDED = {"pose_history": True, "text_encoder_layers": 6}
 
 
 @pytest.fixture(scope="module")
-def grown() -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model as it would be without what is added to it here."""
     torch.set_num_threads(1)
-    model, processor = start_model(
-        ModelSettings(SHIPPED_MODEL, changes=ADDED), dtype=torch.float32, attention="sdpa"
-    )
+    model, processor = load_whole(SHIPPED_MODEL, dtype=torch.float32)
+    config = PoseLlavaConfig.from_pretrained(SHIPPED_MODEL)
+    config.pose_history, config.text_encoder_layers = False, 0
+    older = PoseLlavaForConditionalGeneration(config)
+    weights = model.state_dict()
+    older.load_state_dict({name: weights[name] for name in older.state_dict()})
+    folder = tmp_path_factory.mktemp("plain")
+    older.save_pretrained(folder)
+    processor.reads_texts, processor.turn_template, processor.verbal_answers = False, None, None
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grown(plain: Path) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    model, processor = start_model(ModelSettings(plain, changes=ADDED), dtype=torch.float32, attention="sdpa")
     return model.eval(), processor
 
 
-def test_what_is_added_changes_no_answer_at_first(grown: Any) -> None:
-    before = TorchEngine.load(SHIPPED_MODEL).answer(QUERIES)
+def test_what_is_added_changes_no_answer_at_first(plain: Path, grown: Any) -> None:
+    before = TorchEngine.load(plain).answer(QUERIES)
     after = TorchEngine(*grown, name="grown").answer(QUERIES)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.pose_aa, other.pose_aa)
