@@ -175,5 +175,5 @@ def test_a_body_that_cannot_be_drawn_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "none.npz").write_bytes(b"nothing")
     with pytest.raises(BodyFileError, match="download it again"):
         list(run(Build("pictures", tmp_path / "out", count=1, body=tmp_path / "none.npz"), workers=2))
-    with pytest.raises(ValueError, match="leave --body out"):
+    with pytest.raises(ValueError, match="directives uses no --body"):
         list(run(Build("directives", tmp_path / "out", count=1, body=body_file(tmp_path / "body.npz"))))

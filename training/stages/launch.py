@@ -33,9 +33,10 @@ def join_processes(settings: TrainSettings) -> torch.device:
     if not cuda:
         os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    if "RANK" not in os.environ:
-        os.environ |= {**alone, "MASTER_PORT": str(_free_port())}
+    alone = "RANK" not in os.environ
+    if alone:
+        own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        os.environ |= {**own, "MASTER_PORT": str(_free_port())}
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
     if cuda:
@@ -49,7 +50,11 @@ def join_processes(settings: TrainSettings) -> torch.device:
         if not dist.is_initialized():
             deepspeed.init_distributed(dist_backend=backend, verbose=False)
     elif not dist.is_initialized():
-        dist.init_process_group(backend)
+        if alone:  # without a port, which another process could have taken meanwhile
+            own_store: Any = dist.HashStore()  # type: ignore[attr-defined]
+            dist.init_process_group(backend, store=own_store, rank=0, world_size=1)
+        else:
+            dist.init_process_group(backend)
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
 
 
