@@ -87,6 +87,7 @@ class Talk:
         self._jobs: dict[str, Job] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
+        self._cut_off = False
         self._began = time.monotonic()
         self._counts = {"requests": 0, "answered": 0, "refused": 0}
 
@@ -269,9 +270,12 @@ class Talk:
         frames = self._wire.write(message)
         try:
             async with asyncio.timeout(SEND_SECONDS), self._sending:
+                if self._cut_off:  # perhaps in the middle of a message: nothing can follow it
+                    return
                 for frame in frames:
                     pieces = fragments(frame)
                     await self._websocket.send(pieces[0] if len(pieces) == 1 else pieces)
         except TimeoutError:
+            self._cut_off = True
             log.warning("%s read nothing for %g s; cut off", self._websocket.address, SEND_SECONDS)
             self._websocket.transport.abort()

@@ -564,6 +564,32 @@ def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
         wait_for(lambda: not backend.server._door.connections, 30)
 
 
+def test_a_send_that_was_cut_off_is_not_followed_by_another(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(talk, "SEND_SECONDS", 0.5)
+    backend = start_backend()
+    frames = np.zeros((4096, 24, 3), np.float32)
+    with caplog.at_level(logging.WARNING), opened(backend.port) as unread:
+        for number in range(4):  # the first is cut in the middle of its message, the others wait behind it
+            unread.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
+        wait_for(lambda: not backend.server._talks, 30)
+    said = [record.getMessage() for record in caplog.records]
+    assert any("read nothing for 0.5 s; cut off" in line for line in said)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR], said
+
+
+def test_an_answer_of_two_frames_leaves_without_waiting_for_the_client_to_acknowledge_the_first(
+    start_backend: Start,
+) -> None:
+    backend = start_backend()
+    with client(backend.url) as websocket:
+        receive(websocket)
+        (connection,) = backend.server._door.connections
+        socket_there = connection.transport.get_extra_info("socket")
+        assert socket_there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_request_that_runs_on_is_given_up_when_the_backend_stops(
     start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
