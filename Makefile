@@ -27,7 +27,7 @@ help:
 	@echo "make coverage  which branches of contract, session and server the tests do not reach"
 	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
 	@echo "                (OUT=FOLDER, MINUTES=training time, SHARE=part of the samples, WORKERS=N, QUICK=1)"
-	@echo "make lint      ruff and mypy"
+	@echo "make lint      ruff, mypy and import-linter"
 	@echo "make addon     build the Blender extension into dist/"
 
 setup:
@@ -78,6 +78,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 
 addon: setup
 	$(PYTHON) build_addon.py

@@ -7,9 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from backend.graph_files import has_graphs
 from backend.query import Answerer
-
-from .graphs import has_graphs
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "weights" / "mini"
 ENGINES: Final = ("auto", "onnx", "torch")

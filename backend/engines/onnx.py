@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from backend.graph_files import ANSWER_GRAPH, PICTURE_GRAPH, check_files
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Query
 from blender_addon.contract.kinematics import heading, yaw_matrix
 
 from .answers import answers_of
-from .graphs import ANSWER_GRAPH, PICTURE_GRAPH, check_files
 from .threads import usable_threads
 
 Floats = npt.NDArray[np.float32]

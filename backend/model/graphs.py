@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
-from backend.engines.graphs import ANSWER_GRAPH, PICTURE_GRAPH, write_checksums
+from backend.graph_files import ANSWER_GRAPH, PICTURE_GRAPH, write_checksums
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
 from blender_addon.contract.skeleton import NUM_JOINTS

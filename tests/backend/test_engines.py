@@ -20,9 +20,9 @@ from backend.body.pictures import draw_poses
 from backend.body.rotations import axis_angle_to_matrix as to_matrix
 from backend.body.rotations import matrix_to_rot6d
 from backend.engines import SHIPPED_MODEL, load_engine
-from backend.engines.graphs import CHECKSUMS_FILE, check_files
 from backend.engines.onnx import OnnxEngine
 from backend.engines.torch import TorchEngine
+from backend.graph_files import CHECKSUMS_FILE, check_files
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import AnswerGraph, write_graphs
 from backend.model.storage import pack

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.engines.graphs import has_graphs
+from backend.graph_files import has_graphs
 from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard

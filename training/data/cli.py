@@ -200,7 +200,8 @@ def _rewrite(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from .show import contact_sheet, take, to_line
+    from .sheets import contact_sheet
+    from .show import take, to_line
 
     for place in (arguments.output, Path(arguments.json or "-")):
         require_apart(place, arguments.poses, arguments.annotations, arguments.images, Path(arguments.what))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What samples look like and what is in them: contact sheets, lines of JSON, and statistics of words and poses."""
+"""What is in samples: lines of JSON, and statistics of words and poses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from blender_addon.contract.kinematics import forward_kinematics, heading
+from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix
 from blender_addon.contract.skeleton import STANDING_POSE
 
 from .build import SOURCES, Build, check_options
-from .pool import with_heading
-from .samples import Sample, open_image
+from .samples import Sample
 from .shards import SampleSource
 
 Poses = npt.NDArray[np.float32]
@@ -96,31 +94,6 @@ def _rounded(pose_aa: Poses | None) -> list[list[float]] | None:
         return None
     rounded: list[list[float]] = np.round(pose_aa.astype(np.float64), 5).tolist()
     return rounded
-
-
-def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, size: int = 150) -> None:
-    """Draws the samples to an image file: before, after and the words. Both are turned to face as the first does."""
-    from backend.body.pictures import Row, draw_poses, sheet
-
-    rows = []
-    for sample in samples:
-        pictures = []
-        if sample.image is not None:
-            pictures.append(open_image(sample.image).resize((size, size)))
-        poses = [pose for pose in (sample.pose_aa, sample.target_aa) if pose is not None]
-        if poses:
-            pictures += draw_poses(facing(np.stack(poses)), size)
-        if not pictures:  # words alone need a width
-            pictures.append(Image.new("RGB", (2 * size, 1), "white"))
-        answer = "" if sample.reply is None else f"\n- {sample.reply}"
-        rows.append(Row(pictures, f"{sample.kind}: {sample.instruction}{answer}"))
-    sheet(rows, columns).save(path)
-
-
-def facing(poses: Poses) -> Poses:
-    """Poses (N, 24, 3), turned together so that the first has no heading."""
-    yaw = heading(axis_angle_to_matrix(poses[:, 0]))
-    return with_heading(poses, yaw - yaw[0])
 
 
 @dataclass(frozen=True)

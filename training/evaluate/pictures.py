@@ -17,7 +17,7 @@ from backend.body.draw import Camera
 from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, sheet
 from blender_addon.contract.rotations import Array
 from training.data.samples import Sample, open_image
-from training.data.show import facing
+from training.data.sheets import facing
 
 from .benchmarks import Benchmark
 

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         share = f"{100 * np.mean(mets):.0f} % of {len(mets)} tries met" if mets else "nothing to solve"
         print(f"{kind}: {count} sentences in {counts[kind]} patterns; {share}")
     if arguments.sheet is not None:
-        from training.data.show import contact_sheet
+        from training.data.sheets import contact_sheet
 
         contact_sheet([sample for _, _, samples in tried for sample in samples[:1]], arguments.sheet)
     return 1 if faults else 0

@@ -20,13 +20,13 @@ from torch import Tensor
 from blender_addon.contract.kinematics import MIN_HORIZONTAL_FACING, heading, yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
-from training.data.constraints.body import bodies
-from training.data.constraints.measures import Instances, measure, wrapped
+from training.data.constraints.measures import measure, wrapped
 from training.data.constraints.solver import Problem, Want, solve
 
 from .language import GROUPS, Constraint, PatternError, Side, constraints, joints, number, with_sign
 from .loading import Pattern
 from .postures import mirrored, posture
+from .solving import ranges, values_of, wants_of
 from .starts import Pose
 
 
@@ -87,7 +87,7 @@ def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
     """The outcome of each draft."""
     begins = [_set(draft) for draft in drafts]
     asked = [[one for part in draft.asked for one in part.constraints()] for draft in drafts]
-    wants = _wants(asked, torch.stack([draft.start.local for draft in drafts]))
+    wants = wants_of(asked, torch.stack([draft.start.local for draft in drafts]))
     problems = []
     for draft, (local, _, _), some in zip(drafts, begins, wants, strict=True):
         free = torch.zeros(NUM_JOINTS, dtype=torch.bool)
@@ -118,14 +118,6 @@ def _lies(local: Tensor) -> bool:
     return float(local[0, 0, 2] ** 2 + local[0, 2, 2] ** 2) < MIN_HORIZONTAL_FACING**2
 
 
-def solve_from(local: Tensor, free: frozenset[int], asked: Sequence[Constraint]) -> tuple[Tensor, bool]:
-    """(J, 3, 3) local rotations that meet constraints from a single start, and whether they do."""
-    mask = torch.zeros(NUM_JOINTS, dtype=torch.bool)
-    mask[list(free)] = True
-    solution = solve([Problem(local, mask, _wants([asked], local[None])[0])])
-    return solution.local[0], bool(solution.met[0])
-
-
 def state_of(pose_aa: Pose) -> State:
     """A pose (24, 3) with and without its heading."""
     local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
@@ -143,37 +135,6 @@ def new_state(start: State, local: Tensor, yaw: float) -> State:
     turned[0] = yaw_matrix(yaw) @ turned[0]
     pose = matrix_to_axis_angle(turned).astype(np.float32)
     return State(np.where(same.numpy()[:, None], start.pose_aa, pose), local, yaw)
-
-
-def values_of(rows: Sequence[int], asked: Sequence[Constraint], local: Tensor) -> Tensor:
-    """(M,) what the measures of constraints are in the poses (B, J, 3, 3) in ``rows``."""
-    body = bodies(local)
-    return Instances(torch.tensor(rows), [one.measure for one in asked]).values(body.places, body.lowest)
-
-
-def ranges(asked: Sequence[Constraint], now: Sequence[float]) -> list[tuple[float, float]]:
-    """The ranges that constraints stand for, given what their measures are at the start."""
-    found = []
-    for one, value in zip(asked, now, strict=True):
-        if one.relation == "is":
-            found.append((one.low, one.high))
-        elif one.relation == "keep":
-            found.append((value, value))
-        elif one.relation == "by":
-            found.append((value + one.low, value + one.high))
-        else:
-            found.append((value * one.low, value * one.high))
-    return found
-
-
-def _wants(asked: Sequence[Sequence[Constraint]], local: Tensor) -> list[list[Want]]:
-    flat = [one for some in asked for one in some]
-    rows = [row for row, some in enumerate(asked) for _ in some]
-    now = values_of(rows, flat, local).tolist() if flat else []
-    wants: list[list[Want]] = [[] for _ in asked]
-    for row, one, (low, high) in zip(rows, flat, ranges(flat, now), strict=True):
-        wants[row].append(Want(one.measure, low, high, one.weight))
-    return wants
 
 
 def holds(asked: Sequence[Constraint], before: Tensor, after: Tensor, *, slack: float = 1.0) -> list[bool]:

@@ -29,6 +29,7 @@ from training.data.directives.postures import (
 )
 
 from .language import PatternError, Side, constraints, joints
+from .solving import solve_from
 
 POSES_FILE: Final = Path(__file__).with_name("poses.yaml")
 _REFLECTION: Final = torch.tensor(np.outer([-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]), dtype=torch.float32)
@@ -78,8 +79,6 @@ def _left(name: str) -> Tensor:
 
 
 def _solved(name: str) -> Tensor:
-    from .drafts import solve_from
-
     entry = own_postures()[name]
     base = posture(entry.get("base", STANDING))
     wants = [one for line in entry.get("want", ()) for one in constraints(line, "L", {})]
