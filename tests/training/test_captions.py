@@ -331,6 +331,33 @@ class TestCorrections:
         assert all(re.search(r"leg|knee|foot|thigh|ankle|hip", text or "") for text in texts)
 
 
+AMOUNT = re.compile(
+    r"\d|slight|bit|little|tad|some|more|lot|much|significantly|great|partly|part of|higher|lower|until|head back"
+)
+
+
+@pytest.mark.parametrize(("degrees", "is_plain"), [(20, False), (45, True), (75, False)])
+def test_a_turn_of_the_head_without_an_amount_is_a_clear_one(degrees, is_plain):
+    first = np.zeros((200, 24, 3))
+    after = first.copy()
+    after[:, [12, 15], 1] = np.radians(degrees / 2)
+    texts = Corrector().instruct(first, after, np.random.default_rng(0))
+    assert any(text and not AMOUNT.search(text) for text in texts) == is_plain
+
+
+@pytest.mark.parametrize(("end", "is_plain"), [(60, False), (0, True)])
+def test_straighten_alone_is_said_where_the_elbow_ends_straight(end, is_plain):
+    first = np.zeros((200, 24, 3))
+    first[:, 18, 1] = np.radians(-110)
+    after = first.copy()
+    after[:, 18, 1] = np.radians(-end)
+    texts = [text for text in Corrector().instruct(first, after, np.random.default_rng(0)) if text]
+    told = [
+        text for text in texts if re.fullmatch(r"(straighten|extend) (your|the) \w+ \w+\W*", text.lower())
+    ]
+    assert bool(told) == is_plain
+
+
 def test_every_sentence_can_be_said_of_either_side_and_both():
     rules = load_rules()
     for code, rule in rules["facts"].items():

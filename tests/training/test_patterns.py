@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pattern files are read as their format says, and what is wrong with one is told."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -119,3 +121,14 @@ def test_holds_measures_what_was_asked():
     after = state.local.clone()
     after[JOINT_INDEX["left_elbow"]] = torch.tensor(axis_angle_to_matrix([0.0, -0.2 - np.radians(30), 0.0]))
     assert holds(asked, state.local, after) == [True]
+
+
+def test_already_so_is_an_answer_to_what_is_to_stay_and_to_no_wish_for_a_change():
+    """ "Straighten the elbow" of one that is nearly straight is done, not answered."""
+    stays = re.compile(
+        r"\b(stay|stays|remain|remains|keep|hold|leave|leaves|freeze|stop|still|don't|never|no|nothing|zero|if|only if|"
+        r"in case|unless|same|as|happy|done|go on)\b"
+    )
+    replies = [pattern for pattern in load_patterns() if pattern.reply == "already"]
+    assert replies
+    assert [one.text for pattern in replies for one in pattern.sentences if not stays.search(one.text)] == []

@@ -38,6 +38,12 @@ Option = tuple[str, ...]
 TOLD_ALREADY: Final = [0, 0, 1]
 """How many things a text tells of each of two limbs of which both have been told as one."""
 LIMBS: Final = (("arm", "left_arm", "right_arm"), ("leg", "left_leg", "right_leg"))
+_LIFTS: Final = ("raise_hand", "lower_hand", "raise_arm", "lower_arm")
+_SIZES: Final = {
+    "turn_body": "turn", "turn_head": "look", "twist_trunk": "twist", "trunk": "trunk", "elbow": "joint",
+    "knee": "joint", "arm": "limb", "leg": "limb", "toe_out_leg": "size", "toe_in_leg": "size",
+}  # fmt: skip
+"""Which of the sizes a sentence is measured by, or all sentences of a part; ``size`` where it is none of them."""
 _CARRIED: Final = [joint for part in ("root", "trunk") for joint in BODY_PARTS[part]]
 
 
@@ -192,19 +198,20 @@ class Corrector:
             return unit, _round_number(value, unit, random())
         return ("slightly" if blurred < sizes[0] else "far" if blurred >= sizes[1] else "plain"), ""
 
-    def _by(self, sentence: str, value: float, random: Draw, kind: str = "degrees") -> Option:
+    def _by(
+        self, sentence: str, value: float, random: Draw, kind: str = "degrees", *, ends: bool = True
+    ) -> Option:
+        """A change by its size; one that does not come to its end (``ends``) is told as a part of the way."""
         rules = self.rules
         if kind == "metres":
-            return (
-                "by",
-                sentence,
-                *self._amount(value, rules["least_metres"], rules["sizes"]["metres"], random, kind),
+            name, least = "lift" if sentence in _LIFTS else "metres", rules["least_metres"]
+        else:
+            name, least = (
+                _SIZES.get(sentence, _SIZES.get(sentence.split("_")[1], "size")),
+                rules["least_degrees"],
             )
-        name = (
-            "turn" if sentence == "turn_body" else "joint" if sentence.endswith(("elbow", "knee")) else "size"
-        )
-        sizes = rules["sizes"][name]
-        return ("by", sentence, *self._amount(value, rules["least_degrees"], sizes, random, kind))
+        amount, number = self._amount(value, least, rules["sizes"][name], random, kind)
+        return ("by", sentence, "partly" if amount == "plain" and not ends else amount, number)
 
     def _limb_options(self, row: _Row, limb: str, side: int, random: Draw) -> list[tuple[float, Option]]:
         """Weighted options of an arm or leg."""
@@ -231,13 +238,17 @@ class Corrector:
             verb = "move" if verb == "raise" and "down" in direction else verb
             options.append((3.0, ("aim", code, "straight" if straight else "bent", verb, direction)))
         if abs(rise) >= rules["aim_least"] and turned - abs(rise) < 8:
-            options.append((1.0, self._by(f"{'raise' if rise > 0 else 'lower'}_{limb}", rise, random)))
+            sentence = f"{'raise' if rise > 0 else 'lower'}_{limb}"
+            options.append((1.0, self._by(sentence, rise, random, ends=rise > 0 or "down" in direction)))
         names = (("in", "out"), ("lower", "raise"), ("back", "forward"))
         sizes = [abs(value) for value in move]
         axis = sizes.index(max(sizes))
         if sizes[axis] >= rules["least_metres"]:
             end = "hand" if limb == "arm" else "foot"
-            option = self._by(f"{names[axis][move[axis] > 0]}_{end}", move[axis], random, "metres")
+            is_low = axis != 1 or move[axis] > 0 or "down" in direction
+            option = self._by(
+                f"{names[axis][move[axis] > 0]}_{end}", move[axis], random, "metres", ends=is_low
+            )
             # The whole limb moved where it is not the joint alone that brought its end there.
             if turned >= rules["aim_least"] and option[2] != "metres" and random() < 0.5:
                 option = ("by", f"{names[axis][move[axis] > 0]}_{limb}", *option[2:])
@@ -260,7 +271,8 @@ class Corrector:
         name = row.name(joint, side)
         if random() < self.rules["absolute_share"] and row.after(joint, side) != row.before(joint, side):
             return ("to", f"to_{joint}", name, "straighten" if bend > 0 else "bend")
-        return self._by(f"{'straighten' if bend > 0 else 'bend'}_{joint}", bend, random)
+        sentence = f"{'straighten' if bend > 0 else 'bend'}_{joint}"
+        return self._by(sentence, bend, random, ends=bend < 0 or name == "straight")
 
     def _trunk_clauses(self, row: _Row, random: Draw) -> list[tuple[float, Clause]]:
         least = self.rules["least_degrees"]
@@ -269,7 +281,8 @@ class Corrector:
         if abs(pitch) >= least:
             straightens = end > self.rules["straighten_end"]
             sentence = "forward_trunk" if pitch > 0 else "straighten_trunk" if straightens else "back_trunk"
-            found.append((abs(pitch), Clause(self._by(sentence, pitch, random), LEFT, "trunk")))
+            ends = sentence != "straighten_trunk" or end < self.rules["upright_end"]
+            found.append((abs(pitch), Clause(self._by(sentence, pitch, random, ends=ends), LEFT, "trunk")))
             leans = max(abs(end), abs(row.number("lean_end"))) > self.rules["upright_end"]
             if not leans and row.number("upright") > UPRIGHT and random() < 0.5:
                 found[-1] = (abs(pitch), Clause(("say", "to_trunk_upright"), LEFT, "trunk"))

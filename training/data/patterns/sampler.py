@@ -61,7 +61,7 @@ FORMS: Final[dict[str, float]] = {
     "instead": 0.05, "no_request": 0.035, "unclear": 0.025,
 }  # fmt: skip
 """How often what follows any edit is of which form."""
-KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.2, "followup": 1.0}
+KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.2, "followup": 1.0, "plain": 1.3}
 """How often kinds are drawn, beside the square root of how many sentences they have."""
 
 
