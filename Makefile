@@ -13,11 +13,15 @@ SHARE :=
 WORKERS := 2
 QUICK :=
 
-.PHONY: help setup setup-gui demo test test-all test-gui test-matrix bench chaos fuzz coverage train-mini lint addon lock clean
+# Of the order in which make check runs the tests; pytest prints it.
+SEED := 1
+
+.PHONY: help setup setup-gui demo check test test-all test-gui test-matrix bench chaos fuzz coverage train-mini lint docs addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
-	@echo "make test      lint, type checks and every test but those that need a window"
+	@echo "make check     lint, types and the fast tests, in random order (SEED=N repeats one)"
+	@echo "make test      lint, types, docs and every test but those that take minutes or need a window"
 	@echo "make test-all  the same with what takes minutes"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
 	@echo "make test-matrix  the add-on's headless tests in every Blender that it supports and this machine can install"
@@ -28,6 +32,7 @@ help:
 	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
 	@echo "                (OUT=FOLDER, MINUTES=training time, SHARE=part of the samples, WORKERS=N, QUICK=1)"
 	@echo "make lint      ruff, mypy and import-linter"
+	@echo "make docs      build the documentation into out/site; dead links are errors"
 	@echo "make addon     build the Blender extension into dist/"
 
 setup:
@@ -40,7 +45,11 @@ setup-gui:
 demo: setup
 	$(LIMIT) 600 $(PYTHON) demo/run.py
 
-test: lint
+check: lint
+	$(LIMIT) 600 $(PYTHON) -m pytest -q -m "not slow and not full and not gui" --numprocesses 2 --dist loadfile \
+		--timeout 60 --random-order --random-order-seed $(SEED)
+
+test: lint docs
 	$(LIMIT) 2100 $(PYTHON) -m pytest -m "not gui and not full" --numprocesses 2 --dist loadfile --timeout 600
 
 test-all: lint
@@ -79,6 +88,9 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 addon: setup
 	$(PYTHON) build_addon.py

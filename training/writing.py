@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+MODEL_CARD: Final = "README.md"
+"""What people wrote about a model; a new model of the same place keeps it."""
 _OURS: Final = ("config.json", "base.json")
 """A folder that holds one of these is a model or an adapter, and may be replaced by another."""
 
@@ -41,7 +43,8 @@ def require_replaceable(output: Path, *inputs: Path) -> None:
 
 @contextmanager
 def model_folder(output: Path, *inputs: Path) -> Iterator[Path]:
-    """Yields a new folder to write a model to, which takes the place of ``output`` when the block has succeeded.
+    """Yields a new folder to write a model to, which takes the place of ``output`` when the block has succeeded, but
+    for the model card that was there.
 
     Raises:
         ValueError: that would overwrite one of the inputs, or anything but a model.
@@ -54,6 +57,8 @@ def model_folder(output: Path, *inputs: Path) -> Iterator[Path]:
         with writing_to(output):
             partial.mkdir(parents=True)
             yield partial
+            if (output / MODEL_CARD).is_file() and not (partial / MODEL_CARD).exists():
+                shutil.copy(output / MODEL_CARD, partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

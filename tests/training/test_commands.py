@@ -165,6 +165,19 @@ def test_a_full_disk_is_told_with_its_path(tmp_path: Path) -> None:
         raise ValueError("another matter")
 
 
+def test_a_new_model_keeps_the_card_of_the_one_before(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "README.md", "model.safetensors"):
+        (model / name).write_text("old")
+    with model_folder(model) as partial:
+        (partial / "config.json").write_text("new")
+    assert {file.name: file.read_text() for file in model.iterdir()} == {
+        "config.json": "new",
+        "README.md": "old",
+    }
+
+
 def test_an_unknown_command_is_told_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     said = sentence(capsys, "trian", status=2)
     assert "Did you mean train?" in said

@@ -25,7 +25,7 @@ SHUFFLED_SHARDS: Final = 16
 
 LENGTH_CLASS: Final = 16
 """Lengths are alike when they are in the same class of this many tokens. Finer sorting would fill a batch with
-sentences of one kind, which slows learning more than the padding costs (docs/quality.md)."""
+sentences of one kind, which slows learning more than the padding costs (docs/log.md)."""
 
 
 class StreamState(TypedDict):

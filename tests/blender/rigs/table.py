@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's table of the armatures that are known, made from the list that the tests go through.
+"""The table in docs/animators.md of the armatures that are known, made from the list that the tests go through.
 
 ``python -m tests.blender.rigs.table`` writes it anew.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.blender.rigs.humanoids import BY_STRUCTURE, HUMANOIDS
 
-README: Final = Path(__file__).resolve().parents[3] / "README.md"
+PAGE: Final = Path(__file__).resolve().parents[3] / "docs" / "animators.md"
 BEGIN, END = "<!-- rigs: made by python -m tests.blender.rigs.table -->", "<!-- /rigs -->"
 
 
@@ -31,15 +31,15 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def in_readme(text: str) -> str:
-    """The table that a README holds."""
+def on_page(text: str) -> str:
+    """The table that the page holds."""
     return text.split(BEGIN)[1].split(END)[0].strip()
 
 
 def main() -> None:
-    """Write the table into README."""
-    text = README.read_text("utf-8")
-    README.write_text(text.replace(in_readme(text), table()), "utf-8")
+    """Write the table into PAGE."""
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(text.replace(on_page(text), table()), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README names the armatures that the tests try, and no others."""
+"""The animators' page names the armatures that the tests try, and no others."""
 
-from tests.blender.rigs.table import README, in_readme, table
+from tests.blender.rigs.table import PAGE, on_page, table
 
 
-def test_readmes_table_is_the_tests_own_list() -> None:
-    assert in_readme(README.read_text("utf-8")) == table(), "run: python -m tests.blender.rigs.table"
+def test_the_pages_table_is_the_tests_own_list() -> None:
+    assert on_page(PAGE.read_text("utf-8")) == table(), "run: python -m tests.blender.rigs.table"

@@ -72,7 +72,7 @@ LEARNT_LAST: Final = {
     "step.any": 1.5, "head.other_way": 2.0, "mirror.whole": 1.5, "mirror.upper": 2.5, "mirror.legs": 1.5,
 }  # fmt: skip
 """How much oftener than by their weights kinds are drawn that a model of 700,000 samples answers rightly two times in
-three at most (docs/quality.md): two hands that meet, hands on the legs, where hands and forearms point, mirroring."""
+three at most (docs/log.md): two hands that meet, hands on the legs, where hands and forearms point, mirroring."""
 
 EVERYTHING: Final = Mix(
     families={"posture": 0.7, "mirror": 1.8, "wrist": 1.2, "hand": 1.15, "arm": 1.15}, kinds=LEARNT_LAST
