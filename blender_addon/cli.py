@@ -163,7 +163,7 @@ def _ask(
     activity.forget()
     try:
         with _hearing_ctrl_c():
-            getattr(bpy.ops.posellava, operator)(parts=set(parts), **options)
+            getattr(bpy.ops.posellava, operator)(parts=set(parts), **options)  # type: ignore[attr-defined]
     except RuntimeError:
         if not activity.error:  # nothing that the user can mend
             raise
@@ -308,7 +308,9 @@ def _parser() -> argparse.ArgumentParser:
 def register() -> None:
     """Called when the add-on is enabled."""
     global _command
-    _command = bpy.utils.register_cli_command("posellava", main)
+    _command = bpy.utils.register_cli_command(  # type: ignore[func-returns-value]  # a handle
+        "posellava", main
+    )
 
 
 def unregister() -> None:

@@ -22,6 +22,9 @@ from .contract.skeleton import BODY_PARTS
 
 ADDON: Final = __package__
 
+_PROPERTY: Final = "posellava"
+"""The scene's property that holds the settings."""
+
 _PART_LABELS: Final = {
     "root": ("Hips", "The pelvis, which turns and carries the whole body"),
     "trunk": ("Trunk", "The spine"),
@@ -111,7 +114,7 @@ _before_undo: dict[str, dict[str, Any]] = {}
 """Scene name -> its options, while Blender undoes or redoes a step."""
 
 
-def _take_in_line(chosen: Any, context: Any) -> None:
+def _take_in_line(chosen: "PoseLlavaPreferences", context: bpy.types.Context) -> None:
     """Where the whole line of ``posellava serve`` was pasted, move its token to the field that does not show it, where
     it replaces the one of an earlier start."""
     words = [word for word in chosen.url.split() if word != "listening"]
@@ -142,7 +145,7 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
         items=KEYING_ITEMS,
     )
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the add-on's preferences."""
         layout = self.layout
         layout.use_property_split = True
@@ -238,17 +241,24 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     )
 
 
-def preferences(context: Any) -> Any:
+def preferences(context: bpy.types.Context) -> PoseLlavaPreferences:
     """The add-on's PoseLlavaPreferences."""
-    return context.preferences.addons[ADDON].preferences
+    chosen = context.preferences.addons[ADDON].preferences
+    assert isinstance(chosen, PoseLlavaPreferences)
+    return chosen
 
 
-def settings(context: Any) -> Any:
+def settings(context: bpy.types.Context) -> PoseLlavaSettings:
     """The PoseLlavaSettings of the scene."""
-    return context.scene.posellava
+    return _of(context.scene)
 
 
-def options(chosen: Any) -> dict[str, Any]:
+def _of(scene: bpy.types.Scene | None) -> PoseLlavaSettings:
+    chosen: PoseLlavaSettings = getattr(scene, _PROPERTY)
+    return chosen
+
+
+def options(chosen: PoseLlavaSettings) -> dict[str, Any]:
     """The values of the PoseLlavaSettings ``chosen`` by name, but for the image, which belongs to the file."""
     values = {name: getattr(chosen, name) for name in PoseLlavaSettings.__annotations__}
     return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str, set))}
@@ -256,7 +266,7 @@ def options(chosen: Any) -> dict[str, Any]:
 
 @persistent  # type: ignore[untyped-decorator]
 def _remember_options(*_: Any) -> None:
-    _before_undo.update((scene.name, options(scene.posellava)) for scene in bpy.data.scenes)
+    _before_undo.update((scene.name, options(_of(scene))) for scene in bpy.data.scenes)
 
 
 @persistent  # type: ignore[untyped-decorator]
@@ -264,8 +274,8 @@ def _keep_options(*_: Any) -> None:
     """Undo takes back poses, not what the next request is to be: as with Blender's own tool settings."""
     for scene in bpy.data.scenes:
         for name, value in _before_undo.get(scene.name, {}).items():
-            if getattr(scene.posellava, name) != value:
-                setattr(scene.posellava, name, value)
+            if getattr(_of(scene), name) != value:
+                setattr(_of(scene), name, value)
     _before_undo.clear()
 
 
@@ -281,7 +291,7 @@ def register() -> None:
     """Called when the add-on is enabled."""
     bpy.utils.register_class(PoseLlavaPreferences)
     bpy.utils.register_class(PoseLlavaSettings)
-    bpy.types.Scene.posellava = PointerProperty(type=PoseLlavaSettings)
+    setattr(bpy.types.Scene, _PROPERTY, PointerProperty(type=PoseLlavaSettings))  # type: ignore[func-returns-value]
     for handlers, function in _HANDLERS:
         handlers.append(function)
 
@@ -290,6 +300,6 @@ def unregister() -> None:
     """Called when the add-on is disabled."""
     for handlers, function in _HANDLERS:
         handlers.remove(function)
-    del bpy.types.Scene.posellava
+    delattr(bpy.types.Scene, _PROPERTY)
     bpy.utils.unregister_class(PoseLlavaSettings)
     bpy.utils.unregister_class(PoseLlavaPreferences)

@@ -13,10 +13,11 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..contract.messages import MAX_VARIANTS, ProtocolError
 from ..rig.armature import Rig, WriteOptions
+from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
 from ..rig.bone_map import RigError
 from ..rig.frames import list_frames
 from ..session import State
-from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, preferences, settings
+from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, PoseLlavaSettings, preferences, settings
 from . import backend, local_backend, picture
 from .activity import Outcome, activity
 from .picture import Wait
@@ -36,7 +37,7 @@ Failure: Final = (ProtocolError, RigError, backend.BackendError, picture.Picture
 """What a user can mend; the text of each is one sentence that says how. Anything else is a defect and shows itself."""
 
 
-class Ask:
+class Ask(OperatorMixIn):
     """An operator that asks the model. The options that a caller does not give are taken from the panel's settings."""
 
     task: str
@@ -63,18 +64,18 @@ class Ask:
 
     _course: Course
     _waits_for: Wait | None = None
-    _timer: Any = None
+    _timer: bpy.types.Timer | None = None
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether the button can be pressed; the reason why not is shown as its tooltip."""
         reason = cls.obstacle(context)
         if reason:
-            cls.poll_message_set(reason)  # type: ignore[attr-defined]
+            cls.poll_message_set(reason)
         return not reason
 
     @classmethod
-    def obstacle(cls, context: Any) -> str:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         """Why the operator cannot run now, or an empty text.
 
         A script has options of its own, which no poll sees, and need not connect first: it gets its sentence from
@@ -94,11 +95,11 @@ class Ask:
         return cls.lacks(settings(context))
 
     @classmethod
-    def lacks(cls, chosen: Any) -> str:
+    def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """What the panel's settings lack for this operator, a sentence, or an empty text."""
         return ""
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Run to the end."""
         try:
             self._begin(context, keyed=True)
@@ -117,7 +118,7 @@ class Ask:
             activity.end()
             raise
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """Start, and go on in modal()."""
         try:
             self._begin(context, keyed=sets_keys(context))
@@ -132,7 +133,7 @@ class Ask:
         backend.redraw()
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: Any, event: Any) -> set[str]:
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """Advance on timer events; everything else is the user's."""
         if event.type != "TIMER" or (self._waits_for is not None and not self._waits_for(0.0)):
             return {"PASS_THROUGH"}
@@ -152,7 +153,7 @@ class Ask:
             backend.redraw()  # it is sent now
         return {"PASS_THROUGH"}
 
-    def cancel(self, context: Any) -> None:
+    def cancel(self, context: bpy.types.Context) -> None:
         """Called by Blender when the window goes away or another file is opened."""
         cancel_running()
         self._stop(context)
@@ -165,11 +166,11 @@ class Ask:
         )
         backend.redraw()
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender for its Adjust Last Operation panel: changing an option there would ask again, waiting."""
-        self.layout.label(text=self.instruction or self.bl_label)  # type: ignore[attr-defined]
+        self.layout.label(text=self.instruction or self.bl_label)
 
-    def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
+    def frames_to_key(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
         """The frames that this operator keys."""
         return tuple(list_frames(context, rig, "CURRENT"))
 
@@ -181,15 +182,17 @@ class Ask:
         """Whether the frames stand for all from the first to the last of them."""
         return False
 
-    def way_over_range(self, context: Any, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
+    def way_over_range(
+        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
+    ) -> dict[str, Any]:
         """The fields of the order that say how a range of frames is edited."""
         return {}
 
-    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
+    def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
         """What makes the picture to send, or None."""
         return None
 
-    def _begin(self, context: Any, *, keyed: bool) -> None:
+    def _begin(self, context: bpy.types.Context, *, keyed: bool) -> None:
         """Collect everything the request needs and put its course together; raises what Failure names."""
         self._take_settings(context)
         activity.begin()
@@ -215,11 +218,11 @@ class Ask:
             )
         self._course = self._reach_and_ask(order)
 
-    def _take_settings(self, context: Any) -> None:
+    def _take_settings(self, context: bpy.types.Context) -> None:
         """Fill in from the panel what the caller did not give."""
         chosen = settings(context)
         for name in self._from_panel:
-            if not self.properties.is_property_set(name):  # type: ignore[attr-defined]
+            if not self.properties.is_property_set(name):
                 setattr(self, name, getattr(chosen, name))
 
     def _reach_and_ask(self, order: Order) -> Course:
@@ -230,26 +233,28 @@ class Ask:
             backend.connect(bpy.context)
         return (yield from course(order, connection))
 
-    def _stop(self, context: Any) -> None:
+    def _stop(self, context: bpy.types.Context) -> None:
         self._course.close()
-        context.window_manager.event_timer_remove(self._timer)
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
 
-    def _succeed(self, outcome: Outcome) -> set[str]:
+    def _succeed(self, outcome: Outcome) -> OperatorResult:
         activity.succeed(outcome)
         backend.redraw()
         said = outcome.words if outcome.report is None else ""
-        self.report({"INFO"}, said or outcome.summary())  # type: ignore[attr-defined]
+        self.report({"INFO"}, said or outcome.summary())
         changed = outcome.report is not None and outcome.report.changed
         return {"FINISHED"} if changed else {"CANCELLED"}  # no undo step that undoes nothing
 
-    def _fail(self, context: Any, error: Exception) -> set[str]:
+    def _fail(self, context: bpy.types.Context, error: Exception) -> OperatorResult:
         activity.fail(error, situation(context))
         backend.redraw()
-        self.report({"ERROR" if activity.error else "INFO"}, str(error))  # type: ignore[attr-defined]
+        self.report({"ERROR" if activity.error else "INFO"}, str(error))
         return {"CANCELLED"}
 
 
-def _lacking_backend(context: Any) -> str:
+def _lacking_backend(context: bpy.types.Context) -> str:
     """Why no backend can answer, or an empty text: the extension's own starts by itself when it is asked."""
     if backend.status().state is State.CONNECTED:
         return ""
@@ -266,7 +271,7 @@ def cancel_running() -> None:
         activity.abandoned = activity.preparing
 
 
-def sets_keys(context: Any) -> bool:
+def sets_keys(context: bpy.types.Context) -> bool:
     """Whether a button sets keys now, by the user's preference."""
     when = preferences(context).keying
     if when == "AUTO":

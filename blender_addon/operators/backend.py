@@ -4,7 +4,7 @@
 import atexit
 import contextlib
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Final
 
 import bpy
 
@@ -30,7 +30,7 @@ def status() -> Status:
     return _connection.status if _connection else Status(State.DISCONNECTED, "Not connected.")
 
 
-def connection(context: Any) -> Connection:
+def connection(context: bpy.types.Context) -> Connection:
     """The connection to the backend that the preferences name, made but not opened when there is none yet.
 
     Raises:
@@ -44,7 +44,7 @@ def connection(context: Any) -> Connection:
     return _connection
 
 
-def connect(context: Any) -> None:
+def connect(context: bpy.types.Context) -> None:
     """Open the connection without waiting for it, or begin to start the extension's own backend, which is connected to
     when it is there. Raises BackendError as connection() does."""
     if local_backend.is_chosen(context) and local_backend.status().state is not LocalState.READY:
@@ -65,7 +65,7 @@ def start_local() -> None:
         bpy.app.timers.register(_show_local, persistent=True)
 
 
-def reached(context: Any) -> Generator[Wait | None, None, None]:
+def reached(context: bpy.types.Context) -> Generator[Wait | None, None, None]:
     """Steps until there is a backend to connect to: where no other is named, the extension's own is started. Raises
     BackendError where it fails."""
     if local_backend.is_chosen(context):
@@ -85,7 +85,7 @@ def disconnect() -> None:
         _connection.disconnect()
 
 
-def _address(context: Any) -> Address:
+def _address(context: bpy.types.Context) -> Address:
     chosen = preferences(context)
     if local_backend.is_chosen(context):
         try:

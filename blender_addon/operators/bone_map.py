@@ -10,6 +10,7 @@ from bpy.props import EnumProperty, StringProperty
 
 from ..contract.skeleton import JOINT_INDEX, JOINT_NAMES
 from ..rig.armature import Rig, find_armature
+from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
 from ..rig.bone_map import BoneMap, RigError
 from ..rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
 from ..rig.fk import switch_to_fk
@@ -17,7 +18,7 @@ from ..rig.fk import switch_to_fk
 JOINT_ITEMS = [(name, name.replace("_", " ").title(), "") for name in JOINT_NAMES]
 
 
-def armature_or_none(context: Any) -> Any:
+def armature_or_none(context: bpy.types.Context) -> ArmatureObject | None:
     """The armature that is meant, if there is one."""
     try:
         return find_armature(context)
@@ -25,32 +26,32 @@ def armature_or_none(context: Any) -> Any:
         return None
 
 
-def known_map(armature: Any) -> BoneMap:
+def known_map(armature: ArmatureObject) -> BoneMap:
     """What is known of an armature's bones, as far as it goes."""
     return map_so_far(armature)
 
 
-class _Correct:
+class _Correct(OperatorMixIn):
     """What the operators share: they need an armature, and say what is wrong in a sentence."""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is an armature."""
         if armature_or_none(context) is None:
-            cls.poll_message_set("Select a character first.")  # type: ignore[attr-defined]
+            cls.poll_message_set("Select a character first.")
             return False
         return True
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Do it, or report why not."""
         try:
             self.correct(find_armature(context))
         except (RigError, OSError) as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """What the operator does."""
         raise NotImplementedError
 
@@ -64,7 +65,7 @@ class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
 
     joint: EnumProperty(name="Joint", items=JOINT_ITEMS, options={"SKIP_SAVE"})
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Take the active bone."""
         active = armature.data.bones.active
         if active is None:
@@ -72,7 +73,7 @@ class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
         set_bone(armature, JOINT_INDEX[self.joint], active.name)
 
 
-def _bones(self: Any, context: Any, typed: str) -> list[str]:
+def _bones(self: Any, context: bpy.types.Context, typed: str) -> list[str]:
     armature = armature_or_none(context)
     return [] if armature is None else [bone.name for bone in armature.data.bones]
 
@@ -87,19 +88,19 @@ class POSELLAVA_OT_set_bone(_Correct, bpy.types.Operator):
     joint: EnumProperty(name="Joint", items=JOINT_ITEMS, options={"SKIP_SAVE"})
     bone: StringProperty(name="Bone", search=_bones, options={"SKIP_SAVE"})
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """Ask for the bone."""
         armature = armature_or_none(context)
         if armature is not None:
             self.bone = known_map(armature).bones.get(JOINT_INDEX[self.joint], "")
-        result: set[str] = context.window_manager.invoke_props_dialog(self)
+        result: OperatorResult = context.window_manager.invoke_props_dialog(self)
         return result
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the dialog."""
         self.layout.prop(self, "bone", icon="BONE_DATA", text=self.joint.replace("_", " ").title())
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Take the bone of this name."""
         if self.bone and self.bone not in armature.data.bones:
             raise RigError(f"This armature has no bone {self.bone}; choose one of the list.")
@@ -113,7 +114,7 @@ class POSELLAVA_OT_recognise(_Correct, bpy.types.Operator):
     bl_label = "Recognise Anew"
     bl_options = {"REGISTER", "UNDO"}
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Forget."""
         forget_map(armature)
 
@@ -127,13 +128,13 @@ class POSELLAVA_OT_export_bone_map(_Correct, bpy.types.Operator):
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """Ask for the file."""
         self.filepath = "bone_map.json"
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Write the file."""
         Path(bpy.path.abspath(self.filepath)).write_text(export_map(armature), "utf-8")
 
@@ -148,12 +149,12 @@ class POSELLAVA_OT_import_bone_map(_Correct, bpy.types.Operator):
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """Ask for the file."""
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Read the file."""
         try:
             text = Path(bpy.path.abspath(self.filepath)).read_text("utf-8")
@@ -169,7 +170,7 @@ class POSELLAVA_OT_switch_to_fk(_Correct, bpy.types.Operator):
     bl_label = "Switch to FK"
     bl_options = {"REGISTER", "UNDO"}
 
-    def correct(self, armature: Any) -> None:
+    def correct(self, armature: ArmatureObject) -> None:
         """Switch."""
         switch_to_fk(Rig.of(armature))
 

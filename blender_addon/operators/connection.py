@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Connect and disconnect."""
 
-from typing import Any
-
 import bpy
 
+from ..rig.blender_types import OperatorResult
 from ..session import State
 from . import backend
 from .activity import activity
@@ -18,7 +17,7 @@ class POSELLAVA_OT_connect(bpy.types.Operator):
     bl_label = "Connect"
     bl_options = {"INTERNAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Start connecting; returns at once."""
         activity.forget()
         try:
@@ -39,11 +38,11 @@ class POSELLAVA_OT_disconnect(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is anything to close."""
         return backend.status().state is not State.DISCONNECTED
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Give the connection up; a request that runs fails with a sentence that says so."""
         backend.disconnect()
         backend.redraw()

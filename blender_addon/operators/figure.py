@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Add SMPL Figure."""
 
-from typing import Any
-
 import bpy
 
+from ..rig.blender_types import OperatorResult
 from ..rig.figure import add_figure
 
 
@@ -15,7 +14,7 @@ class POSELLAVA_OT_add_figure(bpy.types.Operator):
     bl_label = "Add SMPL Figure"
     bl_options = {"REGISTER", "UNDO"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Add the figure; it is then active and selected."""
         add_figure(context)
         return {"FINISHED"}

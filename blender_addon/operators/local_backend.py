@@ -9,7 +9,7 @@ import platform
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import bpy
 
@@ -30,7 +30,7 @@ class LocalBackendError(Exception):
     """The local backend cannot be used; the text is one sentence for the user."""
 
 
-def is_chosen(context: Any) -> bool:
+def is_chosen(context: bpy.types.Context) -> bool:
     """Whether the preferences name no other backend."""
     return not preferences(context).url.strip()
 

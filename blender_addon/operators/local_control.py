@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start and end the extension's own backend."""
 
-from typing import Any
-
 import bpy
 
 from ..local import LocalState
+from ..rig.blender_types import OperatorResult
 from . import backend, local_backend
 
 
@@ -17,14 +16,14 @@ class POSELLAVA_OT_start_local_backend(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is one, and it does not run."""
         lacking = local_backend.obstacle()
         if lacking:
             cls.poll_message_set(lacking)
         return not lacking and local_backend.status().state not in (LocalState.STARTING, LocalState.READY)
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Start; returns at once."""
         try:
             backend.start_local()
@@ -42,11 +41,11 @@ class POSELLAVA_OT_stop_local_backend(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether it runs."""
         return local_backend.status().state in (LocalState.STARTING, LocalState.READY)
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Stop; it is gone afterwards."""
         if local_backend.is_chosen(context):
             backend.disconnect()

@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import bpy
 import numpy as np
@@ -32,7 +32,7 @@ class PhotoError(Exception):
     """The image has nothing to show."""
 
 
-def shrink(image: Any) -> bytes:
+def shrink(image: bpy.types.Image) -> bytes:
     """The PNG of one of Blender's images, upright, its longer side at most LONGEST_SIDE. The image stays as it is.
 
     Raises:
@@ -51,11 +51,11 @@ def shrink(image: Any) -> bytes:
         bpy.data.images.remove(copy)
 
 
-def _pixels_of(image: Any) -> Pixels:
+def _pixels_of(image: bpy.types.Image) -> Pixels:
     """The image's pixels as a screen shows them: those of floats are linear light (IEC 61966-2-1)."""
     width, height = image.size
     values = np.empty(width * height * image.channels, dtype=np.float32)
-    image.pixels.foreach_get(values)
+    image.pixels.foreach_get(values)  # type: ignore[attr-defined]  # an array, not the number of the stubs
     values = values.reshape(height, width, image.channels)[::-1]
     colours = values[..., :3] if image.channels >= 3 else np.repeat(values[..., :1], 3, axis=-1)
     colours = np.clip(colours, 0.0, 1.0)
@@ -64,7 +64,7 @@ def _pixels_of(image: Any) -> Pixels:
     return np.asarray(np.round(255 * colours), dtype=np.uint8)
 
 
-def _file_of(image: Any) -> bytes:
+def _file_of(image: bpy.types.Image) -> bytes:
     """The file behind an image as it is stored; empty where there is none, as for an image made in Blender."""
     if image.packed_file is not None:
         return bytes(image.packed_file.data)

@@ -15,12 +15,13 @@ import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import bpy
 
 from ..contract.messages import View
 from ..rig.armature import Rig
+from ..rig.blender_types import ArmatureObject
 from . import photo
 from .target import find_rig
 from .view import ViewError, render_view, snapshot_view
@@ -48,25 +49,27 @@ Taking = Callable[[], Generator[Wait | None, None, Picture]]
 """Makes a picture, in steps as those of a course (see ``work``)."""
 
 
-def of_view(context: Any, armature: Any) -> Taking:
+def of_view(context: bpy.types.Context, armature: ArmatureObject) -> Taking:
     """The armature's figure as seen from where the viewport, or in background the scene's camera, sees it.
 
     Raises:
         PictureError: there is no 3D viewport, or in background no camera.
     """
+    scene, area = context.scene, context.area
+    assert scene is not None
     if bpy.app.background:
-        if context.scene.camera is None:
+        if scene.camera is None:
             raise PictureError(
                 "The scene has no camera to render a picture from; add one or send no picture."
             )
-        return functools.partial(_take, armature.session_uid, functools.partial(render_view, context.scene))
-    if context.space_data is None or context.space_data.type != "VIEW_3D":
+        return functools.partial(_take, armature.session_uid, functools.partial(render_view, scene))
+    if area is None or context.space_data is None or context.space_data.type != "VIEW_3D":
         raise PictureError("There is no 3D viewport to take a picture of; press the button in one.")
-    shoot = functools.partial(snapshot_view, context.area, _quarter(context))
+    shoot = functools.partial(snapshot_view, area, _quarter(context))
     return functools.partial(_take, armature.session_uid, shoot)
 
 
-def of_image(image: Any) -> Taking:
+def of_image(image: bpy.types.Image) -> Taking:
     """An image of the file. Raises PictureError when None."""
     if image is None:
         raise PictureError("No image is chosen; open one under Estimate From.")
@@ -80,7 +83,7 @@ def of_file(path: str) -> Taking:
     return functools.partial(_load, path)
 
 
-def _quarter(context: Any) -> int:
+def _quarter(context: bpy.types.Context) -> int:
     """Which part of a viewport in quad view the button was pressed in; 0 where it is not divided."""
     regions = [region for region in context.area.regions if region.type == "WINDOW"]
     return regions.index(context.region) if context.region in regions else 0
@@ -125,7 +128,7 @@ def _load(path: str) -> Generator[Wait | None, None, Picture]:
         bpy.data.images.remove(image)
 
 
-def _shrink(image: Any) -> bytes:
+def _shrink(image: bpy.types.Image) -> bytes:
     try:
         return photo.shrink(image)
     except photo.PhotoError as error:

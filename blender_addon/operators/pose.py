@@ -11,6 +11,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..rig.armature import Rig
+from ..rig.blender_types import ArmatureObject, OperatorResult, current_scene
 from ..rig.frames import is_animated_beyond, keyed_among, list_frames
 from ..rig.offset import Blend
 from ..rig.sample import time_of
@@ -20,6 +21,7 @@ from ..settings import (
     PICTURE_ITEMS,
     RANGE_ITEMS,
     REFERENCE_ITEMS,
+    PoseLlavaSettings,
     settings,
 )
 from . import picture
@@ -67,11 +69,11 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     every_frame: BoolProperty(name="Every Frame", options={"SKIP_SAVE"})
 
     @classmethod
-    def lacks(cls, chosen: Any) -> str:
+    def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """An instruction."""
         return "" if chosen.instruction.strip() else "The instruction is empty; type what should happen."
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
         """As the base; before the first edit of a range it asks how ranges are edited."""
         chosen = settings(context)
         given = self.properties.is_property_set
@@ -82,7 +84,7 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
             return {"CANCELLED"}
         return super().invoke(context, event)
 
-    def _take_settings(self, context: Any) -> None:
+    def _take_settings(self, context: bpy.types.Context) -> None:
         """As the base; the options of a range go with the panel's range, and not with a script's list of frames."""
         super()._take_settings(context)
         if self.frame_list:
@@ -92,10 +94,10 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
             if not self.properties.is_property_set(name) and value != "ASK":
                 setattr(self, name, value)
 
-    def frames_to_key(self, context: Any, rig: Rig) -> tuple[float, ...]:
+    def frames_to_key(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
         """The frames the user chose."""
         if self.frame_list:
-            frames = [time_of(context.scene, frame) for frame in parse_frames(self.frame_list)]
+            frames = [time_of(current_scene(), frame) for frame in parse_frames(self.frame_list)]
             return tuple(keyed_among(rig, frames) if self._is_sparse_list() else frames)
         return tuple(list_frames(context, rig, self.frames, every_frame=self.every_frame))
 
@@ -107,7 +109,9 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         """Whether a change is carried over a list of frames, which needs no keys but those that are there."""
         return bool(self.frame_list) and self.range_mode == "OFFSET" and not self.every_frame
 
-    def way_over_range(self, context: Any, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
+    def way_over_range(
+        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
+    ) -> dict[str, Any]:
         """The frames of reference, and how the change comes and goes."""
         before, after = is_animated_beyond(rig, frames)
         is_range = len(frames) > 1 and self._is_range(self.frames)
@@ -119,7 +123,7 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         if not is_range or self.range_mode != "OFFSET":
             return {"blend": blend}
         if self.reference_list:
-            references = tuple(time_of(context.scene, frame) for frame in parse_frames(self.reference_list))
+            references = tuple(time_of(current_scene(), frame) for frame in parse_frames(self.reference_list))
         else:
             references = tuple(list_frames(context, rig, self.reference))
         return {"blend": blend, "references": references}
@@ -131,12 +135,12 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         """The strength the user chose."""
         return float(self.strength)
 
-    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
+    def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
         """The view, when asked for."""
         return picture.of_view(context, armature) if self.send_view else None
 
 
-def _draw_range_question(menu: Any, context: Any) -> None:
+def _draw_range_question(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator_context = "INVOKE_DEFAULT"  # as a button, not as a script
     for mode, name, description in RANGE_ITEMS:
         entry = menu.layout.operator("posellava.edit_pose", text=f"{name}: {description.partition(':')[0]}")
@@ -154,7 +158,7 @@ class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
     _from_panel = ("instruction", "parts", "anchors", "limits", "variants")
 
     @classmethod
-    def lacks(cls, chosen: Any) -> str:
+    def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """A description."""
         return "" if chosen.instruction.strip() else "The instruction is empty; type what the pose should be."
 
@@ -175,12 +179,12 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     )
 
     @classmethod
-    def lacks(cls, chosen: Any) -> str:
+    def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """An image."""
         lacking = chosen.picture == "IMAGE" and chosen.image is None
         return "No image is chosen; open one under Estimate From." if lacking else ""
 
-    def picture_taking(self, context: Any, armature: Any) -> picture.Taking | None:
+    def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
         """The file, the image or the view."""
         if self.filepath:
             return picture.of_file(bpy.path.abspath(self.filepath))
@@ -197,11 +201,11 @@ class POSELLAVA_OT_cancel(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether a request is under way."""
         return activity.running
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """The operator that waits for the answer then ends by itself."""
         cancel_running()
         return {"FINISHED"}

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recall an earlier instruction."""
 
-from typing import Any
-
 import bpy
 from bpy.props import StringProperty
 
+from ..rig.blender_types import OperatorResult
 from ..settings import settings
 
 
@@ -18,7 +17,7 @@ class POSELLAVA_OT_recall(bpy.types.Operator):
 
     instruction: StringProperty()
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Fill the field."""
         settings(context).instruction = self.instruction
         return {"FINISHED"}

@@ -2,7 +2,8 @@
 """What the user has chosen: as long as it stays the same, so does the reason why a request failed."""
 
 from collections.abc import Hashable
-from typing import Any
+
+import bpy
 
 from ..session import State
 from ..settings import options, preferences, settings
@@ -10,7 +11,7 @@ from . import backend
 from .activity import Notice, activity
 
 
-def situation(context: Any) -> Hashable:
+def situation(context: bpy.types.Context) -> Hashable:
     """All that can be the cause of an error and that the user can change."""
     chosen, backend_of = settings(context), preferences(context)
     values = options(chosen).values()
@@ -22,7 +23,7 @@ def situation(context: Any) -> Hashable:
     return asked, image, figure, selected, context.scene.frame_current, backend_of.url, backend_of.token
 
 
-def standing_notice(context: Any) -> Notice | None:
+def standing_notice(context: bpy.types.Context) -> Notice | None:
     """Why the last request came to nothing, as long as that can still be so."""
     notice = activity.notice
     if notice is None or (notice.until_connected and backend.status().state is State.CONNECTED):
@@ -30,7 +31,7 @@ def standing_notice(context: Any) -> Notice | None:
     return notice if notice.situation in (None, situation(context)) else None
 
 
-def _action_of(thing: Any) -> Hashable:
+def _action_of(thing: bpy.types.Object) -> Hashable:
     data = thing.animation_data
     if data is None or data.action is None:
         return None

@@ -2,12 +2,13 @@
 """Which armature a request is about, and whether it can be posed: known before anything is asked."""
 
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Final
 
 import bpy
 import numpy as np
 
 from ..rig.armature import Rig, find_armature
+from ..rig.blender_types import ArmatureObject, is_armature
 from ..rig.body import KEPT_IN
 from ..rig.bone_map import RigError
 from ..rig.editable import check_editable
@@ -17,7 +18,7 @@ _verdicts: dict[Hashable, str] = {}
 """Why an armature, as it was when it was looked at, cannot be used; empty where it can."""
 
 
-def find_target(context: Any) -> Any:
+def find_target(context: bpy.types.Context) -> ArmatureObject:
     """The armature object that the user means; it is recognised and can be keyed.
 
     Raises:
@@ -33,7 +34,7 @@ def find_target(context: Any) -> Any:
     return armature
 
 
-def _check_recognised(armature: Any) -> None:
+def _check_recognised(armature: ArmatureObject) -> None:
     """Raise RigError as Rig.of does. What came of it is remembered: the panel asks at every redraw, and an armature of
     hundreds of bones would make it stutter."""
     key = armature.session_uid, armature.mode == "EDIT", armature.get(KEPT_IN), hash(_bones_of(armature))
@@ -49,7 +50,7 @@ def _check_recognised(armature: Any) -> None:
         raise RigError(_verdicts[key])
 
 
-def _bones_of(armature: Any) -> bytes:
+def _bones_of(armature: ArmatureObject) -> bytes:
     """What the recognition of an armature depends on: how its bones are named and how they rest."""
     bones = armature.data.bones
     rest = np.empty(16 * len(bones), dtype=np.float32)
@@ -77,7 +78,9 @@ class Follower:
         Raises:
             RigError: it is gone, or cannot be used.
         """
-        found = next((one for one in bpy.data.objects if one.session_uid == self._uid), None)
+        found = next(
+            (one for one in bpy.data.objects if one.session_uid == self._uid and is_armature(one)), None
+        )
         if found is None:
             raise RigError("The armature was removed while the model worked; nothing was changed.")
         now = _bones_of(found)
@@ -87,7 +90,7 @@ class Follower:
         return self._rig
 
 
-def others_in_pose_mode(context: Any, armature: Any) -> int:
+def others_in_pose_mode(context: bpy.types.Context, armature: ArmatureObject) -> int:
     """How many further armatures are in Pose Mode together with this one; a request poses the active one alone."""
     if armature.mode != "POSE":
         return 0
@@ -95,7 +98,7 @@ def others_in_pose_mode(context: Any, armature: Any) -> int:
     return len([one for one in armatures if one.mode == "POSE" and one != armature])
 
 
-def _explain_instance(active: Any) -> None:
+def _explain_instance(active: bpy.types.Object | None) -> None:
     """Raise RigError where an instance of a collection with an armature is active: it has no bones of its own."""
     instance = active is not None and active.instance_type == "COLLECTION" and active.instance_collection
     if not instance or all(one.type != "ARMATURE" for one in instance.all_objects):

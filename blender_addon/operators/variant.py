@@ -2,11 +2,11 @@
 """Look at the model's other answers, one after the other."""
 
 from dataclasses import replace
-from typing import Any
 
 import bpy
 from bpy.props import IntProperty
 
+from ..rig.blender_types import OperatorResult
 from ..rig.bone_map import RigError
 from . import backend
 from .activity import activity
@@ -24,13 +24,13 @@ class POSELLAVA_OT_show_variant(bpy.types.Operator):
     step: IntProperty(name="Step", default=1, options={"SKIP_SAVE"})
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there are several."""
         return (
             not activity.running and activity.outcome is not None and activity.outcome.number_of_variants > 1
         )
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Key it."""
         outcome = activity.outcome
         assert outcome is not None
@@ -47,5 +47,5 @@ class POSELLAVA_OT_show_variant(bpy.types.Operator):
         backend.redraw()
         return {"FINISHED"}
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender for its Adjust Last Operation panel, where there is nothing to adjust."""

@@ -37,7 +37,7 @@ class ViewError(Exception):
     """The view cannot be drawn; the text is one sentence for the user."""
 
 
-def snapshot_view(area: Any, quarter: int, rig: Rig) -> tuple[bytes, View | None]:
+def snapshot_view(area: bpy.types.Area, quarter: int, rig: Rig) -> tuple[bytes, View | None]:
     """The PNG of the viewport in ``area``, and where it is seen from. The user may have closed the area since, and
     Blender's own references would lead nowhere.
 
@@ -47,6 +47,7 @@ def snapshot_view(area: Any, quarter: int, rig: Rig) -> tuple[bytes, View | None
     for window in bpy.context.window_manager.windows:
         if area in window.screen.areas[:] and area.type == "VIEW_3D":
             space = area.spaces.active
+            assert isinstance(space, bpy.types.SpaceView3D)
             regions = [region for region in area.regions if region.type == "WINDOW"]
             region = regions[quarter] if quarter < len(regions) else regions[0]
             view = _view_of(space, quarter)
@@ -62,13 +63,15 @@ def snapshot_view(area: Any, quarter: int, rig: Rig) -> tuple[bytes, View | None
     raise ViewError("The 3D viewport was closed before its picture was taken; press the button again.")
 
 
-def _view_of(space: Any, quarter: int) -> Any:
+def _view_of(space: bpy.types.SpaceView3D, quarter: int) -> bpy.types.RegionView3D:
     """The view of a part of a viewport in quad view."""
     quarters = space.region_quadviews
-    return quarters[quarter] if quarter < len(quarters) else space.region_3d
+    view = quarters[quarter] if quarter < len(quarters) else space.region_3d
+    assert view is not None
+    return view
 
 
-def _direction(view: Any, places: Array) -> tuple[Array, Array]:
+def _direction(view: bpy.types.RegionView3D, places: Array) -> tuple[Array, Array]:
     """From where the user looks at the figure (3,), relative to the middle of its ``places`` (N, 3) in the world, and
     what is up in the view (3,)."""
     to_world = np.array(view.view_matrix.inverted(), dtype=np.float64)
@@ -80,7 +83,7 @@ def _direction(view: Any, places: Array) -> tuple[Array, Array]:
     return towards, to_world[:3, 1]
 
 
-def _shows_references(space: Any, view_layer: Any) -> bool:
+def _shows_references(space: bpy.types.SpaceView3D, view_layer: bpy.types.ViewLayer) -> bool:
     """Whether images lie in the viewport to be looked at."""
     camera = space.camera if space.region_3d.view_perspective == "CAMERA" else None
     behind = camera.data if camera is not None and camera.type == "CAMERA" else None
@@ -97,7 +100,7 @@ def _shows_references(space: Any, view_layer: Any) -> bool:
     )
 
 
-def _square(window_matrix: Any, region: Any) -> Any:
+def _square(window_matrix: Matrix, region: bpy.types.Region) -> Matrix:
     """The middle square of what a region shows: its longer side is cut off around the centre."""
     matrix = window_matrix.copy()
     aspect = region.width / region.height
@@ -110,7 +113,12 @@ def _square(window_matrix: Any, region: Any) -> Any:
 
 
 def _draw(
-    scene: Any, view_layer: Any, space: Any, region: Any, to_camera: Any, projection: Any
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    space: bpy.types.SpaceView3D,
+    region: bpy.types.Region,
+    to_camera: Matrix,
+    projection: Matrix,
 ) -> npt.NDArray[np.uint8]:
     """Draw the viewport once more, square and without overlays: (VIEW_SIDE, VIEW_SIDE, 3), top row first.
 
@@ -118,13 +126,13 @@ def _draw(
     """
     import gpu  # only Blender with a window can draw
 
-    offscreen = gpu.types.GPUOffScreen(VIEW_SIDE, VIEW_SIDE)
+    offscreen = gpu.types.GPUOffScreen(VIEW_SIDE, VIEW_SIDE)  # type: ignore[call-arg]  # the stubs lack its arguments
     try:
         with _evenly_lit(space):
             offscreen.draw_view3d(
                 scene, view_layer, space, region, to_camera, projection, do_color_management=True
             )
-        buffer = offscreen.texture_color.read()
+        buffer: Any = offscreen.texture_color.read()  # type: ignore[func-returns-value]  # and what this returns
     finally:
         offscreen.free()
     buffer.dimensions = VIEW_SIDE * VIEW_SIDE * 4
@@ -133,7 +141,7 @@ def _draw(
 
 
 @contextlib.contextmanager
-def _evenly_lit(space: Any) -> Iterator[None]:
+def _evenly_lit(space: bpy.types.SpaceView3D) -> Iterator[None]:
     """Show solid surfaces in the studio's light, and no overlays, for a moment."""
     wanted: list[tuple[Any, str, Any]] = [(space.overlay, "show_overlays", False)]
     if space.shading.type != "SOLID":
@@ -150,7 +158,7 @@ def _evenly_lit(space: Any) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def render_view(scene: Any, rig: Rig) -> tuple[bytes, View | None]:
+def render_view(scene: bpy.types.Scene, rig: Rig) -> tuple[bytes, View | None]:
     """The PNG of a render from where the scene's camera sees the figure, and where that is.
 
     A copy of the scene is rendered, whose settings are free to change.
@@ -174,8 +182,8 @@ def render_view(scene: Any, rig: Rig) -> tuple[bytes, View | None]:
         bpy.data.batch_remove((copy, camera, lens))
 
 
-def _render(scene: Any) -> bytes:
-    render = scene.render
+def _render(scene: bpy.types.Scene) -> bytes:
+    render: Any = scene.render  # the stubs know one engine only
     render.engine = "BLENDER_WORKBENCH" if workbench_works() else "CYCLES"
     if render.engine == "CYCLES":
         scene.cycles.samples = 8

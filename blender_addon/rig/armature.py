@@ -7,7 +7,6 @@ The way of a pose through the rig is ``Rig.write``: four steps in order, each a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import bpy
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from ..contract.rotations import Array, matrix_to_axis_angle
 from ..contract.skeleton import NUM_JOINTS
+from .blender_types import ArmatureObject, current_scene, is_armature
 from .body import Body
 from .bone_map import RigError
 from .curves import is_same
@@ -27,22 +27,28 @@ from .write import write_plan
 __all__ = ["Rig", "WriteOptions", "WriteReport", "find_armature"]
 
 
-def find_armature(context: Any) -> Any:
+def find_armature(context: bpy.types.Context) -> ArmatureObject:
     """The armature object that the user means: the active object, or the one that deforms or holds the active
     object, or else the only armature among the selected objects.
 
     Raises:
         RigError: there is none, or more than one could be meant.
     """
-    active = context.view_layer.objects.active
+    layer = context.view_layer
+    assert layer is not None
+    active = layer.objects.active
     if active is not None:
-        if active.type == "ARMATURE":
+        if is_armature(active):
             return active
-        deforming = [modifier.object for modifier in active.modifiers if modifier.type == "ARMATURE"]
+        deforming = [
+            modifier.object
+            for modifier in active.modifiers
+            if isinstance(modifier, bpy.types.ArmatureModifier)
+        ]
         for candidate in (*deforming, active.parent):
-            if candidate is not None and candidate.type == "ARMATURE":
+            if is_armature(candidate):
                 return candidate
-    selected = [one for one in context.view_layer.objects if one.select_get() and one.type == "ARMATURE"]
+    selected = [one for one in layer.objects if is_armature(one) and one.select_get()]
     if len(selected) == 1:
         return selected[0]
     if selected:
@@ -65,7 +71,7 @@ class Rig(Body):
 
     def read_current(self) -> Array:
         """The pose (24, 3) as it stands now."""
-        pose: Array = self.read([current_frame(bpy.context.scene)])[0]
+        pose: Array = self.read([current_frame(current_scene())])[0]
         return pose
 
     def write(
@@ -103,9 +109,7 @@ class Rig(Body):
             raise ValueError("A pose holds a value that is not finite.")
         if len(set(frames)) < len(frames):
             raise ValueError("A frame is given twice.")
-        if not options.keyed and not all(
-            is_same(frame, current_frame(bpy.context.scene)) for frame in frames
-        ):
+        if not options.keyed and not all(is_same(frame, current_frame(current_scene())) for frame in frames):
             raise RigError("Without keys only the current frame can be posed; choose it, or have keys set.")
         check_editable(self.armature)
         order = np.argsort(frames)

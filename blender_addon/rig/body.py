@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Final, Self
 
+import bpy
 import numpy as np
 
 from ..contract.rotations import Array
 from ..contract.skeleton import NUM_JOINTS
+from .blender_types import ArmatureObject
 from .bone_map import BoneMap, RigError, Skeleton
 from .convert import BoneTree
 from .links import links_of
@@ -37,7 +39,7 @@ class Body:
         tree: how these bones rest and hang together.
     """
 
-    def __init__(self, armature: Any, anatomy: _Anatomy) -> None:
+    def __init__(self, armature: ArmatureObject, anatomy: _Anatomy) -> None:
         self.armature = armature
         self.bone_map = anatomy.bone_map
         self.family = anatomy.bone_map.family
@@ -47,7 +49,7 @@ class Body:
         self.names, self.positions, self.tree = anatomy.names, anatomy.positions, anatomy.tree
 
     @classmethod
-    def of(cls, armature: Any) -> Self:
+    def of(cls, armature: ArmatureObject) -> Self:
         """Recognise the bones of an armature object.
 
         Raises:
@@ -65,12 +67,12 @@ class Body:
         kept = str(armature.get(KEPT_IN, ""))
         return cls(armature, _anatomy(skeleton_of(armature), kept, rest.tobytes(), inherits.tobytes()))
 
-    def pose_bone(self, joint: int) -> Any:
+    def pose_bone(self, joint: int) -> bpy.types.PoseBone:
         """The pose bone of a joint that has one."""
         return self.armature.pose.bones[self.bones[joint]]
 
 
-def skeleton_of(armature: Any) -> Skeleton:
+def skeleton_of(armature: ArmatureObject) -> Skeleton:
     """The bones of an armature object as they rest."""
     bones = armature.data.bones
     index = {bone.name: place for place, bone in enumerate(bones)}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from operator import mul
-from typing import Any
 
+import bpy
 import numpy as np
 import numpy.typing as npt
 from mathutils import Euler, Quaternion
@@ -30,7 +30,7 @@ def rotation_property(mode: str) -> str:
     )
 
 
-def rotation_locks(pbone: Any) -> tuple[bool, ...]:
+def rotation_locks(pbone: bpy.types.PoseBone) -> tuple[bool, ...]:
     """Which channels (K,) of the bone's rotation are locked. The first of four counts only where Blender shows its
     lock, with ``lock_rotations_4d``."""
     locks = tuple(pbone.lock_rotation)
@@ -69,7 +69,8 @@ def values_near(mode: str, quat: Sequence[float], near: Sequence[float]) -> list
         if sum(map(mul, axis, old_axis)) < 0:
             axis, angle = [-one for one in axis], -angle
         return [_unwrap(angle, near[0]), *axis]
-    return list(Quaternion(quat).to_euler(mode, Euler(near, mode)))
+    euler = Quaternion(quat).to_euler(mode, Euler(near, mode))
+    return [euler.x, euler.y, euler.z]
 
 
 def _unwrap(angle: float, near: float) -> float:

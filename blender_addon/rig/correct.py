@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from .blender_types import ArmatureObject
 from .body import KEPT_IN, skeleton_of
 from .bone_map import BoneMap, RigError, check_map, map_from_text, map_to_text
 from .recognise import recognise
 
 
-def map_so_far(armature: Any) -> BoneMap:
+def map_so_far(armature: ArmatureObject) -> BoneMap:
     """What is known of an armature's bones: the kept map even where it lacks bones, else what is recognised, else
     nothing."""
     kept = str(armature.get(KEPT_IN, ""))
@@ -23,7 +23,7 @@ def map_so_far(armature: Any) -> BoneMap:
         return BoneMap("My Rig", {}, known_by="user")
 
 
-def set_bone(armature: Any, joint: int, bone: str) -> None:
+def set_bone(armature: ArmatureObject, joint: int, bone: str) -> None:
     """Have a bone play a joint, or none where its name is empty; a bone that played another joint leaves that one."""
     known = map_so_far(armature)
     bones = {one: name for one, name in known.bones.items() if one != joint and name != bone}
@@ -33,13 +33,13 @@ def set_bone(armature: Any, joint: int, bone: str) -> None:
     _keep(armature, replace(known, bones=dict(sorted(bones.items())), shown=shown, known_by="user"))
 
 
-def forget_map(armature: Any) -> None:
+def forget_map(armature: ArmatureObject) -> None:
     """Forget the corrections."""
-    if KEPT_IN in armature:
+    if KEPT_IN in armature.keys():  # noqa: SIM118 (its custom properties)
         del armature[KEPT_IN]
 
 
-def export_map(armature: Any) -> str:
+def export_map(armature: ArmatureObject) -> str:
     """The map as the text of a file.
 
     Raises:
@@ -51,7 +51,7 @@ def export_map(armature: Any) -> str:
     return map_to_text(known)
 
 
-def import_map(armature: Any, text: str) -> None:
+def import_map(armature: ArmatureObject, text: str) -> None:
     """Keep the map of a file with the armature.
 
     Raises:
@@ -62,7 +62,7 @@ def import_map(armature: Any, text: str) -> None:
     _keep(armature, known)
 
 
-def _keep(armature: Any, bone_map: BoneMap) -> None:
+def _keep(armature: ArmatureObject, bone_map: BoneMap) -> None:
     if not armature.is_editable:
         raise RigError(f"{armature.name} is linked from another file; make a library override of it first.")
     armature[KEPT_IN] = map_to_text(bone_map)

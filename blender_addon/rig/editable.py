@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .blender_types import ArmatureObject
 from .bone_map import RigError
 
 
-def check_editable(armature: Any) -> None:
+def check_editable(armature: ArmatureObject) -> None:
     """Raise RigError where the armature or its action belongs to another file, or where its action is assigned without
     a slot: keys would go to a second slot and take the place of the animation that is there."""
     if not armature.is_editable:

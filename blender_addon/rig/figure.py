@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import bpy
 import numpy as np
@@ -13,6 +13,7 @@ from mathutils import Vector
 
 from ..contract.rotations import Array
 from ..contract.skeleton import BODY_PARTS, JOINT_INDEX, JOINT_NAMES, NUM_JOINTS, PARENTS
+from .blender_types import ArmatureObject, current_layer, current_scene, is_armature
 from .convert import BLENDER_FROM_SMPL
 
 BODY_FILE: Final = Path(__file__).parent.parent / "assets" / "neutral_body.npz"
@@ -40,7 +41,9 @@ _END_LENGTHS: Final = {
 }
 """Metres from the last joint of a limb to the end of the body."""
 
-_COLOURS: Final = {"left": "THEME03", "right": "THEME01", "middle": "THEME09"}
+_COLOURS: Final[dict[str, Literal["THEME01", "THEME03", "THEME09"]]] = {
+    "left": "THEME03", "right": "THEME01", "middle": "THEME09",
+}  # fmt: skip
 """Bone colour themes by side, as riggers use them: one colour for each side and one for the midline."""
 
 _SKIN: Final = (0.60, 0.71, 0.84, 1.0)
@@ -59,7 +62,7 @@ class _Body:
     joints: Array
 
 
-def add_figure(context: Any) -> Any:
+def add_figure(context: bpy.types.Context) -> ArmatureObject:
     """Add the figure to the scene at the 3D cursor, facing -Y, Z up, in metres; returns the armature object,
     active and selected, in Object Mode. Bones are named ``Pelvis, L_Hip, ... R_Hand``."""
     if context.mode != "OBJECT":
@@ -71,8 +74,9 @@ def add_figure(context: Any) -> Any:
     mesh = _add_mesh(context, body)
     mesh.parent = armature
     modifier = mesh.modifiers.new("Armature", "ARMATURE")
+    assert isinstance(modifier, bpy.types.ArmatureModifier)
     modifier.object = armature
-    context.view_layer.update()
+    current_layer().update()
     return armature
 
 
@@ -101,12 +105,17 @@ def _tail(joint: int, joints: Array) -> Array:
     return np.asarray(joints[joint] + _END_LENGTHS[name] * direction / np.linalg.norm(direction))
 
 
-def _add_armature(context: Any, joints: Array) -> Any:
+def _collection(context: bpy.types.Context) -> bpy.types.Collection:
+    assert context.collection is not None
+    return context.collection
+
+
+def _add_armature(context: bpy.types.Context, joints: Array) -> ArmatureObject:
     data = bpy.data.armatures.new("SMPL Figure")
     armature = bpy.data.objects.new("SMPL Figure", data)
-    context.collection.objects.link(armature)
-    armature.location = context.scene.cursor.location
-    context.view_layer.objects.active = armature
+    _collection(context).objects.link(armature)
+    armature.location = current_scene().cursor.location
+    current_layer().objects.active = armature
     armature.select_set(True)
     bpy.ops.object.mode_set(mode="EDIT")
     for joint, name in enumerate(BONE_NAMES):
@@ -120,24 +129,26 @@ def _add_armature(context: Any, joints: Array) -> Any:
     bpy.ops.object.mode_set(mode="OBJECT")
     data.display_type = "STICK"
     armature.show_in_front = True
-    for bone in data.bones:
-        side = {"L": "left", "R": "right"}.get(bone.name.split("_")[0], "middle")
-        bone.color.palette = _COLOURS[side]
+    for made in data.bones:
+        side = {"L": "left", "R": "right"}.get(made.name.split("_")[0], "middle")
+        assert made.color is not None
+        made.color.palette = _COLOURS[side]
     for part, members in BODY_PARTS.items():
         collection = data.collections.new(part.replace("_", " ").capitalize())
         for joint in members:
             collection.assign(data.bones[BONE_NAMES[joint]])
+    assert is_armature(armature)
     return armature
 
 
-def _add_mesh(context: Any, body: _Body) -> Any:
+def _add_mesh(context: bpy.types.Context, body: _Body) -> bpy.types.Object:
     data = bpy.data.meshes.new("SMPL Body")
     data.from_pydata(body.vertices.tolist(), [], body.faces)
     data.polygons.foreach_set("use_smooth", np.ones(len(data.polygons), dtype=bool))
     data.materials.append(_material())
     data.update()
     mesh = bpy.data.objects.new("SMPL Body", data)
-    context.collection.objects.link(mesh)
+    _collection(context).objects.link(mesh)
     # The weights are stored in half precision, so that many are equal and a group is filled one weight at a time.
     for joint, name in enumerate(BONE_NAMES):
         group = mesh.vertex_groups.new(name=name)
@@ -150,12 +161,13 @@ def _add_mesh(context: Any, body: _Body) -> Any:
     return mesh
 
 
-def _material() -> Any:
+def _material() -> bpy.types.Material:
     material = bpy.data.materials.get("SMPL Body") or bpy.data.materials.new("SMPL Body")
     material.diffuse_color = _SKIN
     material.roughness = 0.5
     material.use_nodes = True
-    shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    assert material.node_tree is not None
+    shader: Any = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
     shader.inputs["Base Color"].default_value = _SKIN
     shader.inputs["Roughness"].default_value = 0.5
     return material

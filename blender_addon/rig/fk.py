@@ -7,6 +7,7 @@ import bpy
 from mathutils import Matrix
 
 from .armature import Rig
+from .blender_types import current_layer
 from .bone_map import RigError
 from .channels import rotation_property
 from .editable import check_editable
@@ -26,7 +27,7 @@ def switch_to_fk(rig: Rig) -> int:
     if not switches:
         raise RigError("Inverse kinematics drives no limb of this rig that could be switched.")
     bones = rig.armature.pose.bones
-    layer = bpy.context.view_layer
+    layer = current_layer()
     layer.update()
     evaluated = rig.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
     seen: dict[str, Matrix] = {}

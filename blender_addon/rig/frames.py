@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+import bpy
+
+from .blender_types import current_scene
 from .body import Body
 from .bone_map import RigError
 from .channels import rotation_property
@@ -16,7 +19,9 @@ from .sample import current_frame, time_of
 FrameMode = Literal["CURRENT", "SELECTED", "RANGE"]
 
 
-def list_frames(context: Any, body: Body, mode: FrameMode, *, every_frame: bool = True) -> list[float]:
+def list_frames(
+    context: bpy.types.Context, body: Body, mode: FrameMode, *, every_frame: bool = True
+) -> list[float]:
     """The frames to edit, in the time of keys, ascending, as whole numbers where they are.
 
     CURRENT: the scene's current frame. SELECTED: the frames of the armature's selected keyframes; in Pose Mode those
@@ -26,7 +31,7 @@ def list_frames(context: Any, body: Body, mode: FrameMode, *, every_frame: bool 
     Raises:
         RigError: SELECTED and no keyframe is selected.
     """
-    scene = context.scene
+    scene = current_scene()
     if mode == "CURRENT":
         return [_whole(current_frame(scene))]
     if mode == "RANGE":
@@ -75,7 +80,7 @@ def keyed_among(body: Body, frames: Sequence[float]) -> list[float]:
     return sorted(within | ends)
 
 
-def _range(scene: Any) -> list[float]:
+def _range(scene: bpy.types.Scene) -> list[float]:
     if scene.use_preview_range:
         first, last = scene.frame_preview_start, scene.frame_preview_end
     else:
@@ -83,7 +88,7 @@ def _range(scene: Any) -> list[float]:
     return [_whole(time_of(scene, frame)) for frame in range(first, last + 1)]
 
 
-def _living_curves(body: Body, bones: Iterable[Any]) -> list[Any]:
+def _living_curves(body: Body, bones: Iterable[bpy.types.PoseBone]) -> list[bpy.types.FCurve]:
     """The curves that move these bones: those of bones that are gone, or of a rotation mode that a bone is not in, move
     nothing."""
     paths = {
@@ -99,6 +104,6 @@ def _whole(frame: float) -> float:
     return round(frame) if abs(frame - round(frame)) < SAME_FRAME else float(frame)
 
 
-def _is_selected(pbone: Any) -> bool:
+def _is_selected(pbone: bpy.types.PoseBone) -> bool:
     # 5.0 moved the selection of bones from the armature's data to its pose.
     return bool(pbone.select if hasattr(pbone, "select") else pbone.bone.select)

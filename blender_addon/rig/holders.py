@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import bpy
+
+from .blender_types import ArmatureObject
 from .body import Body
 from .bone_map import Switch
 from .channels import rotation_locks, rotation_property
@@ -71,33 +74,33 @@ def switches_off(body: Body) -> list[Switch]:
         switch
         for switch in body.bone_map.switches
         if switch.bone in bones
-        and switch.name in bones[switch.bone]
+        and switch.name in bones[switch.bone].keys()  # noqa: SIM118 (its custom properties)
         and abs(bones[switch.bone][switch.name] - switch.fk) > 0.5
     ]
 
 
-def _segment(body: Body, joint: int) -> Iterator[Any]:
+def _segment(body: Body, joint: int) -> Iterator[bpy.types.PoseBone]:
     """The bones that play the joint and those between them and the bones of the joint above, outermost first."""
     link = next(one for one in body.tree.links if joint in one.joints)
     others = {body.names[bone] for one in body.tree.links if one is not link for bone in one.bones}
-    pbone = body.armature.pose.bones[body.names[link.bones[-1]]]
+    pbone: bpy.types.PoseBone | None = body.armature.pose.bones[body.names[link.bones[-1]]]
     while pbone is not None and pbone.name not in others:
         yield pbone
         pbone = pbone.parent
 
 
-def _works(constraint: Any) -> bool:
+def _works(constraint: bpy.types.Constraint) -> bool:
     return not constraint.mute and constraint.influence > 0 and constraint.is_valid
 
 
-def _chains(armature: Any) -> Iterator[tuple[Any, Any]]:
+def _chains(armature: ArmatureObject) -> Iterator[tuple[bpy.types.PoseBone, bpy.types.Constraint]]:
     for pbone in armature.pose.bones:
         for constraint in pbone.constraints:
             if constraint.type in _CHAINS and _works(constraint):
                 yield pbone, constraint
 
 
-def _links(pbone: Any, constraint: Any) -> list[Any]:
+def _links(pbone: bpy.types.PoseBone, constraint: Any) -> list[bpy.types.PoseBone]:
     """The bones that an IK constraint turns."""
     links = [pbone, *pbone.parent_recursive]
     if not getattr(constraint, "use_tail", True):
@@ -105,14 +108,16 @@ def _links(pbone: Any, constraint: Any) -> list[Any]:
     return links[: constraint.chain_count or None]
 
 
-def _is_driven(armature: Any, pbone: Any) -> bool:
+def _is_driven(armature: ArmatureObject, pbone: bpy.types.PoseBone) -> bool:
     data = armature.animation_data
     path = pbone.path_from_id(rotation_property(pbone.rotation_mode))
     return data is not None and any(driver.data_path == path and not driver.mute for driver in data.drivers)
 
 
-def _name(thing: Any) -> str:
+def _name(thing: bpy.types.Constraint | bpy.types.FModifier) -> str:
     """What Blender's interface calls a constraint or modifier of this type."""
     if thing.type == "IK":
         return "IK"
-    return str(thing.bl_rna.properties["type"].enum_items[thing.type].name)
+    kinds = thing.bl_rna.properties["type"]
+    assert isinstance(kinds, bpy.types.EnumProperty)
+    return str(kinds.enum_items[thing.type].name)

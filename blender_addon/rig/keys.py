@@ -14,15 +14,21 @@ from typing import Any
 
 import bpy
 import numpy as np
+import numpy.typing as npt
 
 from ..contract.rotations import Array
+from .blender_types import current_scene
 from .curves import SAME_FRAME
+
+Ints = npt.NDArray[np.integer[Any]]
 
 STILL = 1e-4
 """A curve that runs elsewhere by less, in radians or parts of a quaternion, runs as it did."""
 
 
-def put_keys(curve: Any, times: Sequence[float], values: Sequence[float], *, new: bool = False) -> None:
+def put_keys(
+    curve: bpy.types.FCurve, times: Sequence[float], values: Sequence[float], *, new: bool = False
+) -> None:
     """Set keys at ascending times of the curve's action. A key that is there takes the value and stays what it is.
 
     ``new``: the curve was made for these keys, so that what is on it is no work of the user's.
@@ -54,7 +60,7 @@ def put_keys(curve: Any, times: Sequence[float], values: Sequence[float], *, new
 
 
 def put_anchored_keys(
-    curve: Any, times: Sequence[float], values: Sequence[float], anchors: dict[float, int]
+    curve: bpy.types.FCurve, times: Sequence[float], values: Sequence[float], anchors: dict[float, int]
 ) -> None:
     """Set keys as ``put_keys`` does and, with them, keys of the value that the curve has at the times ``anchors``, so
     that beyond these the curve runs as it did.
@@ -77,35 +83,42 @@ def put_anchored_keys(
             shape.keep(curve, time, side)
 
 
-def _floats(points: Any, name: str) -> Array:
+def _floats(points: bpy.types.FCurveKeyframePoints, name: str) -> Array:
     values = np.empty(2 * len(points), dtype=np.float32)
     points.foreach_get(name, values)
     return values.astype(np.float64)
 
 
-def _ints(points: Any, name: str) -> Any:
+def _ints(points: bpy.types.FCurveKeyframePoints, name: str) -> Ints:
     values = np.empty(len(points), dtype=np.int32)
     points.foreach_get(name, values)
     return values
 
 
-def _fill(points: Any, name: str, first: int, values: Array) -> None:
+def _fill(points: bpy.types.FCurveKeyframePoints, name: str, first: int, values: Array) -> None:
     """Set a property (two floats each) of the points from ``first`` on."""
     every = _floats(points, name)
     every[2 * first :] = values
     points.foreach_set(name, every.astype(np.float32))
 
 
-def _number(owner: Any, name: str, item: str) -> int:
+def _number(owner: bpy.types.Keyframe, name: str, item: str) -> int:
     """The number that ``foreach_set`` wants for an item of an enum property."""
-    return int(owner.bl_rna.properties[name].enum_items[item].value)
+    kind = owner.bl_rna.properties[name]
+    assert isinstance(kind, bpy.types.EnumProperty)
+    return int(kind.enum_items[item].value)
 
 
-def _dress(curve: Any, first: int, place: Any, kinds: Any, new: bool) -> None:
+def _preferences() -> bpy.types.Preferences:
+    assert bpy.context.preferences is not None
+    return bpy.context.preferences
+
+
+def _dress(curve: bpy.types.FCurve, first: int, place: Ints, kinds: Ints, new: bool) -> None:
     """Give the points from ``first`` on what a key set by hand gets. ``place``: before which of the ``kinds`` (the
     interpolations of the keys that were there) each of them stands."""
     points = curve.keyframe_points
-    edit, tools = bpy.context.preferences.edit, bpy.context.scene.tool_settings
+    edit, tools = _preferences().edit, current_scene().tool_settings
     last = first + len(place)
     sample = points[first]
     settings = {
@@ -134,7 +147,7 @@ class _Shape:
     right: Array
 
     @classmethod
-    def of(cls, curve: Any) -> _Shape:
+    def of(cls, curve: bpy.types.FCurve) -> _Shape:
         points = curve.keyframe_points
         return cls(*(_floats(points, name).reshape(-1, 2) for name in ("co", "handle_left", "handle_right")))
 
@@ -151,7 +164,7 @@ class _Shape:
             for share in (0.2, 0.5, 0.8)
         ]
 
-    def keep(self, curve: Any, time: float, outward: int) -> None:
+    def keep(self, curve: bpy.types.FCurve, time: float, outward: int) -> None:
         """Fix the handles on the outward side of the new key at ``time`` so that the curve runs as it did there."""
         after = int(np.searchsorted(self.co[:, 0], time))
         if not 0 < after < len(self.co):
@@ -167,11 +180,11 @@ class _Shape:
         for point in (points[at], neighbour):
             point.handle_left_type = point.handle_right_type = "FREE"
         if outward < 0:
-            points[at].handle_left = parts[1]
-            neighbour.handle_right, neighbour.handle_left = parts[0], self.left[kept]
+            points[at].handle_left = parts[1].tolist()
+            neighbour.handle_right, neighbour.handle_left = parts[0].tolist(), self.left[kept].tolist()
         else:
-            points[at].handle_right = parts[2]
-            neighbour.handle_left, neighbour.handle_right = parts[3], self.right[kept]
+            points[at].handle_right = parts[2].tolist()
+            neighbour.handle_left, neighbour.handle_right = parts[3].tolist(), self.right[kept].tolist()
         curve.update()
 
 

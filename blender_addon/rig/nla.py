@@ -19,7 +19,7 @@ TRACK_NAME: Final = "PoseLLaVA"
 """Name of the tracks for edits."""
 
 
-def has_nla(owner: Any) -> bool:
+def has_nla(owner: bpy.types.Object) -> bool:
     """Whether NLA strips take part in the animation of an object."""
     data = owner.animation_data
     if data is None or not data.use_nla:
@@ -27,25 +27,27 @@ def has_nla(owner: Any) -> bool:
     return bool(data.use_tweak_mode or any(_has_effect(track, data.nla_tracks) for track in data.nla_tracks))
 
 
-def in_tweak_mode(owner: Any) -> bool:
+def in_tweak_mode(owner: bpy.types.Object) -> bool:
     """Whether the active action is that of a strip, in whose time its keys stand."""
     data = owner.animation_data
     return data is not None and bool(data.use_tweak_mode)
 
 
-def to_action(owner: Any, frames: Sequence[float]) -> Sequence[float]:
+def to_action(owner: bpy.types.Object, frames: Sequence[float]) -> Sequence[float]:
     """Times in the active action of frames of the scene."""
-    if not in_tweak_mode(owner):
+    data = owner.animation_data
+    if data is None or not data.use_tweak_mode:
         return frames
-    map_time = owner.animation_data.nla_tweak_strip_time_to_scene
+    map_time = data.nla_tweak_strip_time_to_scene
     return [map_time(frame, invert=True) for frame in frames]
 
 
-def to_scene(owner: Any, times: Sequence[float]) -> Sequence[float]:
+def to_scene(owner: bpy.types.Object, times: Sequence[float]) -> Sequence[float]:
     """Frames of the scene at which these times of the active action show."""
-    if not in_tweak_mode(owner):
+    data = owner.animation_data
+    if data is None or not data.use_tweak_mode:
         return times
-    map_time = owner.animation_data.nla_tweak_strip_time_to_scene
+    map_time = data.nla_tweak_strip_time_to_scene
     return [map_time(time) for time in times]
 
 
@@ -58,11 +60,12 @@ class Layer:
     The one that is there already is taken again.
     """
 
-    def __init__(self, owner: Any, first: float, last: float) -> None:
+    def __init__(self, owner: bpy.types.Object, first: float, last: float) -> None:
+        assert owner.animation_data is not None  # it has strips
         self._tracks = owner.animation_data.nla_tracks
         self._first, self._last = first, last
-        self._action: Any = None
-        self._slot: Any = None
+        self._action: bpy.types.Action | None = None
+        self._slot: bpy.types.ActionSlot | None = None
         top = self._tracks[-1]
         self._track = top if top.name.startswith(TRACK_NAME) and not (top.mute or top.lock) else None
         if self._track is not None:
@@ -90,13 +93,13 @@ class Layer:
         strip.extrapolation, strip.blend_type = "NOTHING", "REPLACE"
 
 
-def _has_effect(track: Any, tracks: Any) -> bool:
+def _has_effect(track: bpy.types.NlaTrack, tracks: bpy.types.NlaTracks) -> bool:
     if any(one.is_solo for one in tracks) and not track.is_solo:
         return False
     return not track.mute and any(not strip.mute for strip in track.strips)
 
 
-def _is_layer(strip: Any, first: float, last: float) -> bool:
+def _is_layer(strip: bpy.types.NlaStrip, first: float, last: float) -> bool:
     """Whether this strip was made by ``layer_over`` for just these frames, and still is as it was made."""
     ends = (strip.frame_start, strip.frame_end, strip.action_frame_start, strip.action_frame_end)
     return (
@@ -108,7 +111,7 @@ def _is_layer(strip: Any, first: float, last: float) -> bool:
     )
 
 
-def _is_taken(track: Any, first: float, last: float) -> bool:
+def _is_taken(track: bpy.types.NlaTrack, first: float, last: float) -> bool:
     return any(strip.frame_start < last and first < strip.frame_end for strip in track.strips)
 
 

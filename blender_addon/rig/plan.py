@@ -11,7 +11,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import bpy
 import numpy as np
@@ -20,6 +19,7 @@ from mathutils import Matrix
 from ..contract.limits import hold_to_limits
 from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
 from .anchors import AnchorKind, anchor_frames
+from .blender_types import ArmatureObject, armature_of, current_scene
 from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
 from .convert import basis_from_local, local_from_turns, turns_after
@@ -224,13 +224,13 @@ def _with_resting_values(body: Body, channels: Sequence[Channels], curves: Curve
     ]
 
 
-def _scene_times(armature: Any, curve: Any) -> list[float]:
+def _scene_times(armature: ArmatureObject, curve: bpy.types.FCurve) -> list[float]:
     """The scene's frames at which a curve's keys show."""
     return sorted(to_scene(armature, key_times(curve).tolist()))
 
 
 def _locked_channels(
-    pbone: Any, name: str, locks: Sequence[bool], curves: Curves, frames: Sequence[float]
+    pbone: bpy.types.PoseBone, name: str, locks: Sequence[bool], curves: Curves, frames: Sequence[float]
 ) -> tuple[bool, ...]:
     """The channels (K,) of a bone's property that may not change at these frames: by its locks, or because the curve is
     locked, muted, or only repeats there what it does elsewhere."""
@@ -242,12 +242,12 @@ def _locked_channels(
     return tuple(held)
 
 
-def _is_held(curve: Any, frames: Sequence[float]) -> bool:
+def _is_held(curve: bpy.types.FCurve, frames: Sequence[float]) -> bool:
     return is_locked(curve) or is_muted(curve) or repeats_at(curve, frames)
 
 
 def _plan_rotation(
-    pbone: Any, frames: Sequence[float], quats: Array, curves: Curves
+    pbone: bpy.types.PoseBone, frames: Sequence[float], quats: Array, curves: Curves
 ) -> tuple[Array, tuple[bool, ...]]:
     """Channel values (N, K) for basis rotations ``quats`` (N, 4) at ascending frames, and the locked channels (K,).
 
@@ -258,8 +258,8 @@ def _plan_rotation(
     name = rotation_property(mode)
     path = pbone.path_from_id(name)
     locked = _locked_channels(pbone, name, rotation_locks(pbone), curves, frames)
-    current = current_frame(bpy.context.scene)
-    times = [_scene_times(pbone.id_data, curve) for (of, _), curve in curves.items() if of == path]
+    current = current_frame(current_scene())
+    times = [_scene_times(armature_of(pbone), curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
     kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
     around = sorted({kept[at] for frame in frames for at in _beside(kept, frame)}) if kept else []
@@ -302,7 +302,7 @@ def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> C
     upward[:, 2] = lift
     in_armature = np.linalg.solve(before.world, upward[..., None])
     steps = np.linalg.solve(_location_axes(body, pbone, before.turns), in_armature)[..., 0]
-    locked = _locked_channels(pbone, "location", pbone.lock_location, curves, before.frames)
+    locked = _locked_channels(pbone, "location", tuple(pbone.lock_location), curves, before.frames)
     left = tuple(
         lock or bool(still)
         for lock, still in zip(locked, np.abs(steps).max(0) < 1e-3 * np.abs(steps).max(), strict=True)
@@ -312,18 +312,21 @@ def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> C
     return Channels(pbone.name, "location", before.location + np.where(left, 0.0, steps), left)
 
 
-def _location_axes(body: Body, pbone: Any, turns: Array) -> Array:
+def _location_axes(body: Body, pbone: bpy.types.PoseBone, turns: Array) -> Array:
     """(N, 3, 3) whose columns are the steps in the armature's space for one unit of each location channel."""
     bone, parent = pbone.bone, pbone.parent
     axes = np.empty((len(turns), 3, 3))
     for row, turn in enumerate(turns):
-        above = {}
+        # Without a parent, as Blender's own defaults have it.
+        posed, rested = Matrix(), Matrix()
         if parent is not None:
             index = body.names.index(parent.name)
             posed = Matrix((turn[index] @ body.tree.rest[index]).tolist()).to_4x4()
-            above = {"parent_matrix": posed, "parent_matrix_local": parent.bone.matrix_local}
+            rested = parent.bone.matrix_local
         origin, *ends = (
-            bone.convert_local_to_pose(Matrix.Translation(step), bone.matrix_local, **above).translation
+            bone.convert_local_to_pose(
+                Matrix.Translation(step), bone.matrix_local, parent_matrix=posed, parent_matrix_local=rested
+            ).translation
             for step in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
         )
         axes[row] = np.array([end - origin for end in ends]).T

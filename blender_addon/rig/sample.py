@@ -19,8 +19,10 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from ..contract.rotations import Array
+from .blender_types import ArmatureObject, current_layer, current_scene, is_armature
 from .body import Body
 from .channels import rotation_matrices, rotation_property
 from .convert import local_from_turns, nearest_rotation, stage_of, transpose, turns_from_basis
@@ -60,12 +62,12 @@ class Sample:
     local: Array
 
 
-def current_frame(scene: Any) -> float:
+def current_frame(scene: bpy.types.Scene) -> float:
     """The time of keys at which the scene's current frame, whole or not, is evaluated."""
     return float(scene.frame_current_final)
 
 
-def time_of(scene: Any, frame: float) -> float:
+def time_of(scene: bpy.types.Scene, frame: float) -> float:
     """The time of keys that a frame of the scene shows; another number only with Time Stretching."""
     return float(frame * scene.render.frame_map_old / scene.render.frame_map_new)
 
@@ -81,14 +83,14 @@ def take_sample(body: Body, frames: Sequence[float], *, as_posed: bool = True) -
     return Sample(tuple(frames), turns, world, location, stage, local_from_turns(turns, stage, body.tree))
 
 
-def take_in_keys(armature: Any) -> None:
+def take_in_keys(armature: ArmatureObject) -> None:
     """Let Blender evaluate new keys at once, without its dropping the pose that shows where that is not keyed."""
     shown = _shown(armature)
-    bpy.context.view_layer.update()
+    current_layer().update()
     _show(armature, shown)
 
 
-def _shown(armature: Any) -> _Shown:
+def _shown(armature: ArmatureObject) -> _Shown:
     """All the channels of all bones as they stand."""
     bones = armature.pose.bones
     shown = {name: np.empty(width * len(bones), dtype=np.float32) for name, width in _CHANNELS.items()}
@@ -97,7 +99,7 @@ def _shown(armature: Any) -> _Shown:
     return shown
 
 
-def _show(armature: Any, shown: _Shown) -> None:
+def _show(armature: ArmatureObject, shown: _Shown) -> None:
     """Put back channels that Blender's evaluation changed."""
     changed = False
     for name, values in _shown(armature).items():
@@ -106,10 +108,10 @@ def _show(armature: Any, shown: _Shown) -> None:
             changed = True
     if changed:
         armature.update_tag()
-        bpy.context.view_layer.update()
+        current_layer().update()
 
 
-def is_plain(armature: Any) -> bool:
+def is_plain(armature: ArmatureObject) -> bool:
     """Whether curves and channels alone say how the bones stand and how the object is turned."""
     if armature.data.pose_position == "REST":
         return False
@@ -117,7 +119,7 @@ def is_plain(armature: Any) -> bool:
         return False
     if armature.data.animation_data is not None:
         return False
-    owner = armature
+    owner: bpy.types.Object | None = armature
     while owner is not None:
         if owner.parent is not None and owner.parent_type != "OBJECT":
             return False
@@ -126,10 +128,10 @@ def is_plain(armature: Any) -> bool:
         if not _only_moves(owner):
             return False
         owner = owner.parent
-    return all(max(pbone.scale) - min(pbone.scale) < SCALE_TOLERANCE for pbone in armature.pose.bones)
+    return all(float(np.ptp(np.array(pbone.scale))) < SCALE_TOLERANCE for pbone in armature.pose.bones)
 
 
-def _only_moves(owner: Any) -> bool:
+def _only_moves(owner: bpy.types.Object) -> bool:
     """Whether an object's animation turns at most its bones, by curves alone; the object may change its place."""
     data = owner.animation_data
     if data is None:
@@ -146,7 +148,7 @@ def _only_moves(owner: Any) -> bool:
     return True
 
 
-def _world_matrix(owner: Any) -> Any:
+def _world_matrix(owner: bpy.types.Object) -> Matrix:
     """World matrix of a plain object from its own channels, which are never out of date."""
     if owner.parent is None:
         return owner.matrix_basis
@@ -157,7 +159,7 @@ def _from_curves(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[A
     """Turns (N, B, 3, 3), the object's world matrix (N, 3, 3) and the pelvis's location channels (N, 3)."""
     armature = body.armature
     curves = curves_of(armature)
-    current = current_frame(bpy.context.scene) if as_posed else None
+    current = current_frame(current_scene()) if as_posed else None
     pbones = [armature.pose.bones[name] for name in body.names]
     basis = np.empty((len(frames), len(pbones), 3, 3))
     for mode in {pbone.rotation_mode for pbone in pbones}:
@@ -201,10 +203,12 @@ def evaluated_channels(
     return {channel: np.array(rows, dtype=np.float64) for channel, rows in values.items()}
 
 
-def _visit(armature: Any, frames: Sequence[float], as_posed: bool) -> Iterator[tuple[int, Any]]:
+def _visit(
+    armature: ArmatureObject, frames: Sequence[float], as_posed: bool
+) -> Iterator[tuple[int, ArmatureObject]]:
     """Evaluate the scene at these frames: each one's number, in some order, and the armature as it is then. Afterwards
     the scene is at its frame again and what is not keyed stands as it did. ``as_posed`` as for ``take_sample``."""
-    scene, layer = bpy.context.scene, bpy.context.view_layer
+    scene, layer = current_scene(), current_layer()
     layer.update()
     current = current_frame(scene)
     was = scene.frame_current, scene.frame_subframe
@@ -217,7 +221,9 @@ def _visit(armature: Any, frames: Sequence[float], as_posed: bool) -> Iterator[t
                 frame = frames[row] * scene.render.frame_map_new / scene.render.frame_map_old
                 scene.frame_set(math.floor(frame), subframe=frame % 1.0)
                 moved = True
-            yield row, armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+            evaluated = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+            assert is_armature(evaluated)
+            yield row, evaluated
     finally:
         if moved:
             scene.frame_set(was[0], subframe=was[1])

@@ -11,6 +11,7 @@ import numpy as np
 from ..contract.kinematics import heading, yaw_matrix
 from ..contract.messages import View
 from ..contract.rotations import Array
+from .blender_types import current_scene
 from .body import Body
 from .convert import BLENDER_FROM_SMPL, nearest_rotation
 from .sample import current_frame, take_sample
@@ -27,7 +28,7 @@ def joint_places(body: Body) -> Array:
 
 def view_from(body: Body, towards: Array) -> View:
     """The direction (3,) from the body to a camera, in the world, as the body sees it at the current frame."""
-    sample = take_sample(body, [current_frame(bpy.context.scene)])
+    sample = take_sample(body, [current_frame(current_scene())])
     standing = BLENDER_FROM_SMPL.T @ nearest_rotation(sample.world[0] @ body.tree.frame.axes)
     turn = yaw_matrix(-heading(standing) - heading(sample.local[0, 0]))
     x, y, z = turn @ BLENDER_FROM_SMPL.T @ (towards / np.linalg.norm(towards))

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import bpy
 import numpy as np
 
 from .anchors import runs_of
+from .blender_types import ArmatureObject, current_scene
 from .body import Body
 from .curves import curves_of, is_same
 from .keys import put_anchored_keys, put_keys
@@ -33,9 +33,9 @@ def write_plan(body: Body, plan: Plan) -> int:
     return sum(len(one.free) * len(frames) for one in plan.channels) if plan.keyed else 0
 
 
-def _pose(pbone: Any, frames: Sequence[float], channels: Channels) -> None:
+def _pose(pbone: bpy.types.PoseBone, frames: Sequence[float], channels: Channels) -> None:
     """Where the scene's current frame is one of the frames, leave the bone as keyed there."""
-    current = current_frame(bpy.context.scene)
+    current = current_frame(current_scene())
     for row, frame in enumerate(frames):
         if is_same(frame, current):
             shown = getattr(pbone, channels.name)
@@ -43,7 +43,7 @@ def _pose(pbone: Any, frames: Sequence[float], channels: Channels) -> None:
                 shown[index] = channels.values[row, index]
 
 
-def _key_in_action(armature: Any, frames: Sequence[float], channels: Channels) -> None:
+def _key_in_action(armature: ArmatureObject, frames: Sequence[float], channels: Channels) -> None:
     """Set keys in the active action."""
     pbone = armature.pose.bones[channels.bone]
     path = pbone.path_from_id(channels.name)
@@ -67,7 +67,7 @@ def _key_in_action(armature: Any, frames: Sequence[float], channels: Channels) -
             put_keys(curve, [frame for frame, _ in every], [value for _, value in every], new=True)
 
 
-def _make_curves(pbone: Any, frame: float, channels: Channels, there: set[int]) -> None:
+def _make_curves(pbone: bpy.types.PoseBone, frame: float, channels: Channels, there: set[int]) -> None:
     """Have Blender make the curves that are missing, and the action, slot and group that they need."""
     shown = tuple(getattr(pbone, channels.name))
     setattr(pbone, channels.name, np.where(channels.locked, shown, channels.values[0]).tolist())
@@ -77,7 +77,9 @@ def _make_curves(pbone: Any, frame: float, channels: Channels, there: set[int]) 
     setattr(pbone, channels.name, shown)
 
 
-def _key_through_strips(armature: Any, frames: Sequence[float], channels: Channels, there: set[int]) -> None:
+def _key_through_strips(
+    armature: ArmatureObject, frames: Sequence[float], channels: Channels, there: set[int]
+) -> None:
     """Set keys in the active action while NLA strips take part."""
     pbone = armature.pose.bones[channels.bone]
     path = pbone.path_from_id(channels.name)
@@ -101,7 +103,7 @@ def _key_through_strips(armature: Any, frames: Sequence[float], channels: Channe
     setattr(pbone, channels.name, shown)
 
 
-def _key_in_layers(armature: Any, frames: Sequence[float], channels: Sequence[Channels]) -> None:
+def _key_in_layers(armature: ArmatureObject, frames: Sequence[float], channels: Sequence[Channels]) -> None:
     """Set keys in strips above the NLA strips, one for every run of frames."""
     if not channels:
         return

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The subpanel that shows which bone plays which joint and lets the user correct it."""
 
-from typing import Any
-
 import bpy
 
 from ..contract.skeleton import JOINT_NAMES
 from ..operators.bone_map import armature_or_none, known_map
 from ..rig.armature import Rig
+from ..rig.blender_types import ArmatureObject, PanelMixIn
 from ..rig.bone_map import RigError
 from ..rig.holders import switches_off
 
 _KNOWN_BY = {"names": "by its names", "structure": "by its structure", "user": "as you said"}
 
 
-class POSELLAVA_PT_bone_map(bpy.types.Panel):
+class POSELLAVA_PT_bone_map(PanelMixIn, bpy.types.Panel):
     """Which bone plays which joint."""
 
     bl_label = "Bone Map"
@@ -25,14 +24,16 @@ class POSELLAVA_PT_bone_map(bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         """Called by Blender: only where there is an armature."""
         return armature_or_none(context) is not None
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         layout = self.layout
         armature = armature_or_none(context)
+        if armature is None:
+            return
         try:
             known = known_map(armature)
         except RigError:
@@ -57,7 +58,7 @@ class POSELLAVA_PT_bone_map(bpy.types.Panel):
         layout.operator("posellava.recognise", icon="FILE_REFRESH")
 
 
-def _draw_limbs(layout: Any, armature: Any) -> None:
+def _draw_limbs(layout: bpy.types.UILayout, armature: ArmatureObject) -> None:
     """Where inverse kinematics drives limbs: say so, and offer to switch."""
     try:
         held = switches_off(Rig.of(armature))

@@ -2,12 +2,15 @@
 """How the extension's own backend is, in one row, with the button that starts or ends it."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
+
+import bpy
 
 from ..local import LocalState
 from ..operators import local_backend
+from ..rig.blender_types import Icon
 
-_NAMES: Final = {
+_NAMES: Final[dict[LocalState, tuple[str, Icon]]] = {
     LocalState.STOPPED: ("Local backend: stopped", "PAUSE"),
     LocalState.STARTING: ("Local backend: starting …", "SORTTIME"),
     LocalState.READY: ("Local backend: ready", "CHECKMARK"),
@@ -15,7 +18,7 @@ _NAMES: Final = {
 }
 
 
-def draw(layout: Any, write: Callable[[Any, str, str], None]) -> None:
+def draw(layout: bpy.types.UILayout, write: Callable[[bpy.types.UILayout, str, Icon], None]) -> None:
     """Draw the row, and below it why it failed.
 
     Args:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PoseLLaVA in Blender's own menus, so that its operators are found by search (F3) and can be put on keys."""
 
-from typing import Any, Final
+from typing import Final
 
 import bpy
 
@@ -14,7 +14,7 @@ class POSELLAVA_MT_main(bpy.types.Menu):
 
     bl_label = "PoseLLaVA"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the menu."""
         layout = self.layout
         layout.context_pointer_set(PANEL_POINTER, settings(context))
@@ -27,12 +27,12 @@ class POSELLAVA_MT_main(bpy.types.Menu):
         layout.operator("posellava.disconnect", icon="UNLINKED")
 
 
-def _draw_submenu(menu: Any, context: Any) -> None:
+def _draw_submenu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.separator()
     menu.layout.menu("POSELLAVA_MT_main")
 
 
-def _draw_add_entry(menu: Any, context: Any) -> None:
+def _draw_add_entry(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator("posellava.add_figure", text="SMPL Figure", icon="OUTLINER_OB_ARMATURE")
 
 

@@ -2,7 +2,7 @@
 """The panel shown instead of the add-on in a Blender whose Python has no numpy, such as Debian's package."""
 
 import sys
-from typing import Any, Final
+from typing import Final
 
 import bpy
 
@@ -21,7 +21,7 @@ class POSELLAVA_PT_missing_numpy(bpy.types.Panel):
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         column = self.layout.column(align=True)
         column.alert = True

@@ -12,9 +12,10 @@ from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..operators.situation import standing_notice
 from ..operators.target import find_target, others_in_pose_mode
+from ..rig.blender_types import Icon, PanelMixIn
 from ..rig.bone_map import RigError
 from ..session import State
-from ..settings import preferences, settings
+from ..settings import PoseLlavaSettings, preferences, settings
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .light import icon_of
@@ -33,7 +34,7 @@ FIELD_BUTTONS: Final = 4
 """Characters that the buttons at the end of the instruction field take the place of."""
 
 
-class _Tab:
+class _Tab(PanelMixIn):
     """Where the panels are."""
 
     bl_category = "PoseLLaVA"
@@ -46,7 +47,7 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
 
     bl_label = "PoseLLaVA"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         layout = self.layout
         layout.context_pointer_set(PANEL_POINTER, settings(context))
@@ -70,7 +71,7 @@ class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
     bl_label = "Edit Options"
     bl_parent_id = "POSELLAVA_PT_main"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         layout = self.layout
         chosen = settings(context)
@@ -92,7 +93,7 @@ class POSELLAVA_PT_keys(_Tab, bpy.types.Panel):
     bl_parent_id = "POSELLAVA_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         layout = self.layout
         chosen = settings(context)
@@ -111,7 +112,7 @@ class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
     bl_parent_id = "POSELLAVA_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         chosen = settings(context)
         column = self.layout.column(align=True)
@@ -128,7 +129,7 @@ class POSELLAVA_PT_estimate(_Tab, bpy.types.Panel):
     bl_parent_id = "POSELLAVA_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         chosen = settings(context)
         column = self.layout.column()
@@ -142,7 +143,7 @@ class POSELLAVA_MT_recall(bpy.types.Menu):
 
     bl_label = "Recall an Instruction"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the menu."""
         asked = dict.fromkeys(edit.instruction for edit in activity.history.edits if edit.instruction)
         for instruction in list(asked)[:LONGEST_RECALL]:
@@ -152,7 +153,7 @@ class POSELLAVA_MT_recall(bpy.types.Menu):
             self.layout.label(text="No instructions yet")
 
 
-def _draw_range(chosen: Any, column: Any) -> None:
+def _draw_range(chosen: PoseLlavaSettings, column: bpy.types.UILayout) -> None:
     column.prop(chosen, "range_mode")
     if chosen.range_mode == "OFFSET":
         column.prop(chosen, "reference")
@@ -164,7 +165,7 @@ def _draw_range(chosen: Any, column: Any) -> None:
     column.prop(chosen, "every_frame")
 
 
-def _draw_connection(context: Any, layout: Any) -> None:
+def _draw_connection(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     status = backend.status()
     if local_backend.is_chosen(context) and status.state is not State.CONNECTED:
         local_row.draw(layout, lambda box, text, icon: _wrapped(context, box, text, icon))
@@ -192,7 +193,7 @@ def _draw_connection(context: Any, layout: Any) -> None:
             box.operator("posellava.connect", text="Try Now", icon="FILE_REFRESH")
 
 
-def _draw_target(context: Any, layout: Any) -> None:
+def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """Which armature is meant; where there is none that can be posed, why, and the way to one."""
     try:
         armature = find_target(context)
@@ -212,21 +213,21 @@ def _draw_target(context: Any, layout: Any) -> None:
         )
 
 
-def _draw_instruction(context: Any, layout: Any) -> None:
+def _draw_instruction(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     chosen = settings(context)
     row = layout.row(align=True)
     row.prop(chosen, "instruction", text="", placeholder="Raise the left arm …")
     row.menu("POSELLAVA_MT_recall", text="", icon="RECOVER_LAST")
 
 
-def _draw_long_instruction(context: Any, layout: Any) -> None:
+def _draw_long_instruction(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """All of an instruction of which the field shows a part. Below the buttons, so that they stay under the mouse."""
     instruction = settings(context).instruction
     if len(instruction) > _characters(context) - FIELD_BUTTONS:
         _wrapped(context, layout, f"“{instruction}”", "BLANK1")
 
 
-def _draw_buttons(layout: Any) -> None:
+def _draw_buttons(layout: bpy.types.UILayout) -> None:
     column = layout.column()
     edit = column.column()
     edit.scale_y = PROMINENT
@@ -236,7 +237,7 @@ def _draw_buttons(layout: Any) -> None:
     row.operator("posellava.estimate_pose", icon="IMAGE_DATA")
 
 
-def _draw_progress(context: Any, layout: Any) -> None:
+def _draw_progress(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """In the place of the buttons and of their height, so that nothing below jumps."""
     progress = activity.handle.progress if activity.handle else None
     column = layout.column()
@@ -260,7 +261,7 @@ def _percent_done(_: Any) -> float:
     return 100.0 * progress.done / progress.total if progress is not None and progress.total else 0.0
 
 
-def _draw_first_steps(context: Any, layout: Any) -> None:
+def _draw_first_steps(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """For who has set nothing up and not asked anything yet."""
     if local_backend.is_chosen(context) and not activity.history.edits:
         _wrapped(
@@ -271,7 +272,7 @@ def _draw_first_steps(context: Any, layout: Any) -> None:
         )
 
 
-def _draw_outcome(context: Any, layout: Any) -> None:
+def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """What came of the last request: words and a tick, words and a hint where no pose came, or why there is neither."""
     notice, outcome = standing_notice(context), activity.outcome
     if notice is not None:
@@ -290,13 +291,13 @@ def _draw_outcome(context: Any, layout: Any) -> None:
             row.operator("posellava.show_variant", text="", icon="TRIA_RIGHT").step = 1
 
 
-def _characters(context: Any) -> int:
+def _characters(context: bpy.types.Context) -> int:
     """How many characters of average width a line of the sidebar holds."""
     scale = context.preferences.system.ui_scale
     return max(int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH), 16)
 
 
-def _wrapped(context: Any, layout: Any, text: str, icon: str) -> None:
+def _wrapped(context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: Icon) -> None:
     """A text in as many lines as the sidebar's width asks for; Blender's own labels are cut off."""
     column = layout.column(align=True)
     column.scale_y = 0.85
@@ -317,7 +318,7 @@ CLASSES = (
 
 def register() -> None:
     """Called when the add-on is enabled."""
-    done = FloatProperty(
+    done = FloatProperty(  # type: ignore[func-returns-value]
         name="Done", subtype="PERCENTAGE", min=0.0, max=100.0, precision=0, get=_percent_done
     )
     setattr(bpy.types.WindowManager, PROGRESS, done)

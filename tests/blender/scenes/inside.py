@@ -6,6 +6,7 @@ is empty where all holds that must.
 """
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -39,4 +40,10 @@ def main() -> None:
         print("SCENE", json.dumps({"name": name, "fault": fault}), flush=True)
 
 
-main()
+try:
+    main()
+except Exception:
+    # Blender's module can hang when the process ends after an error, and a test would wait for it.
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
