@@ -16,6 +16,7 @@ from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 from backend.prompt import COMPACT_TEMPLATES, IMAGE_PLACEHOLDER, Prompter, PromptSample, PromptTokenizer
 from backend.prompt.pictures import canvases
 from backend.prompt.templates import Templates
+from blender_addon.contract.messages import View
 
 IGNORED_LABEL = -100
 
@@ -31,6 +32,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         turn_template: how a turn before the question is read; None where none is.
         verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
         pose_threshold: the least probability of a pose among the answers at which it is given.
+        view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
         reads_texts: whether the model reads each instruction by itself too.
     """
 
@@ -45,6 +47,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         turn_template: str | None = None,
         verbal_answers: dict[str, str] | None = None,
         pose_threshold: float = 0.5,
+        view_template: str | None = None,
         reads_texts: bool = False,
         patch_size: int | None = None,
         vision_feature_select_strategy: str | None = None,
@@ -70,6 +73,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self.turn_template = turn_template
         self.verbal_answers = verbal_answers
         self.pose_threshold = pose_threshold
+        self.view_template = view_template
         self.reads_texts = reads_texts
         self.prompter = Prompter(
             PromptTokenizer(
@@ -87,6 +91,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             turn_template=turn_template,
             verbal_answers=verbal_answers,
             pose_threshold=pose_threshold,
+            view_template=view_template,
         )
 
     def encode(
@@ -97,6 +102,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         replies: Sequence[str | None] | None = None,
         further: Sequence[Sequence[tuple[str, str]]] | None = None,
         templates: Sequence[int] | None = None,
+        views: Sequence[View | None] | None = None,
     ) -> BatchFeature:
         """Question and fixed answer of each sample as one padded batch.
 
@@ -107,6 +113,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
                 token chooses only that one: the rest is not the model's to say.
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
+            views: for each sample from where its pose is seen, to ask it in that frame; None for the body's own.
 
         Returns:
             input_ids, attention_mask (B, L), answer_at (B,), where each answer begins, poses (P, J, 6) or absent,
@@ -119,7 +126,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             ValueError: an unknown task, or a task without the image or the pose that it needs.
         """
         prompts = self.prompter.encode(
-            samples, replies=replies, further=further, templates=templates, closed=with_labels
+            samples, replies=replies, further=further, templates=templates, views=views, closed=with_labels
         )
         ids, mask = torch.from_numpy(prompts.input_ids), torch.from_numpy(prompts.attention_mask)
         batch: dict[str, Any] = {

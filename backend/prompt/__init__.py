@@ -11,6 +11,7 @@ from .prompter import PromptBatch, Prompter, PromptSample
 from .templates import (
     COMPACT_TEMPLATES,
     COMPACT_TURN,
+    COMPACT_VIEW,
     IMAGE_PLACEHOLDER,
     NUM_POSE_TOKENS,
     PAPER_TEMPLATES,
@@ -19,12 +20,14 @@ from .templates import (
     READER_TEMPLATES,
     SEEN_POSE_PLACEHOLDER,
     VERBAL_ANSWERS,
+    VIEW_ANSWER,
 )
 from .tokens import PromptTokenizer
 
 __all__ = [
     "COMPACT_TEMPLATES",
     "COMPACT_TURN",
+    "COMPACT_VIEW",
     "IMAGE_PLACEHOLDER",
     "NUM_POSE_TOKENS",
     "PAPER_TEMPLATES",
@@ -33,6 +36,7 @@ __all__ = [
     "READER_TEMPLATES",
     "SEEN_POSE_PLACEHOLDER",
     "VERBAL_ANSWERS",
+    "VIEW_ANSWER",
     "PromptBatch",
     "PromptSample",
     "PromptTokenizer",

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from blender_addon.contract.kinematics import heading, yaw_matrix
-from blender_addon.contract.messages import Turn
+from blender_addon.contract.messages import Turn, View
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
@@ -33,8 +33,10 @@ from .templates import (
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
     SEEN_POSE_PLACEHOLDER,
+    VIEW_ANSWER,
     Templates,
     fitting,
+    height_words,
     reads_image,
 )
 from .tokens import PromptTokenizer
@@ -73,9 +75,10 @@ class PromptBatch:
         answer_at: (B,) where each answer begins; what is predicted at the place before is its first token.
         is_learnt: (B, L) the tokens that are the model's to say: the answers, of this turn and of those that follow; of
             an answer that its first token chooses only that one.
-        poses: (P, J, 6) rot6d without the heading of the sample's last pose; the standing pose holds the place of one
-            that is seen.
-        headings: (B,) radians, the heading that was taken out of each sample's poses; 0 where there was none.
+        poses: (P, J, 6) rot6d without the heading of the sample's last pose, or as the camera sees them; the standing
+            pose holds the place of one that is seen in a picture.
+        headings: (B,) radians, the heading that was taken out of each sample's poses, or the azimuth of the camera that
+            sees them; 0 where there was none.
         images: the pictures that the prompts need, row by row.
         pose_rows: (P,) the sample that each pose belongs to.
         pose_images: (P,) the number of the image that a pose is read from, -1 where it is given.
@@ -118,6 +121,7 @@ class Prompter:
         turn_template: how a turn before the question is read; None where none is.
         verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
         pose_threshold: the least probability of a pose among the answers at which it is given.
+        view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class Prompter:
         turn_template: str | None = None,
         verbal_answers: Mapping[str, str] | None = None,
         pose_threshold: float = 0.5,
+        view_template: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.templates = templates
@@ -142,6 +147,7 @@ class Prompter:
         self._turn_template = turn_template
         self.verbal_answers = dict(verbal_answers or {})
         self.pose_threshold = pose_threshold
+        self._view_template = view_template
 
     @classmethod
     def load(cls, folder: Path) -> Prompter:
@@ -163,6 +169,7 @@ class Prompter:
                 turn_template=settings.get("turn_template"),
                 verbal_answers=settings.get("verbal_answers"),
                 pose_threshold=settings.get("pose_threshold", 0.5),
+                view_template=settings.get("view_template"),
             )
         except OSError:
             raise FileNotFoundError(f"there is no {file}: copy or download the model again") from None
@@ -204,10 +211,16 @@ class Prompter:
         pieces, answer = self._pieces(sample, template)
         return "".join(piece.text for piece in pieces), answer
 
-    def _pieces(self, sample: PromptSample, template: int = 0) -> tuple[list[_Piece], str]:
+    def _pieces(
+        self, sample: PromptSample, template: int = 0, view: View | None = None
+    ) -> tuple[list[_Piece], str]:
         chosen = self._template(sample, template)
         before, after = self._prompt_format.split("{question}")
         pieces = [_Piece(before)]
+        if view is not None:
+            if self._view_template is None:
+                raise ValueError("this model cannot be told where the camera is: it has no view_template")
+            pieces.append(_Piece(self._view_template.replace("{height}", height_words(view.pitch))))
         for turn in self._turns(sample):
             pieces += self._filled(self._turn_template or "", turn.instruction)
         pieces += self._filled(chosen["question"], sample.instruction)
@@ -277,6 +290,15 @@ class Prompter:
             return None
         return list(self.verbal_answers.values())[int(chances[1:].argmax())]
 
+    def wants_view(self, task: str, first_logits: npt.ArrayLike) -> bool:
+        """Whether the model rather asks where the camera is than to say anything else; arguments as of ``in_words``."""
+        if self._view_template is None or VIEW_ANSWER not in self.verbal_answers:
+            return False
+        logits = np.asarray(first_logits, dtype=np.float64)
+        chances = np.exp(logits - logits.max())
+        asks = chances[1 + list(self.verbal_answers).index(VIEW_ANSWER)]
+        return task == "adjust" and bool(asks >= 0.5 * chances.sum())
+
     def words(self, task: str) -> str:
         """The wording of a task's fixed answer without its pose token."""
         return self.templates[task][0]["answer"].replace(POSE_OUTPUT, "").strip(" .")
@@ -288,6 +310,7 @@ class Prompter:
         replies: Sequence[str | None] | None = None,
         further: Sequence[Sequence[tuple[str, str]]] | None = None,
         templates: Sequence[int] | None = None,
+        views: Sequence[View | None] | None = None,
         closed: bool = False,
     ) -> PromptBatch:
         """Question and answer of each sample, side by side.
@@ -297,6 +320,7 @@ class Prompter:
             replies: for each sample the words to answer with, or None for its template's.
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
+            views: for each sample from where its pose is seen, to ask it in that frame; None for the body's own.
             closed: end each answer with the token that ends a text, for training.
 
         Raises:
@@ -315,10 +339,11 @@ class Prompter:
         shows_patches = False
         for row, sample in enumerate(samples):
             reply = None if replies is None else replies[row]
+            view = None if views is None else views[row]
             if sample.task == CONVERSATION_TASK and reply is not None:
                 pieces, answer = self._conversation(sample), reply
             else:
-                pieces, answer = self._pieces(sample, 0 if templates is None else templates[row])
+                pieces, answer = self._pieces(sample, 0 if templates is None else templates[row], view)
                 answer = answer if reply is None else reply
             template = "".join(piece.text for piece in pieces if not piece.is_instruction)
             sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
@@ -329,7 +354,7 @@ class Prompter:
             if sees_pose or POSE_PLACEHOLDER in template:
                 given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
                 earlier = [STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)]
-                rot6d, headings[row] = _without_heading([*earlier, given])
+                rot6d, headings[row] = _without_heading([*earlier, given], view)
                 poses += rot6d
                 pose_rows += [row] * len(rot6d)
                 pose_images += [len(images) - 1 if sees_pose else -1] * len(rot6d)
@@ -404,10 +429,13 @@ class Prompter:
         return self._image_tokens(image)
 
 
-def _without_heading(poses_aa: Sequence[npt.ArrayLike]) -> tuple[list[Floats], float]:
-    """Poses (J, 3) as rot6d (J, 6), turned so that the last one faces +z, and the heading in radians that it had."""
+def _without_heading(
+    poses_aa: Sequence[npt.ArrayLike], view: View | None = None
+) -> tuple[list[Floats], float]:
+    """Poses (J, 3) as rot6d (J, 6), turned so that the last one faces +z, or so that the camera lies there as that one
+    sees it; and the angle in radians that was taken out."""
     local = axis_angle_to_matrix(np.stack([np.asarray(pose) for pose in poses_aa]))
-    yaw = float(heading(local[-1, 0]))
+    yaw = float(heading(local[-1, 0])) + (0.0 if view is None else view.yaw)
     local[:, 0] = yaw_matrix(-yaw) @ local[:, 0]
     rot6d = local[..., :2].swapaxes(-1, -2).reshape(len(local), -1, 6).astype(np.float32)
     return list(rot6d), yaw

@@ -11,6 +11,7 @@ and so on. The first that fits what is given is the one to ask with; training as
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 POSE_PLACEHOLDER: Final = "<pose>"
@@ -157,13 +158,29 @@ READER_TEMPLATES: Final[Templates] = {
 COMPACT_TURN: Final = "earlier: {instruction} <pose> "
 """How a small model reads a turn before the question: what was asked, and of which pose."""
 
+COMPACT_VIEW: Final = "camera {height}: "
+"""How a small model is told that the poses after it stand as the camera sees them: heading 0 faces the camera, +x is
+the right of the picture. ``{height}`` says how far above or below the body's level the camera is."""
+HEIGHT_STEP: Final = 10
+"""Degrees to which the camera's height is told."""
+
+VIEW_ANSWER: Final = "view"
+"""The verbal answer to what can only be answered where it is known from where the body is seen."""
+
 VERBAL_ANSWERS: Final = {
     "unclear": "Sorry, I do not understand what is to change.",
     "no_request": "That does not ask for a pose.",
     "impossible": "A body cannot do that.",
     "already": "It is like that already.",
+    VIEW_ANSWER: "Where is the camera? Send the viewport along, or say it as the figure sees it.",
 }
 """What may be answered in the place of a pose. No two begin with the same token, nor as an answer with a pose does."""
+
+
+def height_words(pitch: float) -> str:
+    """How high the camera is, by its pitch in radians as the body sees it: ``level``, ``20 up``, ``10 down``."""
+    steps = round(math.degrees(pitch) / HEIGHT_STEP)
+    return "level" if not steps else f"{abs(steps) * HEIGHT_STEP} {'up' if steps > 0 else 'down'}"
 
 
 def fitting(templates: list[dict[str, str]], *, has_pose: bool, has_image: bool) -> list[int]:

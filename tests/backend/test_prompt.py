@@ -16,8 +16,9 @@ from PIL import Image
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, split_heading
 from backend.engines import SHIPPED_MODEL
 from backend.model import PoseLlavaProcessor
-from backend.prompt import NUM_POSE_TOKENS, Prompter
+from backend.prompt import COMPACT_VIEW, NUM_POSE_TOKENS, VERBAL_ANSWERS, VIEW_ANSWER, Prompter
 from backend.query import Query
+from blender_addon.contract.messages import Turn, View
 
 ROOT = Path(__file__).parents[2]
 POSES = np.random.default_rng(0).normal(0, 0.9, (6, 24, 3)).astype(np.float32)
@@ -90,6 +91,51 @@ def test_poses_enter_without_their_heading(prompter: Prompter) -> None:
     yaw, upright = split_heading(axis_angle_to_matrix(torch.from_numpy(POSES)))
     np.testing.assert_allclose(batch.headings, yaw.numpy(), atol=1e-5)
     np.testing.assert_allclose(batch.poses, matrix_to_rot6d(upright).numpy(), atol=1e-5)
+
+
+def test_with_a_view_poses_enter_as_the_camera_sees_them(prompter: Prompter) -> None:
+    seeing = Prompter(prompter.tokenizer, prompter.templates, turn_template="earlier: {instruction} <pose> ",
+                      view_template=COMPACT_VIEW)  # fmt: skip
+    yaw = 0.7
+    query = Query("adjust", "face us", POSES[0], history=(Turn("raise the arm", POSES[1]),))
+    plain = seeing.encode([query, query])
+    seen = seeing.encode([query, query], views=[View(yaw, np.radians(22)), None])
+    # The one without a view is as it was, the other has the camera along +z: what lay at the body's yaw.
+    np.testing.assert_array_equal(seen.poses[2:], plain.poses[2:])
+    np.testing.assert_allclose(seen.headings - plain.headings, [yaw, 0.0], atol=1e-6)
+    sin, cos = np.sin(-yaw), np.cos(-yaw)
+    turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+    for number in (0, 1):  # the turn before, and the pose itself
+        columns = plain.poses[number, 0].reshape(2, 3)
+        np.testing.assert_allclose(seen.poses[number, 0].reshape(2, 3), columns @ turn.T, atol=1e-6)
+        np.testing.assert_array_equal(seen.poses[number, 1:], plain.poses[number, 1:])
+    words = prompter.tokenizer.ids("camera 20 up:")
+    assert seen.input_ids[0, 1 : 1 + len(words)].tolist() == words
+
+
+def test_a_model_without_a_view_template_says_so(prompter: Prompter) -> None:
+    blind = Prompter(prompter.tokenizer, prompter.templates)
+    with pytest.raises(ValueError, match="no view_template"):
+        blind.encode([Query("adjust", "face us", POSES[0])], views=[View(0.0, 0.0)])
+    assert not blind.wants_view("adjust", [0.0, 9.0])
+
+
+def test_the_view_is_asked_for_when_that_is_likelier_than_all_else(prompter: Prompter) -> None:
+    seeing = Prompter(
+        prompter.tokenizer, prompter.templates, verbal_answers=VERBAL_ANSWERS, view_template=COMPACT_VIEW
+    )
+    at = 1 + list(VERBAL_ANSWERS).index(VIEW_ANSWER)
+    logits = np.zeros(1 + len(VERBAL_ANSWERS))
+    assert not seeing.wants_view("adjust", logits)
+    logits[at] = 3.0
+    assert seeing.wants_view("adjust", logits)
+    assert not seeing.wants_view("generate", logits)
+
+
+def test_no_two_answers_begin_with_the_same_token(prompter: Prompter) -> None:
+    every = Prompter(prompter.tokenizer, prompter.templates, verbal_answers=VERBAL_ANSWERS)
+    first = every.first_ids("adjust")
+    assert len(set(first)) == len(first) == 1 + len(VERBAL_ANSWERS)
 
 
 def test_a_task_without_a_pose_starts_from_the_standing_one_and_a_seen_one_names_its_image(

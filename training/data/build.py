@@ -97,6 +97,13 @@ def patterns(build: Build) -> DrawSamples:
     return PatternSampler(_start_poses(build)).draw_many
 
 
+def view(build: Build) -> DrawSamples:
+    """Sentences about the camera, with and without knowing where it is, and others seen from it."""
+    from .patterns.viewing import ViewSampler
+
+    return ViewSampler(_start_poses(build)).draw_many
+
+
 def pictures(build: Build) -> DrawSamples:
     """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
@@ -272,6 +279,7 @@ SOURCES: dict[str, Callable[[Build], DrawSamples]] = {
     "directives": directives,
     "basics": basics,
     "patterns": patterns,
+    "view": view,
     "posepart": posepart,
     "nudges": nudges,
     "unsaid": unsaid,
@@ -303,7 +311,16 @@ LISTED_SOURCES = (
 POSELESS_SOURCES = ("descriptions", "situations")
 """Those that make their poses up, whatever poses are given."""
 
-TEXT_SOURCES = ("directives", "patterns", "posepart", "posefix", "captions", "descriptions", "situations")
+TEXT_SOURCES = (
+    "directives",
+    "patterns",
+    "view",
+    "posepart",
+    "posefix",
+    "captions",
+    "descriptions",
+    "situations",
+)
 """Those without pictures that need no pose file."""
 
 

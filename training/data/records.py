@@ -25,7 +25,7 @@ from backend.prompt.templates import PAPER_ANSWERS
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .frames import FRAMES, Frame, clear_frame, upright
-from .samples import Sample, Turn
+from .samples import Sample, Turn, View
 from .sound import LARGEST_TURN, turns
 
 _log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ _LAST_SENTENCE: Final = re.compile(r"(?:(?<=[.!?])|^)\s*(?!\s)[^.!?]*\bSMPL\b[^.
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
-    """The sample in the paper's JSON form, with ``task``, ``kind`` and ``frame`` as further keys, and ``history`` where
-    there is one, a list of ``{instruction, pose?[72]}``.
+    """The sample in the paper's JSON form, with ``task``, ``kind`` and ``frame`` as further keys, and, where there is
+    one, ``history``, a list of ``{instruction, pose?[72]}``, and ``view``, ``{yaw, pitch}``.
 
     Raises:
         ValueError: an image that is not a file: JSON holds its path.
@@ -60,6 +60,8 @@ def to_record(sample: Sample) -> dict[str, Any]:
             | ({} if turn.pose is None else {"pose": [float(number) for number in turn.pose.reshape(-1)]})
             for turn in sample.history
         ]
+    if sample.view is not None:
+        record["view"] = {"yaw": sample.view.yaw, "pitch": sample.view.pitch}
     question, answer = _wording(sample)
     turns_said = [(question, answer if sample.reply is None else sample.reply), *sample.further]
     record["conversations"] = [
@@ -118,6 +120,7 @@ def from_record(record: Mapping[str, Any], *, folder: Path = Path(), frame: Fram
         more_targets_aa=targets[1:] if len(targets) > 1 else None,
         further=tuple(said[1:]),
         history=tuple(_turn(turn, name, world) for turn in record.get("history", ())),
+        view=_view(record, name),
     )
 
 
@@ -219,6 +222,16 @@ def _frames_of(task: str) -> Iterator[tuple[str, str]]:
 def _turn(turn: Mapping[str, Any], name: str, frame: Frame) -> Turn:
     poses = _poses(turn, "pose", name, frame)
     return Turn(str(turn["instruction"]), poses[0] if len(poses) else None)
+
+
+def _view(record: Mapping[str, Any], name: str) -> View | None:
+    told = record.get("view")
+    if told is None:
+        return None
+    try:
+        return View(float(told["yaw"]), float(told["pitch"]))
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"sample {name}: view must be an object with yaw and pitch, in radians") from None
 
 
 def _task(

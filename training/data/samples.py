@@ -17,10 +17,10 @@ from PIL import Image
 
 from backend.images import to_rgb
 from backend.prompt import VERBAL_ANSWERS
-from blender_addon.contract.messages import Turn
+from blender_addon.contract.messages import Turn, View
 from blender_addon.contract.skeleton import NUM_JOINTS
 
-__all__ = ["VERBAL_ANSWERS", "Pose", "Sample", "Turn", "encode_image", "open_image"]
+__all__ = ["VERBAL_ANSWERS", "Pose", "Sample", "Turn", "View", "encode_image", "open_image"]
 
 Pose = npt.NDArray[np.float32]
 SampleImage = Image.Image | npt.NDArray[np.uint8] | Path | Callable[[], Image.Image]
@@ -45,6 +45,7 @@ class Sample:
             turn's pose, of the last turn ``pose_aa``.
         more_targets_aa: (M, J, 3) further poses of the answers, in the order of their words; None where there are none.
         further: questions and answers that follow the first, of a conversation.
+        view: where the camera is as the initial pose sees it, in whose frame it is then asked; None for the pose's own.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Sample:
     history: tuple[Turn, ...] = ()
     more_targets_aa: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     further: tuple[tuple[str, str], ...] = ()
+    view: View | None = None
 
     @property
     def targets_aa(self) -> npt.NDArray[np.float32]:

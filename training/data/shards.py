@@ -2,11 +2,11 @@
 """Samples on disk: a folder of npz shards with an index, quick to write in parallel and to read in any order.
 
 A shard holds ``pose_aa`` and ``target_aa`` (N, 24, 3) float32 with ``has_pose`` and ``has_target`` (N,), ``texts``,
-the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply, turns, further, more]`` a line, of which
-``turns`` has the instructions of the earlier turns, ``further`` the questions and answers that follow, and ``more`` the
-number of further target poses; ``turn_poses_aa`` (T, 24, 3), the poses of all samples' turns end to end, and
-``more_targets_aa`` (M, 24, 3) likewise; ``images`` with ``image_ends`` (N,), the encoded pictures end to end, and
-``image_joints`` (N, 24, 2), NaN where unknown.
+the UTF-8 bytes of one JSON list ``[id, task, kind, instruction, reply, turns, further, more, view]`` a line, of which
+``turns`` has the instructions of the earlier turns, ``further`` the questions and answers that follow, ``more`` the
+number of further target poses, and ``view`` the camera's yaw and pitch or null. Beside them are
+``turn_poses_aa`` (T, 24, 3), the poses of all samples' turns end to end, and ``more_targets_aa`` (M, 24, 3) likewise;
+``images`` with ``image_ends`` (N,), the encoded pictures end to end, and ``image_joints`` (N, 24, 2), else NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
 from .frames import Frame
 from .records import read_records
-from .samples import Sample, Turn, encode_image
+from .samples import Sample, Turn, View, encode_image
 
 INDEX: Final = "index.json"
 SHARDS_IN_MEMORY: Final = 48
@@ -48,6 +48,7 @@ def write_shard(path: Path, samples: Sequence[Sample]) -> None:
                 [turn.instruction for turn in sample.history],
                 sample.further,
                 len(sample.targets_aa[1:]),
+                None if sample.view is None else [sample.view.yaw, sample.view.pitch],
             ]
         )
         for sample in samples
@@ -81,7 +82,7 @@ def _stack(
     return np.array([missing if row is None else row for row in rows], dtype=np.float32)
 
 
-_NOTHING: Final = (*("",) * 5, (), (), 0)
+_NOTHING: Final = (*("",) * 5, (), (), 0, None)
 
 
 class Shard:
@@ -107,7 +108,7 @@ class Shard:
         return len(self._texts)
 
     def __getitem__(self, row: int) -> Sample:
-        name, task, kind, instruction, reply, asked, further, more = self._texts[row]
+        name, task, kind, instruction, reply, asked, further, more, view = self._texts[row]
         arrays = self._arrays
         last = int(self._turn_ends[row])
         before = arrays["turn_poses_aa"][last - len(asked) : last] if asked else ()
@@ -129,6 +130,7 @@ class Shard:
             history=tuple(Turn(words, pose) for words, pose in zip(asked, before, strict=True)),
             more_targets_aa=arrays["more_targets_aa"][more_end - more : more_end] if more else None,
             further=tuple((question, answer) for question, answer in further),
+            view=None if view is None else View(*view),
         )
 
 

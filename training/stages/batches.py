@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From samples to the tensors of one pass.
 
-Poses enter as the model sees them: an initial pose without its heading, and its target in the frame of that
-heading; a generated pose without its own heading; an estimated one as the camera sees it.
+Poses enter as the model sees them: an initial pose without its heading, or as the sample's camera sees it, and its
+target in the same frame; a generated pose without its own heading; an estimated one as the camera sees it.
 
 Legend: B samples, L tokens, Q target poses, J = 24 joints.
 """
@@ -116,6 +116,7 @@ class Collator:
             replies=[sample.reply for sample in samples],
             further=[sample.further for sample in samples],
             templates=[crc32(sample.id.encode()) for sample in samples],
+            views=[sample.view for sample in samples],
         )
         inputs = dict(encoded)
         headings = inputs.pop("headings")

@@ -34,6 +34,7 @@ from backend.model.text_encoder import TextEncoder
 from backend.prompt import (
     COMPACT_TEMPLATES,
     COMPACT_TURN,
+    COMPACT_VIEW,
     IMAGE_PLACEHOLDER,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
@@ -130,6 +131,7 @@ def _small_processor(
         known_words=sorted(_words_of_the_data()),
         turn_template=COMPACT_TURN if config.pose_history else None,
         verbal_answers=dict(VERBAL_ANSWERS) if config.pose_history else None,
+        view_template=COMPACT_VIEW if config.pose_history else None,
         reads_texts=config.text_encoder_layers > 0,
     )
 

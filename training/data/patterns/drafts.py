@@ -62,11 +62,16 @@ class State:
 
 @dataclass(frozen=True)
 class Draft:
-    """What is asked of ``start`` at once; ``before`` is the pose before the last turn, where there was one."""
+    """What is asked of ``start`` at once; ``before`` is the pose before the last turn, where there was one.
+
+    ``in_view``: poses stand as a camera sees them (heading 0 faces it, +x is the right of the picture), and what is
+    asked is measured in that frame instead of the body's own.
+    """
 
     start: State
     asked: Sequence[Asked]
     before: State | None = None
+    in_view: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,27 +92,50 @@ def solve_drafts(drafts: Sequence[Draft]) -> list[Outcome]:
     """The outcome of each draft."""
     begins = [_set(draft) for draft in drafts]
     asked = [[one for part in draft.asked for one in part.constraints()] for draft in drafts]
-    wants = wants_of(asked, torch.stack([draft.start.local for draft in drafts]))
+    wants = wants_of(asked, torch.stack([_measured(draft, draft.start.local) for draft in drafts]))
     problems = []
-    for draft, (local, _, _), some in zip(drafts, begins, wants, strict=True):
+    for draft, (local, turned, _), some in zip(drafts, begins, wants, strict=True):
         free = torch.zeros(NUM_JOINTS, dtype=torch.bool)
         free[list(frozenset[int]().union(*(part.free() for part in draft.asked if part.pattern.want)))] = True
         if free[0] and not _lies(local):
             # What is told in the body's frame is solved in the start's: a body that tilts does not turn.
-            some = [*some, Want(_HEADING, 0.0, 0.0)]
-        problems.append(Problem(local, free, some))
+            facing = float(np.degrees(draft.start.yaw + turned)) if draft.in_view else 0.0
+            some = [*some, Want(_HEADING, facing, facing)]
+        problems.append(Problem(_measured(draft, local, turned), free, some))
     solution = solve(problems)
     outcomes = []
     for row, (draft, (_, turned, touched)) in enumerate(zip(drafts, begins, strict=True)):
         free_joints = frozenset(torch.nonzero(problems[row].free)[:, 0].tolist())
+        solved = solution.local[row]
+        if draft.in_view:
+            solved = _turned(solved, -draft.start.yaw - turned) if 0 in free_joints else solved.clone()
+            if 0 not in free_joints:
+                solved[0] = begins[row][0][0]
         outcomes.append(
             Outcome(
-                new_state(draft.start, solution.local[row], draft.start.yaw + turned),
+                new_state(draft.start, solved, draft.start.yaw + turned),
                 bool(solution.met[row]),
                 free_joints | touched,
             )
         )
     return outcomes
+
+
+def _measured(draft: Draft, local: Tensor, turned: float = 0.0) -> Tensor:
+    """Local rotations without heading in the frame that a draft is measured in; ``turned``: by how much the body is."""
+    return _turned(local, draft.start.yaw + turned) if draft.in_view else local
+
+
+def _turned(local: Tensor, yaw: float) -> Tensor:
+    """Local rotations (J, 3, 3) with the whole body turned by ``yaw`` radians."""
+    local = local.clone()
+    local[0] = torch.tensor(yaw_matrix(yaw), dtype=local.dtype) @ local[0]
+    return local
+
+
+def in_view(state: State) -> Tensor:
+    """(J, 3, 3) local rotations of a pose with its heading, for measuring as the camera sees it."""
+    return _turned(state.local, state.yaw)
 
 
 _HEADING: Final = measure("azim", "pelvis", "pelvis.z")
@@ -172,6 +200,12 @@ def _done(line: str, part: Asked, draft: Draft, local: Tensor) -> tuple[Tensor, 
     action, *rest = line.split()
     if action == "turn":
         return local, float(np.radians(number(" ".join(rest), part.numbers()))), {0}
+    if action == "face":
+        if not draft.in_view:
+            raise PatternError(f"{line!r}: only what is asked as a camera sees it can face a direction")
+        goal = number(rest[0], part.numbers()) - float(np.degrees(draft.start.yaw))
+        share = float(rest[1]) if len(rest) > 1 else 1.0
+        return local, float(np.radians(share * ((goal + 180.0) % 360.0 - 180.0))), {0}
     if action == "pose":
         chosen = _groups(" ".join(rest[1:]) or "all", part.side)
         return _taken(local, posture(rest[0], part.side), chosen), 0.0, chosen
@@ -189,7 +223,7 @@ def _done(line: str, part: Asked, draft: Draft, local: Tensor) -> tuple[Tensor, 
             raise PatternError(f"{line!r}: there is nothing to go back to without first:")
         by = draft.before.yaw - draft.start.yaw if 0 in chosen else 0.0
         return _taken(local, draft.before.local, chosen), by, chosen
-    raise PatternError(f"set: {line!r} is none of turn, pose, rest, zero, mirror, swap, back")
+    raise PatternError(f"set: {line!r} is none of turn, face, pose, rest, zero, mirror, swap, back")
 
 
 def _groups(words: str, side: Side) -> set[int]:

@@ -21,7 +21,8 @@ the other side ("left"), ``{S:linken|rechten}`` says them otherwise, and other s
 of ``words.yaml``. A pattern that names a side (S_ or O_) is drawn for either; ``when`` can tell which side is meant
 where the words do not ("the raised arm"). Further keys, all optional:
 
-- ``set``: what is done before constraints are met: ``turn 90`` (the whole body, degrees to its left), ``rest GROUPS``
+- ``set``: what is done before constraints are met: ``turn 90`` (the whole body, degrees to its left), ``face 90`` (see
+  ``viewing``), ``rest GROUPS``
   (as in a neutral standing figure), ``zero GROUPS`` (as in the T-pose), ``mirror S_arm`` (from the other side),
   ``swap GROUPS`` (both sides change places), ``pose NAME GROUPS`` (of a posture by name; ``--postures`` of ``check``
   lists them), and ``back GROUPS`` (follow-ups: as before the last turn).
@@ -151,6 +152,11 @@ def read_file(kind: str, path: Path) -> tuple[list[Pattern], list[str]]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         return [], [f"{path.name}: no readable YAML: {error}"]
+    return read_patterns(kind, path, data)
+
+
+def read_patterns(kind: str, path: Path, data: Any) -> tuple[list[Pattern], list[str]]:
+    """The patterns in what a file holds, and its faults in a sentence each."""
     if not isinstance(data, Mapping) or not isinstance(data.get("patterns"), list):
         return [], [f"{path.name}: needs a list under patterns:"]
     words = {**_shared_words(), **data.get("words", {})}

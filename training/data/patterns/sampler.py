@@ -128,20 +128,20 @@ class PatternSampler:
         if not self._patterns:
             raise PatternError("there are no patterns to draw from")
         single = [one for one in self._patterns if one.first is None]
-        self._single = _Weighted([one for one in single if one.kind != PARTS_KIND], held_out)
+        self._single = Weighted([one for one in single if one.kind != PARTS_KIND], held_out)
         self._parts = [one for one in single if one.kind == PARTS_KIND]
         self._joinable = {
-            imperative: _Weighted(
-                [one for one in single if _can_be_joined(one, imperative, held_out)], held_out
+            imperative: Weighted(
+                [one for one in single if can_be_joined(one, imperative, held_out)], held_out
             )
             for imperative in (True, False)
         }
-        self._asked = _Weighted(
+        self._asked = Weighted(
             [one for one in single if one.reply is None and one.task != "generate"], held_out
         )
         sided = [one for one in self._asked.patterns if one.says_side and one.lang == "en"]
-        self._sided = _Weighted(sided, held_out)
-        self._following = _Weighted([one for one in self._patterns if one.first is not None], held_out)
+        self._sided = Weighted(sided, held_out)
+        self._following = Weighted([one for one in self._patterns if one.first is not None], held_out)
         self._directives = DirectiveSampler(starts)
 
     def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
@@ -219,7 +219,7 @@ class PatternSampler:
                     continue
                 # A turn is asked of the pose that the one before it left, wherever its own draft begins.
                 now = plan.history[-1].state if plan.history else plan.draft.start
-                if outcome.met and _moves(now, outcome.state):
+                if outcome.met and is_a_move(now, outcome.state):
                     found.append((plan, outcome))
         return found
 
@@ -261,7 +261,7 @@ class PatternSampler:
     def _single_plan(self, rng: np.random.Generator, pool: StartPool) -> _Plan | tuple[Sample, Asked] | None:
         pattern = self._single.draw(rng)
         assert pattern is not None
-        side = _side(rng, pattern)
+        side = side_of(rng, pattern)
         clause = self._clause(rng, pattern, side)
         from_words = pattern.task == "generate" or (pattern.task == "both" and rng.random() < 0.5)
         if from_words:
@@ -270,7 +270,7 @@ class PatternSampler:
         rows = pool.meeting(pattern.when, side)
         if not len(rows):
             return None
-        start = _at(pool, int(rows[rng.integers(len(rows))]))
+        start = state_at(pool, int(rows[rng.integers(len(rows))]))
         if pattern.reply is not None:
             return _reply(f"pattern.{pattern.kind}", clause.text, start.pose_aa, pattern.reply), clause.asked
         return _Plan(Draft(start, [clause.asked]), [clause], f"pattern.{pattern.kind}")
@@ -285,8 +285,8 @@ class PatternSampler:
             pattern = self._joinable[imperative].draw(rng)
             if pattern is None:
                 return None
-            side = _side(rng, pattern)
-            moves = _moved_by(pattern, side)
+            side = side_of(rng, pattern)
+            moves = moved_by(pattern, side)
             if moves & moved or any(clause.asked.pattern is pattern for clause in clauses):
                 continue
             left = np.intersect1d(rows, pool.meeting(pattern.when, side))
@@ -299,7 +299,9 @@ class PatternSampler:
                 break
         if len(clauses) < 2:
             return None
-        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked for clause in clauses])
+        draft = Draft(
+            state_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked for clause in clauses]
+        )
         return _Plan(draft, clauses, "pattern.joined")
 
     def _described_plan(self, rng: np.random.Generator) -> _Plan | None:
@@ -312,8 +314,8 @@ class PatternSampler:
         for _ in range(60):
             at = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
             pattern = self._parts[min(at, len(self._parts) - 1)]
-            side = _side(rng, pattern)
-            moves = _moved_by(pattern, side)
+            side = side_of(rng, pattern)
+            moves = moved_by(pattern, side)
             if moves & moved or (0 not in moves and not clauses):
                 continue
             names = dict(person, who=person["first"] if not clauses else person["who"])
@@ -335,7 +337,7 @@ class PatternSampler:
             if sample.pose_aa is None or sample.target_aa is None or sample.kind.startswith("nothing"):
                 return None
             start, state = state_of(sample.pose_aa), state_of(sample.target_aa)
-            if not _moves(start, state):
+            if not is_a_move(start, state):
                 return None
             done = Done(sample.instruction, start, state, changes=False, side=None)
             following: list[_Plan] = []
@@ -344,12 +346,12 @@ class PatternSampler:
         pattern = (self._sided if rng.random() < SIDED_SHARE else self._asked).draw(rng)
         if pattern is None:
             return None
-        side = _side(rng, pattern)
+        side = side_of(rng, pattern)
         rows = pool.meeting(pattern.when, side)
         if not len(rows):
             return None
         clause = self._clause(rng, pattern, side)
-        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+        draft = Draft(state_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
         return _Plan(draft, [clause], f"pattern.{pattern.kind}", form="first_turn")
 
     def _own_turn(self, rng: np.random.Generator, pool: StartPool) -> _Plan | None:
@@ -357,12 +359,12 @@ class PatternSampler:
         pattern = self._following.draw(rng)
         if pattern is None or pattern.first is None:
             return None
-        side = _side(rng, pattern)
+        side = side_of(rng, pattern)
         rows = pool.meeting(pattern.first.when, side)
         if not len(rows):
             return None
         clause = _plain_clause(rng, pattern.first, side)
-        draft = Draft(_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
+        draft = Draft(state_at(pool, int(rows[rng.integers(len(rows))])), [clause.asked])
         then = self._clause(rng, pattern, side)
         return _Plan(draft, [clause, then], "pattern.followup", form="first_turn")
 
@@ -413,12 +415,12 @@ class PatternSampler:
             samples.append(_with_history(_reply(kind, text, last.state.pose_aa, form), history))
         elif form in ("scaled", "part_back"):
             found = scaled(rng, last) if form == "scaled" else part_back(rng, last)
-            if found is not None and _moves(last.state, found[1]):
+            if found is not None and is_a_move(last.state, found[1]):
                 samples.append(
                     _turn_sample(kind, type_in(rng, found[0], slip_share=0.08), last, found[1], history)
                 )
         elif form == "first":
-            if len(history) >= 2 and _moves(last.state, history[0].start):
+            if len(history) >= 2 and is_a_move(last.state, history[0].start):
                 text = type_in(rng, words_of(rng, form), slip_share=0.08)
                 samples.append(_turn_sample(kind, text, last, history[0].start, history))
         elif form in ("other_side", "wrong_side"):
@@ -441,7 +443,7 @@ class PatternSampler:
         other: Side = "R" if asked.side == "L" else "L"
         again = replace(asked, side=other)
         start = last.state if form == "other_side" else last.start
-        if not _meets(start, asked.pattern.when, other) or 0 in _moved_by(asked.pattern, other):
+        if not _meets(start, asked.pattern.when, other) or 0 in moved_by(asked.pattern, other):
             return
         text = type_in(rng, words_of(rng, form, asked.side), slip_share=0.08)
         following.append(
@@ -460,7 +462,7 @@ class PatternSampler:
             pattern = self._joinable[True].draw(rng)
             if pattern is None:
                 return
-            side = _side(rng, pattern)
+            side = side_of(rng, pattern)
             start = last.state if form == "next" else last.start
             if _meets(start, pattern.when, side):
                 clause = self._clause(rng, pattern, side, imperative=True)
@@ -499,7 +501,7 @@ class PatternSampler:
         )
 
 
-class _Weighted:
+class Weighted:
     """Patterns that are drawn: a kind first, then one of it, both the oftener the more sentences they have."""
 
     def __init__(self, patterns: Sequence[Pattern], held_out: bool) -> None:
@@ -534,23 +536,23 @@ def _told(rng: np.random.Generator, clauses: Sequence[_Clause]) -> str:
     return type_in(rng, text, slip_share=0.05)
 
 
-def _can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
+def can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
     usable = [one for one in pattern.usable(held_out=held_out) if one.imperative == imperative]
     is_edit = pattern.reply is None and pattern.first is None and pattern.task != "generate"
     is_plain = not pattern.alone and pattern.lang == "en" and pattern.kind not in ALONE_KINDS
     return bool(usable) and is_edit and is_plain
 
 
-def _side(rng: np.random.Generator, pattern: Pattern) -> Side:
+def side_of(rng: np.random.Generator, pattern: Pattern) -> Side:
     return "R" if pattern.sided and rng.random() < 0.5 else "L"
 
 
-def _moved_by(pattern: Pattern, side: Side) -> frozenset[int]:
+def moved_by(pattern: Pattern, side: Side) -> frozenset[int]:
     """The joints that a pattern may turn or sets."""
     moved = set(joints(pattern.move, side))
     for line in pattern.set:
         action, *rest = line.split()
-        if action == "turn":
+        if action in ("turn", "face"):
             moved.add(0)
         else:
             groups = rest[1:] if action == "pose" else rest
@@ -558,7 +560,7 @@ def _moved_by(pattern: Pattern, side: Side) -> frozenset[int]:
     return frozenset(moved)
 
 
-def _at(pool: StartPool, row: int) -> State:
+def state_at(pool: StartPool, row: int) -> State:
     return State(pool.poses[row], pool.local[row], float(pool.yaw[row]))
 
 
@@ -566,7 +568,7 @@ def _meets(state: State, conditions: Sequence[str], side: Side) -> bool:
     return bool(len(StartPool(state.pose_aa[None]).meeting(conditions, side)))
 
 
-def _moves(before: State, after: State) -> bool:
+def is_a_move(before: State, after: State) -> bool:
     """Whether a joint turns by as much as an edit does; two turns of half a circle are none."""
     if np.array_equal(before.pose_aa, after.pose_aa):
         return False

@@ -39,15 +39,17 @@ class StartPool:
 
     Args:
         poses: (N, J, 3) axis-angle, radians.
+        in_view: conditions are on the poses as a camera sees them, at the heading that they have.
     """
 
-    def __init__(self, poses: Pose) -> None:
+    def __init__(self, poses: Pose, *, in_view: bool = False) -> None:
         local = axis_angle_to_matrix(poses.astype(np.float64))
         self.poses = poses
         self.yaw: npt.NDArray[np.float64] = np.asarray(heading(local[:, 0]))
+        seen = torch.tensor(local, dtype=torch.float32)
         local[:, 0] = yaw_matrix(-self.yaw) @ local[:, 0]
         self.local = torch.tensor(local, dtype=torch.float32)
-        self._bodies: Bodies = bodies(self.local)
+        self._bodies: Bodies = bodies(seen if in_view else self.local)
         self._held: dict[tuple[str, Side], Tensor] = {}
 
     def __len__(self) -> int:
