@@ -26,8 +26,9 @@ import torch
 from torch.nn import functional
 
 from backend.model import PoseLlavaForConditionalGeneration
-from training.data.build import Build, write_index
 from training.data.build import run as build_shards
+from training.data.build import write_index
+from training.data.registry import Build
 from training.data.samples import Sample
 from training.data.shards import SampleSource, shard_name, write_shard
 from training.data.stream import BatchStream, WeightedSource

@@ -28,8 +28,8 @@ from typing import Any, Final
 from backend.arguments import above_zero, positive
 from backend.cli import INTERRUPTED
 from training.claim import claimed
-from training.data.build import POSELESS_SOURCES, Build, Split
 from training.data.build import run as build_shards
+from training.data.registry import SOURCES, Build, Split
 from training.stages.settings import (
     ModelSettings,
     RunSettings,
@@ -58,7 +58,7 @@ class RecipeStopped(Exception):  # noqa: N818 - it tells of an event
 
 @dataclass(frozen=True)
 class DataSize:
-    """A folder of shards to build; see ``training.data.build.Build``. Training goes on without an ``optional`` one."""
+    """A folder of shards; see ``training.data.registry.Build``. Training goes on without an ``optional`` one."""
 
     source: str
     count: int
@@ -210,7 +210,7 @@ def _build(name: str, size: DataSize, folder: Path, poses: Path | None, workers:
         folder,
         size.count,
         seed=size.seed,
-        poses=None if size.source in POSELESS_SOURCES else poses,
+        poses=poses if "poses" in SOURCES[size.source].uses else None,
         split=size.split,
         shard_size=size.shard_size,
     )

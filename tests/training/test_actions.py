@@ -15,7 +15,7 @@ from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.actions.actions import ActionSampler, action_text, clean_label, load_actions
 from training.data.actions.situations import SituationSampler, build_posture, load_situations
-from training.data.build import SOURCES, Build
+from training.data.registry import SOURCES, Build
 from training.data.sources.constructed import constructed_poses
 from training.data.sources.pose_set import PoseSet
 
@@ -60,7 +60,7 @@ def test_poses_without_labels_are_refused(labelled):
 
 def test_actions_ask_for_a_pose_file():
     with pytest.raises(ValueError, match="--poses"):
-        SOURCES["actions"](Build("actions", Path(), 1))
+        SOURCES["actions"].open(Build("actions", Path(), 1))
 
 
 def test_file_names_become_words():

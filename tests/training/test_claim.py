@@ -16,7 +16,8 @@ import pytest
 
 from training import recipe
 from training.claim import claimed
-from training.data.build import Build, run
+from training.data.build import run
+from training.data.registry import Build
 from training.stages.loop import train
 from training.stages.settings import load_settings
 

@@ -16,7 +16,8 @@ from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS
 from training.data import cli, images
-from training.data.build import Build, run
+from training.data.build import run
+from training.data.registry import Build
 from training.data.samples import open_image
 from training.data.shards import SampleSource
 

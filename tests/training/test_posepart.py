@@ -11,12 +11,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from blender_addon.contract.skeleton import BODY_PARTS
-from training.data.build import SOURCES, Build
 from training.data.captions.correction import Corrector
 from training.data.captions.sampler import CaptionSampler
 from training.data.cli import data
 from training.data.pool import PosePool, with_heading
 from training.data.posepart import POSEPART_PARTS, PairSampler, PairSettings
+from training.data.registry import SOURCES, Build
 from training.data.shards import SampleSource
 from training.data.sources.constructed import constructed_poses
 from training.data.sources.pose_set import PoseSet
@@ -169,8 +169,8 @@ def test_words_are_of_the_part_only_even_with_noise_elsewhere(pool):
 
 def test_nudges_are_smaller_than_whole_changes(pool):
     build = Build("nudges", Path(), 200)
-    samples = SOURCES["nudges"](build)(np.random.default_rng(0), 200)
-    whole = SOURCES["posepart"](build)(np.random.default_rng(0), 200)
+    samples = SOURCES["nudges"].open(build)(np.random.default_rng(0), 200)
+    whole = SOURCES["posepart"].open(build)(np.random.default_rng(0), 200)
     assert {sample.kind for sample in samples} == {"nudge"}
     moves = [
         np.mean([np.abs(one.target_aa - one.pose_aa).sum() for one in group]) for group in (samples, whole)

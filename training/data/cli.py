@@ -22,7 +22,8 @@ from backend.body.draw import DrawingUnavailableError
 from backend.cli import INTERRUPTED
 from training.writing import require_apart, writing_to
 
-from .build import LISTED_SOURCES, TEXT_SOURCES, Build, run
+from .build import run
+from .registry import SOURCES, TEXT_SOURCES, Build
 
 SHOWN_WORDS: Final = 60
 CHAT_KEY: Final = "POSELLAVA_CHAT_KEY"
@@ -170,7 +171,7 @@ def _build(arguments: argparse.Namespace) -> None:
     build = replace(
         _drawn_from(arguments, arguments.source, arguments.output), shard_size=arguments.shard_size
     )
-    if build.poses is None and build.source not in LISTED_SOURCES:
+    if build.poses is None and build.source in SOURCES and not SOURCES[build.source].is_listed:
         print("no --poses: every pose is constructed")
     require_apart(build.folder, build.poses, build.annotations, build.images)
     if build.poses is not None and build.poses.resolve() in build.folder.resolve().parents:

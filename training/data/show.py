@@ -19,7 +19,7 @@ from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix
 from blender_addon.contract.skeleton import STANDING_POSE
 
-from .build import SOURCES, Build, check_options
+from .registry import SOURCES, Build, check_options
 from .samples import Sample
 from .shards import SampleSource
 
@@ -59,7 +59,7 @@ def _samples(what: str, count: int, build: Build, block: int) -> Iterator[Sample
     if what in SOURCES:
         build = replace(build, source=what, count=count)
         check_options(build)
-        draw = SOURCES[what](build)
+        draw = SOURCES[what].open(build)
         for first in range(0, count, block):
             for number, sample in enumerate(draw(rng, min(block, count - first)), start=first):
                 yield replace(sample, id=f"{what}-{build.seed}-{number}")

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy.spatial.transform import Rotation
 
-from training.data.build import Build, run
+from training.data.build import run
+from training.data.registry import Build
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 

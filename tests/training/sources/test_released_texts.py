@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from training.data.build import Build, run
+from training.data.build import run
 from training.data.cli import data
+from training.data.registry import Build
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.data.sources.held_out import HeldOut
