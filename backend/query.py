@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from blender_addon.contract.kinematics import heading
 from blender_addon.contract.messages import Request, Turn, View
+from blender_addon.contract.rotations import axis_angle_to_matrix
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +34,7 @@ class Query:
         strength: 0 keeps the start pose, 1 is the model's answer; joints turn along the shortest arc between.
         history: what was asked before and how it was answered, oldest first.
         view: where the camera is, as the body sees it; None when that is not known.
+        turned: radians by which the pose's heading is turned from that of the pose that picture and view are of.
         variants: how many different poses are wished for.
     """
 
@@ -43,6 +46,7 @@ class Query:
     strength: float = 1.0
     history: tuple[Turn, ...] = ()
     view: View | None = None
+    turned: float = 0.0
     variants: int = 1
 
 
@@ -76,6 +80,10 @@ class Answerer(Protocol):
 def queries_of(request: Request, image: Image | None, start: int = 0, stop: int | None = None) -> list[Query]:
     """The queries ``start`` to ``stop`` of a request: one per pose, or a single one when it has no pose."""
     poses = list(request.poses) if len(request.poses) else [None]
+    turned = [0.0]
+    if len(request.poses):
+        headings = heading(axis_angle_to_matrix(request.poses[:, 0].astype(np.float64)))
+        turned = list(headings - headings[0])
     return [
         Query(
             task=request.task,
@@ -86,7 +94,8 @@ def queries_of(request: Request, image: Image | None, start: int = 0, stop: int 
             strength=request.strength,
             history=request.history,
             view=request.view,
+            turned=float(angle),
             variants=request.variants,
         )
-        for pose in poses[start:stop]
+        for pose, angle in zip(poses[start:stop], turned[start:stop], strict=True)
     ]

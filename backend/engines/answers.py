@@ -28,6 +28,8 @@ def answers_of(
     matrices: npt.ArrayLike,
     headings: npt.ArrayLike,
     first_logits: Sequence[npt.ArrayLike],
+    *,
+    in_view: bool = False,
 ) -> list[Answer]:
     """The answers to queries: poses, or words where the model would begin with words; then nothing moves.
 
@@ -38,13 +40,14 @@ def answers_of(
         headings: (Q,) radians, what was taken out of the poses.
         first_logits: (Q, 1 + V) for each what the model says of the first token of its possible answers, see
             ``Prompter.first_ids``.
+        in_view: whether the poses stood as their cameras see them.
     """
     turned = np.array(matrices, dtype=np.float64)
     turned[:, 0] = yaw_matrix(headings) @ turned[:, 0]
     poses_aa = finish(queries, turned)
     answers = []
     for query, pose_aa, logits in zip(queries, poses_aa, first_logits, strict=True):
-        words = prompter.in_words(query.task, logits)
+        words = prompter.in_words(query.task, logits, in_view=in_view)
         answers.append(Answer(pose_aa, prompter.words(query.task)) if words is None else Answer(None, words))
     return answers
 

@@ -18,15 +18,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from PIL.Image import Image
 
 from backend.graph_files import ANSWER_GRAPH, PICTURE_GRAPH, check_files
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Query
 from blender_addon.contract.kinematics import heading, yaw_matrix
+from blender_addon.contract.messages import View
 
 from .answers import answers_of
 from .threads import usable_threads
+from .viewing import answer_in_view
 
 Floats = npt.NDArray[np.float32]
 LEAST_PART: Final = 4
@@ -75,7 +78,11 @@ class OnnxEngine:
         return [answer for part in self._parts.map(self._answer_part, parts) for answer in part]
 
     def _answer_part(self, queries: Sequence[Query]) -> list[Answer]:
-        prompts = self.prompter.encode(queries)
+        return answer_in_view(self.prompter, queries, self._ask, self.heading_in)
+
+    def _ask(self, queries: Sequence[Query], views: Sequence[View] | None) -> list[Answer]:
+        """One prefill of all queries, as from their views where they are given."""
+        prompts = self.prompter.encode(queries, views=views)
         poses, headings = prompts.poses, prompts.headings
         if (prompts.pose_images >= 0).any():
             poses, headings = self._with_seen_poses(prompts)
@@ -84,7 +91,11 @@ class OnnxEngine:
         given = {name: told[name] for name in self._asked}
         large = _FREEING if len(queries) > LARGE_BATCH else None
         matrices, first_logits = self._answer.run(["matrices", "first_logits"], given, large)
-        return answers_of(self.prompter, queries, matrices, headings, first_logits)
+        return answers_of(self.prompter, queries, matrices, headings, first_logits, in_view=views is not None)
+
+    def heading_in(self, image: Image) -> float | None:
+        """The heading of the body in a picture, radians, 0 facing its camera; None where the model reads none."""
+        return float(heading(self._read(canvases([image]))[0, 0]))
 
     def describe(self) -> dict[str, Any]:
         """Name, sizes and tasks."""

@@ -17,13 +17,17 @@ from .threads import keep_threads_from_spinning, usable_threads
 keep_threads_from_spinning()
 
 import torch  # noqa: E402
+from PIL.Image import Image  # noqa: E402
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
 from backend.query import Answer, Query  # noqa: E402
+from blender_addon.contract.kinematics import heading  # noqa: E402
+from blender_addon.contract.messages import View  # noqa: E402
 
 from .answers import answers_of  # noqa: E402
+from .viewing import answer_in_view  # noqa: E402
 
 
 class TorchEngine:
@@ -63,12 +67,16 @@ class TorchEngine:
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer all queries in one batch by a single prefill.
+        """Answer all queries in one batch by a single prefill, those about the camera by one more.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
-        inputs = self.processor.encode(queries).to(self.model.device)
+        return answer_in_view(self.processor.prompter, queries, self._ask, self.heading_in)
+
+    def _ask(self, queries: Sequence[Query], views: Sequence[View] | None) -> list[Answer]:
+        """One prefill of all queries, as from their views where they are given."""
+        inputs = self.processor.encode(queries, views=views).to(self.model.device)
         headings = inputs.pop("headings").cpu().numpy()
         output = self.model(**inputs, logits_to_keep=None, use_cache=False)
         matrices = output.gated_matrices().float().cpu().numpy()
@@ -77,7 +85,15 @@ class TorchEngine:
         first_logits = [
             row[prompter.first_ids(query.task)] for row, query in zip(logits, queries, strict=True)
         ]
-        return answers_of(prompter, queries, matrices, headings, first_logits)
+        return answers_of(prompter, queries, matrices, headings, first_logits, in_view=views is not None)
+
+    @torch.inference_mode()
+    def heading_in(self, image: Image) -> float | None:
+        """The heading of the body in a picture, radians, 0 facing its camera; None where the model reads none."""
+        if self.model.pose_reader is None:
+            return None
+        canvas = self.processor.canvases([image]).to(self.model.device, self.model.dtype)
+        return float(heading(self.model.pose_reader.look_closely(canvas)[0, 0].float().cpu().numpy()))
 
     def describe(self) -> dict[str, Any]:
         """Name, sizes and tasks."""

@@ -275,29 +275,36 @@ class Prompter:
         answers = (self.templates[task][0]["answer"], *self.verbal_answers.values())
         return [self.tokenizer.ids(answer)[0] for answer in answers]
 
-    def in_words(self, task: str, first_logits: npt.ArrayLike) -> str | None:
+    def in_words(self, task: str, first_logits: npt.ArrayLike, *, in_view: bool = False) -> str | None:
         """The verbal answer that the model chose, or None where it answers with a pose: where nothing is asked for in
         words, as from a picture, it always does.
 
         Args:
             task: what was asked for.
             first_logits: (1 + V,) those of ``first_ids``.
+            in_view: whether it was told where the camera is, and need not ask for it.
         """
-        logits = np.asarray(first_logits, dtype=np.float64)
+        logits = np.array(first_logits, dtype=np.float64)
+        if VIEW_ANSWER in self.verbal_answers:
+            if not in_view and self._wants_view(task, logits):
+                return self.verbal_answers[VIEW_ANSWER]
+            logits[1 + list(self.verbal_answers).index(VIEW_ANSWER)] = -np.inf
         chances = np.exp(logits - logits.max())
         asked = "{instruction}" in self.templates[task][0]["question"]
         if not self.verbal_answers or not asked or chances[0] >= self.pose_threshold * chances.sum():
             return None
         return list(self.verbal_answers.values())[int(chances[1:].argmax())]
 
-    def wants_view(self, task: str, first_logits: npt.ArrayLike) -> bool:
+    def _wants_view(self, task: str, logits: npt.NDArray[np.float64]) -> bool:
         """Whether the model rather asks where the camera is than to say anything else; arguments as of ``in_words``."""
-        if self._view_template is None or VIEW_ANSWER not in self.verbal_answers:
-            return False
-        logits = np.asarray(first_logits, dtype=np.float64)
         chances = np.exp(logits - logits.max())
         asks = chances[1 + list(self.verbal_answers).index(VIEW_ANSWER)]
-        return task == "adjust" and bool(asks >= 0.5 * chances.sum())
+        can_be_told = self._view_template is not None and task == "adjust"
+        return can_be_told and bool(asks >= 0.5 * chances.sum())
+
+    def asks_for_view(self, words: str) -> bool:
+        """Whether these words ask where the camera is."""
+        return words == self.verbal_answers.get(VIEW_ANSWER)
 
     def words(self, task: str) -> str:
         """The wording of a task's fixed answer without its pose token."""

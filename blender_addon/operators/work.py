@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from ..contract.kinematics import heading, yaw_matrix
-from ..contract.messages import PoseArray, ProtocolError, Request, Result, Turn, no_poses
+from ..contract.messages import PoseArray, ProtocolError, Request, Result, Turn, View, no_poses
 from ..contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..contract.skeleton import BODY_PARTS
 from ..rig.armature import Rig, WriteOptions, WriteReport
+from ..rig.blender_types import current_scene
 from ..rig.offset import Blend, blend_weights, carry, towards
-from ..rig.sample import is_plain
+from ..rig.sample import current_frame, is_plain
 from ..session import Connection, new_request_id
 from .activity import Outcome, Variants, activity
 from .picture import Picture, Taking, Wait
@@ -99,7 +100,7 @@ def course(order: Order, connection: Connection) -> Course:
         instruction=order.instruction,
         poses=poses,
         image_png=None if picture is None else picture.png,
-        view=None if picture is None else picture.view,
+        view=None if picture is None else _view_of_first(order, picture.view, poses),
         history=history,
         parts=None if order.parts == BODY_PARTS.keys() else order.parts,
         strength=order.strength,
@@ -122,6 +123,16 @@ def course(order: Order, connection: Connection) -> Course:
             activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
     elapsed = 1000 * (time.perf_counter() - sent_at)
     return Outcome(order.task, order.instruction, words, report, elapsed, variants)
+
+
+def _view_of_first(order: Order, view: View | None, poses: PoseArray) -> View | None:
+    """Where the camera is as the body sees it that is asked first; ``view`` is of the frame that the scene shows."""
+    shown = current_frame(current_scene())
+    if view is None or not len(poses) or order.asked[0] == shown:
+        return view
+    now, first = find_rig(order.armature).read((shown,))[0, 0], poses[0, 0]
+    turned = heading(axis_angle_to_matrix(first)) - heading(axis_angle_to_matrix(now))
+    return replace(view, yaw=view.yaw - float(turned))
 
 
 def _check_number(order: Order, most: int) -> None:

@@ -117,7 +117,7 @@ def test_a_model_without_a_view_template_says_so(prompter: Prompter) -> None:
     blind = Prompter(prompter.tokenizer, prompter.templates)
     with pytest.raises(ValueError, match="no view_template"):
         blind.encode([Query("adjust", "face us", POSES[0])], views=[View(0.0, 0.0)])
-    assert not blind.wants_view("adjust", [0.0, 9.0])
+    assert blind.in_words("adjust", [9.0, 0.0]) is None
 
 
 def test_the_view_is_asked_for_when_that_is_likelier_than_all_else(prompter: Prompter) -> None:
@@ -126,10 +126,15 @@ def test_the_view_is_asked_for_when_that_is_likelier_than_all_else(prompter: Pro
     )
     at = 1 + list(VERBAL_ANSWERS).index(VIEW_ANSWER)
     logits = np.zeros(1 + len(VERBAL_ANSWERS))
-    assert not seeing.wants_view("adjust", logits)
-    logits[at] = 3.0
-    assert seeing.wants_view("adjust", logits)
-    assert not seeing.wants_view("generate", logits)
+    logits[0] = 2.0
+    assert seeing.in_words("adjust", logits) is None
+    logits[at] = 4.5
+    words = seeing.in_words("adjust", logits)
+    assert words == VERBAL_ANSWERS[VIEW_ANSWER]
+    assert seeing.asks_for_view(words)
+    # Told where the camera is, it does not ask for that again.
+    assert seeing.in_words("adjust", logits, in_view=True) is None
+    assert seeing.in_words("generate", logits) is None
 
 
 def test_no_two_answers_begin_with_the_same_token(prompter: Prompter) -> None:
