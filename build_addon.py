@@ -44,7 +44,8 @@ PLATFORMS: Final = {
 ENGINE_PACKAGES: Final = ("onnxruntime", "tokenizers", "pillow")
 """What the backend needs beside the standard library, Blender's numpy and the add-on's own websockets."""
 BACKEND_FILES: Final = (
-    "__init__.py", "arguments.py", "batch.py", "cli.py", "graph_files.py", "images.py", "query.py", "serve.py",
+    "__init__.py", "arguments.py", "batch.py", "cli.py", "fetch.py", "graph_files.py", "images.py", "query.py",
+    "serve.py",
     "server/*.py", "prompt/*.py",
     "engines/__init__.py", "engines/answers.py", "engines/choice.py", "engines/onnx.py",
     "engines/threads.py",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava``: serve, batch and info, and whatever else is installed.
+"""``posellava``: serve, batch, info and fetch-weights, and whatever else is installed.
 
 A command from elsewhere (training's) is an entry point of the group ``posellava.commands``: its name is the
 subcommand, its object a function that takes the remaining arguments and returns the exit status. It is imported only
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMMAND_GROUP: Final = "posellava.commands"
 PROGRESS_SECONDS: Final = 5.0
-OWN_COMMANDS: Final = ("serve", "batch", "info")
+OWN_COMMANDS: Final = ("serve", "batch", "info", "fetch-weights")
 USAGE: Final = 2
 """The exit status of a command line that cannot be read, as argparse has it."""
 INTERRUPTED: Final = 130
@@ -125,6 +125,18 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", parents=[engine], help="say what model and versions are installed")
     info.add_argument("--json", action="store_true", help="as one JSON object")
     info.set_defaults(run=_info)
+
+    fetch = commands.add_parser(
+        "fetch-weights", help="bring a model's files here, with their checksums seen to"
+    )
+    fetch.add_argument(
+        "source", metavar="SOURCE", help="an https:// address of a folder with SHA256SUMS, or a folder"
+    )
+    fetch.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="where the files go; an interrupted one goes on"
+    )
+    fetch.add_argument("--sums", metavar="SHA256", help="the checksum that SHA256SUMS itself must have")
+    fetch.set_defaults(run=_fetch_weights)
     return parser
 
 
@@ -197,6 +209,22 @@ def _info(options: argparse.Namespace) -> int:
         elif isinstance(value, int):
             shown = f"{value:,}"
         print(f"{name.replace('_', ' '):<14} {shown}")
+    return 0
+
+
+def _fetch_weights(options: argparse.Namespace) -> int:
+    from .fetch import fetch_weights
+
+    said = time.monotonic()
+
+    def tell(name: str, there: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            print(f"{name}: {there / 1e6:.0f} MB", file=sys.stderr, flush=True)
+
+    names = fetch_weights(options.source, options.folder, sums=options.sums, on_progress=tell)
+    print(f"{len(names)} files in {options.folder}; use them with --model {options.folder}", file=sys.stderr)
     return 0
 
 
