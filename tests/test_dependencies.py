@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
+
+import build_addon
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("blender_addon", "backend", "training")
@@ -54,6 +57,22 @@ def test_an_import_that_breaks_a_rule_is_told(sources: Path, file: str, line: st
     source.write_text(as_it_was)
     assert done.returncode == 1
     assert file.removesuffix(".py").replace("/", ".") in done.stdout or "cycles" in done.stdout
+
+
+def test_the_extension_carries_all_that_its_backend_imports() -> None:
+    imports = grimp.build_graph("backend", exclude_type_checking_imports=True)
+    left_out = {f"backend.{name.removesuffix('.py').replace('/', '.')}" for name in build_addon.NOT_CARRIED}
+    needed, found = {"backend.cli", "backend.serve", "backend.engines.onnx"}, set[str]()
+    while needed:
+        found.add(module := needed.pop())
+        needed |= imports.find_modules_directly_imported_by(module) - found - left_out
+    backend = ROOT / "backend"
+    carried = {file for pattern in build_addon.BACKEND_FILES for file in backend.glob(pattern)}
+    for module in sorted(found):
+        place = ROOT / module.replace(".", "/")
+        assert carried & {place.with_suffix(".py"), place / "__init__.py"}, (
+            f"{module} is not in the extension"
+        )
 
 
 @pytest.mark.parametrize("module", ["blender_addon", "blender_addon.contract.codec", "blender_addon.session"])
