@@ -20,6 +20,7 @@ from blender_addon.contract.skeleton import BODY_PARTS, NUM_JOINTS, STANDING_POS
 
 UNCHANGED_DEGREES: Final = 0.01
 """What turns less than this stays as it is."""
+UNREAD_WORDS: Final = "The words were not read: this model tells the pose by the picture alone."
 
 
 def answers_of(
@@ -48,8 +49,15 @@ def answers_of(
     answers = []
     for query, pose_aa, logits in zip(queries, poses_aa, first_logits, strict=True):
         words = prompter.in_words(query.task, logits, in_view=in_view)
-        answers.append(Answer(pose_aa, prompter.words(query.task)) if words is None else Answer(None, words))
+        answers.append(Answer(pose_aa, _said(prompter, query)) if words is None else Answer(None, words))
     return answers
+
+
+def _said(prompter: Prompter, query: Query) -> str:
+    """The words of an answer with a pose; an instruction that the model does not read is not passed over in silence."""
+    if prompter.unread([query]):
+        return UNREAD_WORDS
+    return prompter.words(query.task)
 
 
 def finish(queries: Sequence[Query], matrices: Array) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -50,13 +50,18 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-class PromptSample(Protocol):
-    """What a prompt is made of; poses (J, 3) axis-angle, radians."""
+class Asked(Protocol):
+    """What is wished for, in words."""
 
     @property
     def task(self) -> str: ...
     @property
     def instruction(self) -> str: ...
+
+
+class PromptSample(Asked, Protocol):
+    """What a prompt is made of; poses (J, 3) axis-angle, radians."""
+
     @property
     def pose_aa(self) -> Floats | None: ...
     @property
@@ -186,6 +191,15 @@ class Prompter:
         """Whether a template has ``<image>``."""
         return self._shows(IMAGE_PLACEHOLDER)
 
+    def reads_words(self, task: str) -> bool:
+        """Whether an instruction of a task is read: a small model tells a pose by the picture alone."""
+        templates = self.templates.get(task)
+        return templates is None or any("{instruction}" in each["question"] for each in templates)
+
+    def unread(self, samples: Iterable[Asked]) -> int:
+        """How many of the samples have an instruction that is not read."""
+        return sum(bool(one.instruction.strip()) and not self.reads_words(one.task) for one in samples)
+
     def _shows(self, placeholder: str) -> bool:
         questions = (each["question"] for templates in self.templates.values() for each in templates)
         return any(placeholder in question for question in questions)
@@ -290,8 +304,11 @@ class Prompter:
                 return self.verbal_answers[VIEW_ANSWER]
             logits[1 + list(self.verbal_answers).index(VIEW_ANSWER)] = -np.inf
         chances = np.exp(logits - logits.max())
-        asked = "{instruction}" in self.templates[task][0]["question"]
-        if not self.verbal_answers or not asked or chances[0] >= self.pose_threshold * chances.sum():
+        if (
+            not self.verbal_answers
+            or not self.reads_words(task)
+            or chances[0] >= self.pose_threshold * chances.sum()
+        ):
             return None
         return list(self.verbal_answers.values())[int(chances[1:].argmax())]
 

@@ -245,8 +245,10 @@ def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TAS
         raise refuse("bad_text", "The instruction is empty; type what should happen.")
     _check_history(request, limits)
     check_poses(request.poses, limits, request.id)
-    if request.task == "adjust" and len(request.poses) == 0:
-        raise refuse("bad_pose", "An edit needs at least one start pose; the request has none.")
+    if request.task == "adjust" and len(request.poses) == 0 and request.image_png is None:
+        raise refuse(
+            "bad_pose", "An edit needs a start pose, or an image that shows it; the request has neither."
+        )
     if request.image_png is not None and len(request.image_png) > limits.max_image_bytes:
         raise refuse(
             "bad_image",

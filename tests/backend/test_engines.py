@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backend.batch import Here
 from backend.body.draw import DrawingUnavailableError
 from backend.body.pictures import draw_poses
 from backend.body.rotations import axis_angle_to_matrix as to_matrix
@@ -27,6 +30,7 @@ from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import AnswerGraph, write_graphs
 from backend.model.storage import pack
 from backend.query import Query
+from blender_addon.contract.messages import Request
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from tests.backend.conftest import tiny_config, tiny_processor
 from training.data.directives.sampler import DirectiveSampler
@@ -95,6 +99,26 @@ def test_both_engines_read_pictures_alike(onnx: OnnxEngine, with_torch: TorchEng
         box = (-int(rng.integers(0, 200)), 0, 160, 160 + int(rng.integers(0, 120)))
         queries.append(Query("estimate", "", image=picture.crop(box), strength=1.0 - 0.5 * (number % 2)))
     assert_same(queries, onnx, with_torch)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "with_torch"])
+def test_words_that_are_not_read_are_said_to_be_so(engine: str, request: pytest.FixtureRequest) -> None:
+    image = Image.new("RGB", (64, 96), "teal")
+    queries = [Query("estimate", words, image=image) for words in ("the man on the left", " ")]
+    told, silent = request.getfixturevalue(engine).answer(queries)
+    assert "The words were not read" in told.text
+    assert silent.text == ""
+    np.testing.assert_allclose(told.pose_aa, silent.pose_aa, atol=1e-4)
+
+
+def test_an_edit_without_a_pose_is_asked_of_the_picture(onnx: OnnxEngine) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (64, 96), "teal").save(image, "PNG")
+    edit = Request("a", "adjust", "raise the left arm", image_png=image.getvalue())
+    edited, seen = Here(onnx).ask([edit, replace(edit, id="b", task="estimate", instruction="")])
+    gap = geodesic_degrees(axis_angle_to_matrix(edited.pose_aa), axis_angle_to_matrix(seen.pose_aa))
+    assert gap[16] > 20  # the left shoulder, of the pose that is seen
+    assert np.median(gap) < 5
 
 
 def test_all_tasks_may_share_a_batch(onnx: OnnxEngine) -> None:

@@ -284,3 +284,4 @@ def test_a_sound_request_is_accepted() -> None:
     check_request(GOOD, Limits())
     check_request(Request("b", "generate", "a person sits"), Limits(), ("generate",))
     check_request(Request("c", "estimate", image_png=b"png"), Limits())
+    check_request(Request("d", "adjust", "raise the arm", image_png=b"png"), Limits())

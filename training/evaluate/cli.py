@@ -212,6 +212,13 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
         which = "every pose is" if arguments.samples is None else "the mean is of poses that are"
         print(f"no --poses: {which} constructed", file=sys.stderr)
     outcome = evaluate(evaluation, engine, retrieval, _show_progress)
+    unread = engine.processor.prompter.unread(outcome.benchmark.samples)
+    if unread:
+        print(
+            f"{unread} of {len(outcome.benchmark.samples)} questions have words that {engine.name} does not read: it "
+            "tells the pose by the picture alone",
+            file=sys.stderr,
+        )
     print(as_table(outcome.report))
     if arguments.json is not None:
         with writing_to(arguments.json):
