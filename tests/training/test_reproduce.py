@@ -56,6 +56,8 @@ def test_each_table_is_made_with_all_its_rows(
         assert row in printed  # the paper's own, too
     assert all(claim["verdict"] in ("held", "not held", "open") for claim in record["claims"])
     assert record["claims"]
+    assert set(record["samples_seen"]) == ROWS[table] & set(record["samples_seen"])
+    assert all(count > 0 for count in record["samples_seen"].values())
 
 
 @pytest.mark.slow

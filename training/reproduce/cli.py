@@ -43,6 +43,13 @@ def reproduce(argv: Sequence[str]) -> int:
         "--threads", type=positive, metavar="N", default=1, help="CPU threads (default: %(default)s)"
     )
     parser.add_argument(
+        "--processes",
+        type=positive,
+        metavar="N",
+        default=2,
+        help="contestants trained at a time (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--train", nargs="+", default=[], metavar="SUITE=DATA",
         help="samples to train on instead, of generation, posefix or posepart: a folder of shards or a JSON file",
     )  # fmt: skip
@@ -86,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
     effort = Effort(arguments.minutes, QUICK_STEPS if quick else NEVER, arguments.seed)
     order = Order(
         arguments.table, arguments.output, arguments.poses, QUICK_CASES if quick else arguments.count, effort, train,
-        test, arguments.model, arguments.body,
+        test, arguments.model, arguments.body, arguments.processes,
     )  # fmt: skip
     start = time.monotonic()
     table = make(order, lambda sentence: print(sentence, file=sys.stderr, flush=True))

@@ -7,9 +7,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from training.data.posepart import PairSampler, PairSettings
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.data.show import vocabulary
-from training.evaluate.benchmarks import TASKS
+from training.evaluate.benchmarks import TASKS, pose_pool
 from training.writing import writing_to
 
 from .baselines import PoseVae
@@ -88,39 +90,100 @@ def listed_data(suite: str, path: Path) -> DrawSamples:
     return lambda rng, count: [samples[row] for row in rng.integers(len(samples), size=count)]
 
 
-def contestant(
-    name: str, data: dict[str, DrawSamples], effort: Effort, folder: Path, about: dict[str, str],
-    say: Callable[[str], None],
-) -> Contestant:  # fmt: skip
-    """A contestant of ``ROSTER``: that of an earlier table of the same run, or trained now.
+@dataclass(frozen=True)
+class Sources:
+    """What contestants are trained on: a file or folder of poses, or None for constructed ones, and for each suite a
+    data set that takes its place."""
+
+    poses: Path | None
+    listed: dict[str, Path]
+
+    def about(self, suite: str) -> str:
+        """What a suite's samples are made of; with other data another contestant is trained."""
+        return str(self.listed.get(suite, self.poses or "constructed poses"))
+
+    def draws(self, suites: Sequence[str]) -> list[DrawSamples]:
+        """What draws the samples of each suite. Raises as ``listed_data``."""
+        own = own_data(pose_pool(self.poses, "train")) if set(suites) - set(self.listed) else {}
+        return [
+            listed_data(suite, self.listed[suite]) if suite in self.listed else own[suite] for suite in suites
+        ]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the contestants of a run are trained, and the folder in which they are kept for its other tables."""
+
+    sources: Sources
+    effort: Effort
+    folder: Path
+
+    def kept(self, name: str) -> tuple[Contestant, int] | None:
+        """A contestant that was trained before in just this way, with the samples that it saw; None where there is
+        none."""
+        weights, facts = self._files(name)
+        known = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        if known.get("key") != self._key(name) or not weights.is_file():
+            return None
+        model = _new(ROSTER[name], known["words"], self.effort.seed)
+        load_model(model, weights)
+        return model.eval(), int(known["samples"])
+
+    def train(self, name: str) -> str:
+        """Trains a contestant and keeps it; returns what is to be told."""
+        recipe, seed = ROSTER[name], self.effort.seed
+        torch.set_num_threads(1)
+        draws = self.sources.draws(recipe.data)
+        words = _words(draws, seed) if recipe.form.startswith("vae") else []
+        model = _new(recipe, words, seed)
+        samples, loss = _train(model, draws, self.effort)
+        weights, facts = self._files(name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(self.folder):
+            save_model(model, str(weights))
+            known = {"key": self._key(name), "words": words, "samples": samples}
+            facts.write_text(json.dumps(known), encoding="utf-8")
+        return (
+            f"{name}: {samples} samples in {self.effort.minutes:g} minutes of a core at most, loss {loss:.3f}"
+        )
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        stem = name.replace(" ", "-")
+        return self.folder / f"{stem}.safetensors", self.folder / f"{stem}.json"
+
+    def _key(self, name: str) -> dict[str, Any]:
+        recipe = ROSTER[name]
+        data = {suite: self.sources.about(suite) for suite in recipe.data}
+        return {**asdict(self.effort), "form": recipe.form, "data": data}
+
+
+def trained(
+    names: Sequence[str], training: Training, *, processes: int, say: Callable[[str], None]
+) -> dict[str, tuple[Contestant, int]]:
+    """Contestants of ``ROSTER`` with the samples that each saw: those of an earlier table of the run, or trained now.
 
     Args:
-        name: which.
-        data: where samples of each suite come from.
-        effort: how long.
-        folder: where the contestants are kept.
-        about: what the samples are made of; with other data another contestant is trained.
+        names: which.
+        training: on what and how long.
+        processes: how many are trained at a time.
         say: told of progress.
     """
-    recipe = ROSTER[name]
-    key = {**asdict(effort), "form": recipe.form, "data": {suite: about[suite] for suite in recipe.data}}
-    weights, facts = (folder / f"{name.replace(' ', '-')}{suffix}" for suffix in (".safetensors", ".json"))
-    known = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
-    if known.get("key") == key and weights.is_file():
-        model = _new(recipe, known["words"], effort.seed)
-        load_model(model, weights)
-        say(f"{name}: trained before, on {known['samples']} samples")
-        return model.eval()
-    draws = [data[suite] for suite in recipe.data]
-    words = _words(draws, effort.seed) if recipe.form.startswith("vae") else []
-    model = _new(recipe, words, effort.seed)
-    samples, loss = _train(model, draws, effort)
-    say(f"{name}: {samples} samples in {effort.minutes:g} minutes at most, loss {loss:.3f}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with writing_to(folder):
-        save_model(model, str(weights))
-        facts.write_text(json.dumps({"key": key, "words": words, "samples": samples}), encoding="utf-8")
-    return model.eval()
+    missing = []
+    for name in names:
+        kept = training.kept(name)
+        if kept is None:
+            missing.append(name)
+        else:
+            say(f"{name}: trained before, on {kept[1]} samples")
+    if processes == 1 or len(missing) == 1:
+        for name in missing:
+            say(training.train(name))
+    elif missing:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            for sentence in pool.map(training.train, missing):
+                say(sentence)
+    found = {name: training.kept(name) for name in names}
+    return {name: kept for name, kept in found.items() if kept is not None}
 
 
 def _new(recipe: Recipe, words: Sequence[str], seed: int) -> Contestant:

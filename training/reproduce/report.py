@@ -73,6 +73,9 @@ def markdown(table: Table) -> str:
                 f"| {one.better} below {one.worse} on {one.column} | {gain} | {_cell(one.ratio, 2)} | **{one.held}** |"
             )
         lines.append("")
+    if table.samples_seen:
+        seen = ", ".join(f"{row} {count:,}" for row, count in table.samples_seen.items())
+        lines += [f"Samples seen in {order.effort.minutes:g} minutes of a core: {seen}.", ""]
     return "\n".join([*lines, COMPARABLE, ""])
 
 
@@ -95,6 +98,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "poses": None if order.poses is None else order.poses.name,
         "cases": order.count,
         "minutes": order.effort.minutes,
+        "samples_seen": table.samples_seen,
         "seed": order.effort.seed,
         "benchmarks": table.fingerprints,
         "columns": {

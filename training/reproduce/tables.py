@@ -37,7 +37,7 @@ from training.evaluate.contestants import (
 from training.evaluate.embeddings import encoder_embeddings
 from training.evaluate.scoring import Errors, PoseVectors, measure
 
-from .contestants import Contestant, DrawSamples, Effort, contestant, listed_data, own_data
+from .contestants import ROSTER, Contestant, Effort, Sources, Training, trained
 from .paper import CLAIMS
 
 COLUMNS: Final = {
@@ -72,6 +72,7 @@ class Order:
         test: for each column a data set whose samples are the cases.
         model: a trained PoseLLaVA to measure in the place of the small one.
         body: a licensed body whose joints are measured; also drawn.
+        processes: contestants that are trained at a time.
     """
 
     table: str
@@ -83,6 +84,7 @@ class Order:
     test: dict[str, Path] = field(default_factory=dict)
     model: Path | None = None
     body: Path | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table: for each column and row the figures with intervals, and the verdicts."""
+    """A finished table: for each column and row the figures with intervals, the verdicts, and for each row that was
+    trained the samples that it saw."""
 
     order: Order
     figures: dict[str, dict[str, dict[str, Estimate]]]
     verdicts: list[Verdict]
     fingerprints: dict[str, str]
+    samples_seen: dict[str, int]
 
 
 def reproduce(order: Order, say: Callable[[str], None]) -> Table:
@@ -130,7 +134,8 @@ def reproduce(order: Order, say: Callable[[str], None]) -> Table:
     given = None if order.model is None else TorchEngine.load(order.model)
     offsets = None if order.body is None else rest_offsets(order.body)
     mean_aa = mean_pose(pose_pool(order.poses, "train"))
-    players = _players(order, say)
+    trained_now = _contestants(order, say)
+    players = {name: player for name, (player, _) in trained_now.items()}
     figures: dict[str, dict[str, dict[str, Estimate]]] = {}
     errors: dict[str, dict[str, Errors]] = {}
     fingerprints = {}
@@ -151,7 +156,8 @@ def reproduce(order: Order, say: Callable[[str], None]) -> Table:
             row: {name: bootstrap.mean(of.values[name]) for name in FIGURES}
             for row, of in errors[column].items()
         }
-    return Table(order, figures, _verdicts(order, errors), fingerprints)
+    seen = {_row_of(order, name): samples for name, (_, samples) in trained_now.items()}
+    return Table(order, figures, _verdicts(order, errors), fingerprints, seen)
 
 
 def rest_offsets(body: Path) -> Array:
@@ -162,19 +168,18 @@ def rest_offsets(body: Path) -> Array:
     return offsets
 
 
-def _players(order: Order, say: Callable[[str], None]) -> dict[str, Contestant]:
+def _contestants(order: Order, say: Callable[[str], None]) -> dict[str, tuple[Contestant, int]]:
     names = [name for name in TRAINED[order.table] if name != "PoseLLaVA" or order.model is None]
-    if not names:
-        return {}
-    source = "constructed poses" if order.poses is None else str(order.poses)
-    data: dict[str, DrawSamples] = own_data(pose_pool(order.poses, "train"))
-    about = dict.fromkeys(data, source)
-    for suite, path in order.train.items():
-        if suite not in data:
-            raise ValueError(f"--train {suite}: there are {', '.join(data)}")
-        data[suite], about[suite] = listed_data(suite, path), str(path)
-    folder = order.output / "contestants"
-    return {name: contestant(name, data, order.effort, folder, about, say) for name in names}
+    known = {suite for recipe in ROSTER.values() for suite in recipe.data}
+    for suite in order.train:
+        if suite not in known:
+            raise ValueError(f"--train {suite}: there are {', '.join(sorted(known))}")
+    training = Training(Sources(order.poses, order.train), order.effort, order.output / "contestants")
+    return trained(names, training, processes=order.processes, say=say)
+
+
+def _row_of(order: Order, contestant: str) -> str:
+    return "PoseLLaVA-Pose" if (order.table, contestant) == ("table3", "PoseLLaVA") else contestant
 
 
 def _benchmark(order: Order, column: str) -> Benchmark | None:
@@ -208,8 +213,7 @@ def _answers(
         rows[row] = model_answers(replies, benchmark.targets_aa, copy, mean, declines=False)
 
     for name, player in players.items():
-        row = {"PoseLLaVA": "PoseLLaVA-Pose"}.get(name, name) if order.table == "table3" else name
-        add(row, _ask(player.answer, samples))
+        add(_row_of(order, name), _ask(player.answer, samples))
     if order.table == "table2" or (given is not None and order.table == "table4"):
         engine = given or shipped
         add("PoseLLaVA", _ask(lambda some: engine.answer([query_of(one) for one in some]), samples))
