@@ -35,7 +35,6 @@ from training.data.stream import BatchStream, WeightedSource
 from training.recipe import load_recipe, step_settings
 from training.stages.batches import Batch, Collator
 from training.stages.initialise import start_model
-from training.stages.journal import read_metrics
 from training.stages.objectives import instruction_terms, weighted_sum
 from training.stages.parts import parameter_groups, prepare_parts
 from training.stages.settings import (
@@ -44,6 +43,7 @@ from training.stages.settings import (
     TrainSettings,
     save_settings,
 )
+from training.stages.training_log import read_metrics
 
 CONFIGS = Path(__file__).parents[1] / "training" / "configs"
 STEPS = 30

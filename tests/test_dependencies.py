@@ -41,7 +41,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("backend/query.py", "import training.claim"),
+        ("backend/query.py", "import training.run_lock"),
         ("backend/query.py", "from blender_addon.rig import convert"),
         ("blender_addon/contract/limits.py", "import bpy"),
         ("backend/engines/onnx.py", "import torch"),

@@ -27,9 +27,9 @@ from typing import Any, Final
 
 from backend.arguments import above_zero, positive
 from backend.cli import INTERRUPTED
-from training.claim import claimed
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
+from training.run_lock import run_lock
 from training.stages.settings import (
     ModelSettings,
     RunSettings,
@@ -135,7 +135,7 @@ def run(recipe: Recipe, output: Path, *, poses: Path | None, workers: int) -> No
     """
     if poses is None:
         _say("no poses given (POSES=FILE): everything is trained and measured on constructed poses")
-    with claimed(output):
+    with run_lock(output):
         _run(recipe, output, poses, workers)
 
 

@@ -11,9 +11,9 @@ import torch
 
 from backend.model import PoseLlavaForConditionalGeneration
 from training.stages.export import export
-from training.stages.journal import read_metrics
 from training.stages.loop import train
 from training.stages.settings import load_settings
+from training.stages.training_log import read_metrics
 
 from .conftest import write_yaml
 

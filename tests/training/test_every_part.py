@@ -18,10 +18,10 @@ from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.stages.batches import Batch, Collator
 from training.stages.initialise import FreshModel, fresh_model
-from training.stages.journal import read_metrics
 from training.stages.objectives import instruct, instruction_terms, weighted_sum
 from training.stages.parts import prepare_parts
 from training.stages.settings import TrainableSettings
+from training.stages.training_log import read_metrics
 
 from .conftest import TINY_MODEL, eight_edits
 from .test_processes import launch

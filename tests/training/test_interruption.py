@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from training.stages.journal import read_metrics
+from training.stages.training_log import read_metrics
 
 from .conftest import write_yaml
 

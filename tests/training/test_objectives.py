@@ -50,6 +50,8 @@ def batch_of(targets: torch.Tensor) -> Batch:
         {},
         targets,
         ["sample"] * count,
+        tasks=["adjust"] * count,
+        pose_rows=torch.arange(count),
         image_joints=torch.full((count, 24, 2), 0.25),
         canvas_joints=torch.tensor([0.25, 0.3]).expand(count, 24, 2),
     )

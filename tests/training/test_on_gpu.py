@@ -19,9 +19,9 @@ from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.on_gpu import pack, settings_of, sizes_of
 from training.stages.export import export
-from training.stages.feeding import fed
 from training.stages.plain import STATES_FILE
 from training.stages.settings import SourceSettings
+from training.stages.workers import as_it_grows
 
 NOT_THERE = (
     "deepspeed",
@@ -42,7 +42,7 @@ def words(number: int) -> list[Sample]:
 def test_processes_draw_batches_and_take_up_what_is_built_meanwhile(tmp_path: Path) -> None:
     write_shard(tmp_path / shard_name(0), words(0))
     write_index(tmp_path, {}, [8])
-    batches = fed(
+    batches = as_it_grows(
         {"words": SourceSettings(tmp_path)}, list, lambda sample: 1,  # type: ignore[arg-type]
         batch_size=4, window=2, seed=3, workers=2,
     )  # fmt: skip

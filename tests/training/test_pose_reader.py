@@ -34,10 +34,10 @@ from training.data.samples import Sample
 from training.stages import losses, projections
 from training.stages.batches import Collator
 from training.stages.export import export
-from training.stages.journal import read_metrics
 from training.stages.loop import train
 from training.stages.parts import parameter_groups, prepare_parts
 from training.stages.settings import OptimiserSettings, TrainableSettings, load_settings
+from training.stages.training_log import read_metrics
 from training.stages.trunk_weights import load_trunk, published_file, read_convolutions
 
 from .conftest import write_yaml

@@ -21,7 +21,7 @@ from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.stages.export import export
-from training.stages.journal import read_metrics
+from training.stages.training_log import read_metrics
 
 from .conftest import eight_edits, write_yaml
 

@@ -18,14 +18,18 @@ from backend.engines.torch import TorchEngine
 from backend.query import Query
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
+from blender_addon.contract.skeleton import STANDING_POSE
 from training import commands
+from training.data.build import write_index
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
 from training.stages.checkpoints import TrainingStopped
 from training.stages.export import export
-from training.stages.journal import Journal, read_metrics
 from training.stages.loop import train
 from training.stages.settings import load_settings
+from training.stages.training_log import TrainingLog, read_metrics
 
-from .conftest import eight_edits, write_yaml
+from .conftest import eight_edits, write_json, write_yaml
 
 
 def run(tmp_path: Path, values: dict[str, Any], *changes: str, resume: bool = False) -> None:
@@ -130,20 +134,81 @@ def test_a_resumed_run_repeats_an_unbroken_one_exactly(tmp_path: Path, stage3: d
     assert len(losses_of(tmp_path / "run")) == 6
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_processes_that_lay_batches_out_change_nothing_in_a_run(
+    stage: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    values = request.getfixturevalue(stage)
+    short = ("run.steps=4", "run.log_steps=1", "run.checkpoint_steps=2", "run.micro_batch=4")
+    run(tmp_path, values, *short)
+    laid_out = {**values, "output": str(tmp_path / "laid-out")}
+    run(tmp_path, laid_out, *short, "data.workers=2")
+    assert losses_of(tmp_path / "laid-out") == losses_of(tmp_path / "run")
+    # As if killed after step 3: the newest checkpoint is of step 2.
+    (tmp_path / "laid-out" / "checkpoints" / "step-00000004" / "progress.json").unlink()
+    run(tmp_path, laid_out, *short, "data.workers=2", resume=True)
+    assert losses_of(tmp_path / "laid-out") == losses_of(tmp_path / "run")
+
+
+def test_folders_that_grow_need_workers(tmp_path: Path, stage3: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="growing needs workers"):
+        run(tmp_path, stage3, "data.growing=true")
+
+
+def test_words_that_the_model_does_not_read_are_told(
+    tmp_path: Path, stage3: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.zeros((32, 32, 3), dtype=np.uint8)
+    seen = [
+        Sample(f"seen-{number}", "estimate", "k", words, target_aa=STANDING_POSE.copy(), image=picture)
+        for number, words in enumerate(["the man on the left", ""])
+    ]
+    write_shard(tmp_path / shard_name(0), seen)
+    write_index(tmp_path, {}, [2])
+    stage3["data"]["sources"]["seen"] = {"path": str(tmp_path)}
+    run(tmp_path, stage3, "run.steps=1")
+    assert (
+        "seen: 1 of its first 2 samples have words that this model does not read" in capsys.readouterr().out
+    )
+
+
+def test_a_line_of_the_log_tells_losses_by_task_speed_gradient_and_memory(
+    tmp_path: Path, stage3: dict[str, Any]
+) -> None:
+    edits = json.loads((tmp_path / "edits.json").read_text())
+    made = [Sample("made", "generate", "k", "a person bows", target_aa=STANDING_POSE.copy())]
+    more = json.loads(write_json(tmp_path / "made.json", made).read_text())
+    (tmp_path / "edits.json").write_text(json.dumps([*edits, *more]))
+    run(tmp_path, stage3, "run.micro_batch=3")
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["split"] == "train"]
+    names = {"samples_per_s", "tokens_per_s", "gradient_norm", "memory_gb", "learning_rate"}
+    for line in lines:
+        assert names <= set(line)
+        assert line["gradient_norm"] > 0
+    assert {"pose_adjust", "pose_generate", "text_adjust", "text_generate"} <= set().union(*lines)
+    # Where a step holds one task alone, its losses are those of the task.
+    alone = [line for line in lines if "pose_generate" not in line]
+    assert alone
+    for line in alone:
+        poses = sum(weight * line[name] for name, weight in stage3["losses"].items() if name != "text")
+        assert line["pose_adjust"] == pytest.approx(poses, rel=1e-4)
+        assert line["text_adjust"] == pytest.approx(line["text"], rel=1e-4)
+
+
 def test_a_signal_to_stop_ends_the_step_and_the_run_can_go_on(
     tmp_path: Path, stage3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path, stage3)
-    real_train = Journal.train
+    real_train = TrainingLog.train
 
-    def train_then_terminate(journal: Journal, step: int, *args: Any, **kwargs: Any) -> None:
-        real_train(journal, step, *args, **kwargs)
+    def train_then_terminate(log: TrainingLog, step: int, *args: Any, **kwargs: Any) -> None:
+        real_train(log, step, *args, **kwargs)
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = {**stage3, "output": str(tmp_path / "stopped")}
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "train", train_then_terminate)
+        patch.setattr(TrainingLog, "train", train_then_terminate)
         run(tmp_path, stopped)
     assert [path.name for path in (tmp_path / "stopped" / "checkpoints").glob("step-*")] == ["step-00000003"]
     run(tmp_path, stopped, resume=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from training.claim import claimed
+from training.run_lock import run_lock
 
 from .registry import SOURCES, Build, DrawSamples, check_options, recorded_poses
 from .shards import INDEX, Shard, shard_name, write_shard
@@ -36,7 +36,7 @@ def run(build: Build, *, workers: int = 1) -> Iterator[int]:
     if build.source not in SOURCES:
         raise ValueError(f"unknown data source {build.source!r}; there are {', '.join(sorted(SOURCES))}")
     check_options(build)
-    with claimed(build.folder):
+    with run_lock(build.folder):
         yield from _run(build, workers)
 
 

@@ -42,12 +42,16 @@ class Batch:
         canvas_joints: (B, J, 2) for stage 1, where the canvases show the joints, as shares of their size; NaN where
             unknown.
         names: (B,) ids of the samples.
+        tasks: (B,) what each asks for.
+        pose_rows: (Q,) the row that each target belongs to.
         blank_canvas: whether no row has a pose to be read off an image, and another process has one.
     """
 
     inputs: dict[str, Any]
     targets: Tensor
     names: list[str]
+    tasks: list[str]
+    pose_rows: Tensor
     pixels: Tensor | None = None
     image_joints: Tensor | None = None
     canvases: Tensor | None = None
@@ -127,6 +131,8 @@ class Collator:
             inputs=inputs,
             targets=targets_in_frame(asked, headings[rows]),
             names=[sample.id for sample in samples],
+            tasks=[sample.task for sample in samples],
+            pose_rows=torch.tensor([row for row in rows for _ in samples[row].targets_aa], dtype=torch.long),
             blank_canvas="pose_images" not in inputs and self._sees_poses(everyone),
         )
 
@@ -162,6 +168,8 @@ class Collator:
             inputs={},
             targets=targets_in_frame(kept, torch.zeros(len(kept))),
             names=[sample.id for sample in samples],
+            tasks=[sample.task for sample in samples],
+            pose_rows=torch.arange(len(samples)),
             pixels=self.processor.whole_images(images).unsqueeze(1),
             image_joints=torch.from_numpy(joints),
             canvases=self.processor.canvases(images),

@@ -17,6 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+
+from .settings import TrainSettings
+
 LAST: Final = -1
 """The last hidden layer."""
 
@@ -62,6 +66,24 @@ class CachedTower(nn.Module):
         return SimpleNamespace(
             hidden_states={LAST: features}, last_hidden_state=features, pooler_output=pool(features[:, 0])
         )
+
+
+def with_cached_tower(
+    model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor, settings: TrainSettings
+) -> None:
+    """Puts the cache of a run's settings before the model's tower.
+
+    Raises:
+        ValueError: the tower learns, or the model's prompts need another layer than the cache keeps.
+    """
+    assert settings.data.feature_cache is not None
+    layer = LAST if settings.stage == "stage1" else model.config.vision_feature_layer
+    if layer != LAST and processor.prompter.sees_poses and model.pose_reader is None:
+        raise ValueError(
+            "data.feature_cache keeps the layer that the projector reads, and <seen_pose> in the model's templates "
+            "needs the last one: leave feature_cache out"
+        )
+    model.model.vision_tower = CachedTower(model.model.vision_tower, settings.data.feature_cache, layer)
 
 
 def _bytes_of(pixel_values: Tensor) -> Any:

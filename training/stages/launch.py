@@ -162,6 +162,12 @@ def start_engine(model: nn.Module, settings: TrainSettings) -> Any:
     return engine
 
 
+def norm_before_step(engine: Any) -> float | None:
+    """The norm of gradients that lie whole in their parameters, as with ZeRO stage 0, of which DeepSpeed tells none."""
+    gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
+    return float(nn.utils.get_total_norm(gradients)) if gradients else None
+
+
 def gradient_norm(engine: Any) -> float | None:
     """The norm of the last step's gradients before they were clipped; None where the engine does not tell."""
     tell = getattr(engine, "get_global_grad_norm", None)

@@ -7,7 +7,7 @@ The terms a stage can have are the keys of its configuration's ``losses``. Legen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Shard
+from torch.nn import functional
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import geodesic_angle, matrix_to_rot6d
@@ -127,9 +128,29 @@ def instruct(model: nn.Module, batch: Batch) -> PoseLlavaOutput:
     return output
 
 
+@dataclass(frozen=True)
+class Losses:
+    """What a pass is to minimise.
+
+    Attributes:
+        terms: each configured term, a mean.
+        by_pose: the terms of poses one by one, (Q,) each, without their share.
+        by_token: (N,) the text's, one for each token that is learnt, without gradients; None where it is not.
+    """
+
+    terms: dict[str, Tensor]
+    by_pose: dict[str, Tensor] = field(default_factory=dict)
+    by_token: Tensor | None = None
+
+
 def instruction_terms(
     output: PoseLlavaOutput, batch: Batch, weights: Mapping[str, float]
 ) -> dict[str, Tensor]:
+    """The terms of ``instruction_losses``."""
+    return instruction_losses(output, batch, weights).terms
+
+
+def instruction_losses(output: PoseLlavaOutput, batch: Batch, weights: Mapping[str, float]) -> Losses:
     """Stages 2 and 3: each configured term, averaged over all processes' tokens or poses.
 
     Each process holds its own share: the mean of the returned values over the processes is the batch's mean, however
@@ -137,20 +158,30 @@ def instruction_terms(
     """
     text_share, pose_share = _shares(batch.text_labels, len(batch.targets), device=batch.targets.device)
     terms: dict[str, Tensor] = {}
+    by_token = None
     if "text" in weights:
         assert output.text_loss is not None
         terms["text"] = output.text_loss * text_share
+        by_token = _by_token(output, batch)
+    by_pose: dict[str, Tensor] = {}
     if len(batch.targets):
         poses = _poses(output, batch.targets)
-        for name in weights:
-            if name != "text":
-                terms[name] = POSE_TERMS[name](poses).mean() * pose_share
+        by_pose = {name: POSE_TERMS[name](poses) for name in weights if name != "text"}
+        terms |= {name: values.mean() * pose_share for name, values in by_pose.items()}
     if output.pose_matrices is not None:
         # Whatever the decoder put out is in every process's loss, so that all go back through the same parts.
         put_out = [output.pose_matrices, *([] if output.gate_logits is None else [output.gate_logits])]
         nothing: Any = 0.0 * sum(part.sum() for part in put_out)
         terms = {name: terms.get(name, 0.0) + nothing for name in weights}
-    return terms
+    return Losses(terms, by_pose, by_token)
+
+
+def _by_token(output: PoseLlavaOutput, batch: Batch) -> Tensor:
+    """(N,) cross-entropy of each token that is learnt, for the log."""
+    assert output.logits is not None
+    labels = batch.inputs["labels"][:, 1:]
+    with torch.no_grad():
+        return functional.cross_entropy(output.logits.float(), labels[labels != -100], reduction="none")
 
 
 def _shares(*counts: int, device: torch.device) -> list[float]:

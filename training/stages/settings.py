@@ -91,8 +91,10 @@ class DataSettings:
         validation_samples: how many of its first samples are used.
         bucket_batches: batches that are drawn together and sorted by length; 1 does not sort.
         prefetch: batches prepared ahead in a thread; 0 where the training itself needs the cores.
-        workers: processes that draw and lay out the batches, for a GPU that learns faster than one process can. Each
-            has a stream of its own, which takes up the shards that are built meanwhile; one that goes on draws others.
+        workers: processes that lay out the batches, for a GPU that learns faster than one process can; the batches are
+            the same without.
+        growing: take up the shards of folders that are still being built. Each worker then has a stream of its own, and
+            a run that goes on draws others.
         feature_cache: a folder for the features of a frozen vision tower; None computes them anew each time.
     """
 
@@ -102,7 +104,12 @@ class DataSettings:
     bucket_batches: int = 32
     prefetch: int = 0
     workers: int = 0
+    growing: bool = False
     feature_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.growing and self.workers < 1:
+            raise ValueError("data: growing needs workers that draw: set data.workers to 1 or more")
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-CURVE_SMOOTHING: Final = 0.9
+from .curves import draw_curves
+
 SECONDS_BETWEEN_CURVES: Final = 60.0
 
 
-class Journal:
+class TrainingLog:
     """The records of one run; only the first process has one.
 
     Args:
@@ -63,7 +64,7 @@ class Journal:
 
     def _draw(self) -> None:
         if importlib.util.find_spec("matplotlib") is not None:  # A bare machine may lack it.
-            draw_curves(self.path, self.folder / "curves.png")
+            draw_curves(read_metrics(self.path), self.folder / "curves.png")
         self._drawn = time.monotonic()
 
     def say(self, sentence: str) -> None:
@@ -98,54 +99,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return lines
-
-
-def draw_curves(metrics: Path, picture: Path) -> None:
-    """One small plot for each quantity, training and validation together, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines = read_metrics(metrics)
-    hidden = {"step", "split"}
-    names = list(dict.fromkeys(name for line in lines for name in line if name not in hidden))
-    columns = min(4, max(1, len(names)))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.8 * max(1, rows)), layout="tight")
-    FigureCanvasAgg(figure)
-    for index, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        for split, colour in (("train", "#4c78a8"), ("validation", "#e45756")):
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
-            if not points:
-                continue
-            steps, values = zip(*points, strict=True)
-            if split == "train" and name not in ("learning_rate", "samples_per_s"):
-                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-                values = _smoothed(values)
-            axes.plot(
-                steps,
-                values,
-                color=colour,
-                label=split,
-                marker="o" if split == "validation" else None,
-                markersize=3,
-            )
-        axes.set_title(name.replace("_", " "), fontsize=10)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.set_ylim(bottom=0) if name != "learning_rate" else None
-        axes.legend(fontsize=7, frameon=False)
-    partial = picture.with_suffix(".partial")
-    figure.savefig(partial, dpi=100, format="png")
-    partial.replace(picture)
-
-
-def _smoothed(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Exponential moving average without the bias of its start."""
-    smooth, weight, result = 0.0, 0.0, []
-    for value in values:
-        smooth = CURVE_SMOOTHING * smooth + (1 - CURVE_SMOOTHING) * value
-        weight = CURVE_SMOOTHING * weight + (1 - CURVE_SMOOTHING)
-        result.append(smooth / weight)
-    return tuple(result)

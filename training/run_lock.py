@@ -14,13 +14,13 @@ from pathlib import Path
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Makes the folder where it is missing, and keeps other processes that claim it out until the block ends.
+def run_lock(folder: Path) -> Iterator[None]:
+    """Makes the folder where it is missing, and keeps other processes that lock it out until the block ends.
 
-    The claim ends with the process, however that ends: nothing is left to clean up.
+    The lock ends with the process, however that ends: nothing is left to clean up.
 
     Raises:
-        ValueError: another process has claimed it.
+        ValueError: another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

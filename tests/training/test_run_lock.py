@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from training import recipe
-from training.claim import claimed
 from training.data.build import run
 from training.data.registry import Build
+from training.run_lock import run_lock
 from training.stages.loop import train
 from training.stages.settings import load_settings
 
@@ -26,47 +26,47 @@ from .conftest import write_yaml
 HOLDER = """
 import sys
 from pathlib import Path
-from training.claim import claimed
-with claimed(Path(sys.argv[1])):
-    print("claimed", flush=True)
+from training.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def claimed_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The folder is claimed by a process of its own while the block lasts, or until that is killed."""
+def locked_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The folder is locked by a process of its own while the block lasts, or until that is killed."""
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "claimed\n"
+        assert holder.stdout.readline() == "locked\n"
         yield holder
         holder.kill()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that another process has claimed."""
-    with claimed_elsewhere(tmp_path / "run"):
+    """A folder that another process has locked."""
+    with locked_elsewhere(tmp_path / "run"):
         yield tmp_path / "run"
 
 
-def test_a_claimed_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
+def test_a_locked_folder_is_refused_until_it_is_let_go(tmp_path: Path) -> None:
     with (
-        claimed(tmp_path),
+        run_lock(tmp_path),
         pytest.raises(ValueError, match="another process is writing to"),
-        claimed(tmp_path),
+        run_lock(tmp_path),
     ):
         pass
-    with claimed(tmp_path):
+    with run_lock(tmp_path):
         pass
 
 
-def test_a_process_that_is_killed_leaves_no_claim(tmp_path: Path) -> None:
-    with claimed_elsewhere(tmp_path) as holder:
+def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
+    with locked_elsewhere(tmp_path) as holder:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-    with claimed(tmp_path):
+    with run_lock(tmp_path):
         pass
 
 
