@@ -48,11 +48,16 @@ def in_blender(blender_resources: Path, tmp_path: Path) -> Callable[..., dict[st
             [str(HERE / "inside.py"), str(file)],
             {"BLENDER_USER_RESOURCES": str(blender_resources), **environment},
         )
-        lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
-        result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
-        return result
+        return result_of(output)
 
     return run
+
+
+def result_of(output: str) -> dict[str, Any]:
+    """The ``result`` that inside.py printed."""
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
+    return result
 
 
 def _run_python(arguments: list[str], environment: dict[str, str]) -> str:

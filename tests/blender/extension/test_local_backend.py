@@ -5,7 +5,6 @@ with its wheels, as a user does it; of the project nothing but the zip is used."
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -21,6 +20,8 @@ import pytest
 import tomllib
 
 import build_addon
+
+from .conftest import result_of
 
 HERE = Path(__file__).parent
 INSTALL = """
@@ -90,9 +91,7 @@ def in_blender(blender_resources: Path, bare: Path, tmp_path: Path) -> InBlender
         file.write_text(script)
         environment = {"BLENDER_USER_RESOURCES": str(blender_resources), **environment}
         output = run_python(bare, [str(HERE / "inside.py"), str(file)], environment)
-        lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
-        result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
-        return result
+        return result_of(output)
 
     return run
 

@@ -79,31 +79,29 @@ result["keys"] = keys()
     assert all(frames == [3, 4, 5, 6, 7, 8, 9, 20] for _, _, frames in result["keys"])
 
 
-def test_parts_that_may_not_move_get_no_key(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
-    result = in_blender(
-        FIGURE
-        + """
-result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", parts={"right_arm", "head"})
-result["keys"] = keys()
-result["summary"] = activity.outcome.summary()
-""",
-        URL=start_backend().url,
-    )
-    assert result["error"] == ""
-    assert result["keys"] == []
-    assert "nothing was keyed" in result["summary"]
-
-
-def test_bones_whose_channels_are_all_locked_are_named(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+LOCK_SHOULDER = """
 shoulder = bpy.context.object.pose.bones["L_Shoulder"]
 shoulder.rotation_mode = "XYZ"
 shoulder.lock_rotation = (True, True, True)
-result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "told"),
+    [
+        ("", ', parts={"right_arm", "head"}', "nothing was keyed"),
+        (LOCK_SHOULDER, "", "locked (left shoulder)"),
+    ],
+    ids=["parts that may not move", "locked channels"],
+)
+def test_what_may_not_be_keyed_is_not_and_that_is_said(
+    before: str, options: str, told: str, in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + before
+        + f"""
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it"{options})
 result["keys"] = keys()
 result["summary"] = activity.outcome.summary()
 """,
@@ -111,7 +109,7 @@ result["summary"] = activity.outcome.summary()
     )
     assert result["error"] == ""
     assert result["keys"] == []
-    assert "locked (left shoulder)" in result["summary"]
+    assert told in result["summary"]
 
 
 def test_a_generated_pose_keeps_the_way_the_figure_faces(

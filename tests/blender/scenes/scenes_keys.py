@@ -2,6 +2,7 @@
 """Keys change only the frames that were chosen."""
 
 import math
+from typing import Any
 
 import bpy
 import numpy as np
@@ -34,14 +35,19 @@ def keyed_figure() -> object:
     return anna
 
 
+def bent_at_20_alone(anna: Any) -> None:
+    """The right knee is bent at frame 20, and at no frame around it."""
+    near(bent(anna, "R_Knee", 20), 90)
+    for frame in AROUND:
+        near(bent(anna, "R_Knee", frame), 0, 0.01)
+
+
 @scene
 def one_key_on_a_bone_without_keys_holds_at_its_frame_only() -> None:
     anna = keyed_figure()
     go(20)
     ask(KNEE)
-    near(bent(anna, "R_Knee", 20), 90)
-    for frame in AROUND:
-        near(bent(anna, "R_Knee", frame), 0, 0.01)
+    bent_at_20_alone(anna)
 
 
 @scene
@@ -125,9 +131,7 @@ def every_rotation_mode_is_anchored() -> None:
         anna.pose.bones["R_Knee"].rotation_mode = mode
         go(20)
         ask(KNEE)
-        near(bent(anna, "R_Knee", 20), 90)
-        for frame in AROUND:
-            near(bent(anna, "R_Knee", frame), 0, 0.01)
+        bent_at_20_alone(anna)
 
 
 @scene

@@ -18,6 +18,18 @@ def held(anna: Any, outcome: Any, *words: str, joint: str = "left_knee", bone: s
     near(92 - outcome.report.short[joint].degrees, bent(anna, bone, 1), 1.0)
 
 
+def pinned_ankle() -> Any:
+    """A figure whose left leg an IK constraint on the knee's bone holds where the ankle is."""
+    anna = figure()
+    target = bpy.data.objects.new("Target", None)
+    bpy.context.collection.objects.link(target)
+    target.location = anna.matrix_world @ anna.pose.bones["L_Ankle"].head
+    ik = anna.pose.bones["L_Knee"].constraints.new("IK")
+    ik.target, ik.chain_count = target, 2
+    bpy.context.view_layer.update()
+    return anna
+
+
 @scene
 def a_joint_that_arrives_is_told_without_more() -> None:
     anna = figure()
@@ -29,25 +41,13 @@ def a_joint_that_arrives_is_told_without_more() -> None:
 
 @scene
 def an_ik_chain_holds_the_knee() -> None:
-    anna = figure()
-    target = bpy.data.objects.new("Target", None)
-    bpy.context.collection.objects.link(target)
-    target.location = anna.matrix_world @ anna.pose.bones["L_Ankle"].head
-    ik = anna.pose.bones["L_Knee"].constraints.new("IK")
-    ik.target, ik.chain_count = target, 2
-    bpy.context.view_layer.update()
+    anna = pinned_ankle()
     held(anna, ask(KNEE, parts={"left_leg"}), "held by the IK constraint on L_Knee")
 
 
 @scene
 def an_ik_chain_holds_the_hip_above_it() -> None:
-    anna = figure()
-    target = bpy.data.objects.new("Target", None)
-    bpy.context.collection.objects.link(target)
-    target.location = anna.matrix_world @ anna.pose.bones["L_Ankle"].head
-    ik = anna.pose.bones["L_Knee"].constraints.new("IK")
-    ik.target, ik.chain_count = target, 2
-    bpy.context.view_layer.update()
+    pinned_ankle()
     outcome = ask("left_hip x -60", parts={"left_leg"})
     says(outcome, "Left hip did not arrive", "held by the IK constraint on L_Knee")
     assert "left_hip" in outcome.report.short

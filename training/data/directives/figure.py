@@ -68,6 +68,30 @@ def angle_degrees(u: npt.ArrayLike, v: npt.ArrayLike) -> float:
     return float(np.degrees(np.arccos(np.clip(unit(u) @ unit(v), -1.0, 1.0))))
 
 
+def two_bones(
+    reach: Array, first: float, second: float, towards: npt.ArrayLike, *, least: float
+) -> tuple[Array, Array, Array]:
+    """Where two bones in line point so that the end of the second comes as near to ``reach`` as it can.
+
+    Args:
+        reach: (3,) metres, from the first bone's head.
+        first: metres of the first bone.
+        second: metres of the second.
+        towards: (3,) where the joint between them is pushed.
+        least: metres by which the bones stay from lying on each other.
+
+    Returns:
+        (3,) directions of the first bone, of the second, and of what is across ``reach`` towards the joint.
+    """
+    distance = float(np.clip(np.linalg.norm(reach), abs(first - second) + least, first + second - 1e-4))
+    forward = unit(reach)
+    out = np.asarray(towards, dtype=np.float64)
+    out = unit(out - (out @ forward) * forward)
+    cosine = (first**2 + distance**2 - second**2) / (2 * first * distance)
+    upper = cosine * forward + np.sqrt(max(0.0, 1 - cosine**2)) * out
+    return upper, unit(forward * distance - upper * first), out
+
+
 class Figure:
     """One pose in its own upright frame.
 
@@ -239,16 +263,7 @@ class Figure:
         """
         shoulder = self.at(f"{side}_shoulder")
         reach = np.asarray(target, dtype=np.float64) - shoulder
-        fore = FOREARM + PALM
-        distance = float(
-            np.clip(np.linalg.norm(reach), abs(UPPER_ARM - fore) + 0.02, UPPER_ARM + fore - 1e-4)
-        )
-        forward = unit(reach)
-        out = np.asarray(elbow_towards, dtype=np.float64)
-        out = unit(out - (out @ forward) * forward)
-        cosine = (UPPER_ARM**2 + distance**2 - fore**2) / (2 * UPPER_ARM * distance)
-        upper = cosine * forward + np.sqrt(max(0.0, 1 - cosine**2)) * out
-        lower = unit(forward * distance - upper * UPPER_ARM)
+        upper, lower, out = two_bones(reach, UPPER_ARM, FOREARM + PALM, elbow_towards, least=0.02)
         flexion = angle_degrees(upper, lower)
         # The forearm of a bent arm lies in the plane of the upper arm's x and z axes: R ez is its part across.
         ez = (
@@ -270,13 +285,7 @@ class Figure:
         """The ankle brought to ``target`` (3,) by two-bone inverse kinematics, the knee pushed ``knee_towards``."""
         hip = self.at(f"{side}_hip")
         reach = np.asarray(target, dtype=np.float64) - hip
-        distance = float(np.clip(np.linalg.norm(reach), abs(THIGH - SHANK) + 0.05, THIGH + SHANK - 1e-4))
-        forward = unit(reach)
-        out = np.asarray(knee_towards, dtype=np.float64)
-        out = unit(out - (out @ forward) * forward)
-        cosine = (THIGH**2 + distance**2 - SHANK**2) / (2 * THIGH * distance)
-        upper = cosine * forward + np.sqrt(max(0.0, 1 - cosine**2)) * out
-        lower = unit(forward * distance - upper * THIGH)
+        upper, lower, out = two_bones(reach, THIGH, SHANK, knee_towards, least=0.05)
         flexion = angle_degrees(upper, lower)
         # A bent knee carries the shank backwards: R (-ez) is the shank's part across the thigh.
         ez = unit(np.cos(np.radians(flexion)) * upper - lower) if flexion > 1.0 else out
