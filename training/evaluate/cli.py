@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ROBUSTNESS: Final = "robustness"
+VIEW: Final = "view"
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -34,7 +35,7 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS], required=True)
+    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW], required=True)
     parser.add_argument(
         "--poses",
         type=Path,
@@ -136,7 +137,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError(f"the suite {arguments.suite} takes --samples, not --cases: leave --cases out")
     if arguments.frame is not None and (arguments.samples is None or not arguments.samples.is_file()):
         raise ValueError("--frame is of --samples, a JSON file: leave it out")
-    if arguments.start != "pose" and (arguments.suite == ROBUSTNESS or arguments.samples is not None):
+    if arguments.start != "pose" and (arguments.suite not in SUITES or arguments.samples is not None):
         raise ValueError("--start is for cases that are built here, of posepart and posefix: leave it out")
     if arguments.body is not None and arguments.start == "pose":
         raise ValueError("--body draws the starts of edits: give --start image or both")
@@ -147,6 +148,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
     if arguments.suite == ROBUSTNESS:
         _measure_robustness(arguments)
+    elif arguments.suite == VIEW:
+        _measure_view(arguments)
     else:
         _measure_suite(arguments)
 
@@ -185,6 +188,26 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
     print(robustness_table(findings, about, arguments.seed))
     if arguments.json is not None:
         record = robustness_json(findings, about, arguments.seed)
+        with writing_to(arguments.json):
+            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure_view(arguments: argparse.Namespace) -> None:
+    from .cases.build import build
+    from .view import measure_view, view_json, view_table
+
+    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
+        raise ValueError(
+            "the suite view draws no sheet, knows no recall and has cases of its own: leave the options out"
+        )
+    engine = _load_engine(arguments)
+    others = [case for case in build(arguments.poses) if "pose" in case][: arguments.count]
+    report = measure_view(
+        engine, others, batch_size=arguments.batch_size, seed=arguments.seed, on_progress=_show_progress
+    )
+    print(view_table(report))
+    if arguments.json is not None:
+        record = view_json(report, {"suite": VIEW, "seed": arguments.seed, "model_name": engine.name})
         with writing_to(arguments.json):
             arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
