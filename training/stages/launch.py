@@ -145,10 +145,9 @@ def start_engine(model: nn.Module, settings: TrainSettings) -> Any:
     )
     run = settings.run
     if not uses_deepspeed(settings):
-        if run.precision == "bf16" or run.zero:
+        if run.zero:
             raise ValueError(
-                "run: precision bf16 and zero are DeepSpeed's, which is not installed here: take precision autocast and"
-                " zero 0, or install posellava[train]"
+                "run: zero is DeepSpeed's, which does not drive this run: take zero 0, or install posellava[train]"
             )
         return PlainEngine(model, optimiser, accumulation=run.accumulation, clip=settings.optimiser.clip)
     import deepspeed

@@ -71,7 +71,7 @@ def model_sizes(settings: TrainSettings) -> Sizes:
     The configuration of ``model.start`` is read where it is there; without it the published sizes of
     llava-v1.6-mistral-7b are taken.
     """
-    config = _config(settings)
+    config = model_config(settings)
     with torch.device("meta"):
         model = PoseLlavaForConditionalGeneration(config)
         prepare_parts(model, settings.trainable)
@@ -94,7 +94,8 @@ def model_sizes(settings: TrainSettings) -> Sizes:
     )  # fmt: skip
 
 
-def _config(settings: TrainSettings) -> PoseLlavaConfig:
+def model_config(settings: TrainSettings) -> PoseLlavaConfig:
+    """That of ``model.start`` where it is there, otherwise llava-v1.6-mistral-7b's published one, with the changes."""
     start = settings.model.start
     if (start / "config.json").is_file():
         values: dict[str, Any] = LlavaNextConfig.get_config_dict(start)[0]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the loop needs of DeepSpeed, without DeepSpeed: for one GPU or a few CPU processes, where it is not installed.
 
-The same steps as ZeRO stage 0, and checkpoints that either goes on from.
+The same steps as ZeRO stage 0, and checkpoints that either goes on from. Weights in bfloat16 that learn are kept in
+float32 as well, and the steps are taken there: most steps are smaller than what bfloat16 can tell apart.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ class PlainEngine:
         self._clip = clip
         self._passes = 0
         self._learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._norm: float | None = None
         if _world() > 1:
             for tensor in (*model.parameters(), *model.buffers()):
                 dist.broadcast(tensor.data, 0)
+        self._stepped = {parameter: _in_float32(parameter) for parameter in self._learning}
+        for group in optimizer.param_groups:
+            group["params"] = [self._stepped[parameter] for parameter in group["params"]]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's forward pass."""
@@ -65,13 +70,28 @@ class PlainEngine:
         self._passes += 1
         if self._passes % self._accumulation:
             return
-        gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
         if _world() > 1:
             self._share_gradients()
-            gradients = [parameter.grad for parameter in self._learning if parameter.grad is not None]
-        nn.utils.clip_grads_with_norm_(self._learning, self._clip, nn.utils.get_total_norm(gradients))
+        for parameter, stepped in self._stepped.items():
+            if stepped is not parameter and parameter.grad is not None:
+                stepped.grad, parameter.grad = parameter.grad.float(), None
+        gradients = [stepped.grad for stepped in self._stepped.values() if stepped.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        self._norm = float(norm)
+        nn.utils.clip_grads_with_norm_(list(self._stepped.values()), self._clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self._write_back()
+
+    def _write_back(self) -> None:
+        """What was stepped in float32 becomes what the model computes with."""
+        for parameter, stepped in self._stepped.items():
+            if stepped is not parameter:
+                parameter.data.copy_(stepped.data)
+
+    def get_global_grad_norm(self) -> float | None:
+        """The norm of the last step's gradients before they were clipped."""
+        return self._norm
 
     def _share_gradients(self) -> None:
         """The mean over the processes, in one message."""
@@ -90,9 +110,8 @@ class PlainEngine:
     def save_checkpoint(self, folder: str, *, tag: str, **_: Any) -> None:
         """Writes the weights that learn and the optimiser's state."""
         if _rank() == 0:
-            learning = {id(parameter) for parameter in self._learning}
             named = self.module.named_parameters()
-            module = {name: parameter.detach() for name, parameter in named if id(parameter) in learning}
+            module = {name: self._stepped[one].detach() for name, one in named if one in self._stepped}
             states = {"module": module, "optimizer": self.optimizer.state_dict()}
             (Path(folder) / tag).mkdir(parents=True, exist_ok=True)
             torch.save(states, Path(folder) / tag / STATES_FILE)
@@ -107,8 +126,17 @@ class PlainEngine:
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: only DeepSpeed goes on from this checkpoint")
         states = torch.load(file, map_location=self._learning[0].device, weights_only=False)
-        self.module.load_state_dict(states["module"], strict=False)
+        with torch.no_grad():
+            for name, parameter in self.module.named_parameters():
+                if parameter in self._stepped:
+                    self._stepped[parameter].copy_(states["module"][name])
+        self._write_back()
         self.optimizer.load_state_dict(states["optimizer"])
+
+
+def _in_float32(parameter: nn.Parameter) -> nn.Parameter:
+    """The parameter itself, or its copy where it is in fewer bits."""
+    return parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
 
 
 def _world() -> int:
