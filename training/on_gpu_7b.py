@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,9 +111,8 @@ def measure_stage(stage: str, effort: Effort) -> Iterator[dict[str, Any]]:
             samples = random_samples(kind, size)
             batch = task.collate(samples, samples).to(device)
             try:
-                seconds, passes = _timed(
-                    lambda batch=batch: _step(engine, task, batch, settings.losses), effort.seconds, device
-                )
+                step = partial(_step, engine, task, batch, settings.losses)
+                seconds, passes = _timed(step, effort.seconds, device)
                 break
             except torch.OutOfMemoryError:
                 if size == 1:
@@ -165,8 +165,8 @@ def random_model(settings: Any, device: Any, *, quick: bool) -> tuple[Any, Any]:
     from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
     from backend.model.llava import MISTRAL_FORMAT
     from backend.prompt import IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER
-    from training.stages.initialise import SPECIAL_TOKENS, word_piece_tokenizer
     from training.stages.memory import model_config
+    from training.stages.vocabulary import SPECIAL_TOKENS, word_piece_tokenizer
 
     settings = replace(
         settings, model=replace(settings.model, start=Path("nowhere"), changes=_pose_changes())
@@ -263,7 +263,7 @@ def model_flops(model: Any, batch: Any) -> float:
     attention = 3 * 2 * text.num_hidden_layers * text.hidden_size * float((lengths**2).sum())
     head = 6 * batch.text_labels * text.hidden_size * text.vocab_size
     tiles = _tiles(batch)
-    return tokens * (4 * weights + 2 * learning) + attention + head + 2 * vision * patches * tiles
+    return float(tokens * (4 * weights + 2 * learning) + attention + head + 2 * vision * patches * tiles)
 
 
 def _tiles(batch: Any) -> int:
@@ -369,6 +369,7 @@ WARM_PASSES: Final = 3
 
 def _timed(work: Callable[[], Any], seconds: float, device: Any) -> tuple[float, int]:
     """Seconds and number of calls, after some that warm up; one at least."""
+    _forget_peak(device)
     for _ in range(WARM_PASSES):
         work()
     _wait(device)
@@ -387,6 +388,13 @@ def _wait(device: Any) -> None:
 
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _forget_peak(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_memory(device: Any) -> float | None:

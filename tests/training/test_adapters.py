@@ -30,10 +30,11 @@ from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.stages.export import export, export_adapter
-from training.stages.initialise import minilm_pieces, start_model
+from training.stages.initialise import start_model
 from training.stages.loop import train
 from training.stages.settings import ModelSettings, load_settings
 from training.stages.trunk_weights import load_trunk, published_file
+from training.stages.vocabulary import minilm_pieces
 
 from .conftest import eight_edits, eight_pictures, write_yaml
 

@@ -25,8 +25,8 @@ from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.pose_decoder import PoseContext
 from backend.query import Query
-from training.stages.initialise import minilm_pieces
 from training.stages.released import convert, new_name
+from training.stages.vocabulary import minilm_pieces
 
 WIDTH, POSE_WIDTH, VISION_WIDTH = 32, 32, 64
 POSES_AA = torch.from_numpy(np.random.default_rng(0).normal(0, 0.5, (3, 24, 3)).astype(np.float32))

