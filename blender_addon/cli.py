@@ -60,6 +60,7 @@ def edit(
     blend_out: int = 0,
     anchors: str = "frames",
     limits: bool = True,
+    ik_targets: bool = False,
     url: str | None = None,
     token: str | None = None,
 ) -> Outcome:
@@ -80,6 +81,7 @@ def edit(
         anchors: what keeps other frames as they are: keys on the ``frames`` beside the edit, on the character's
             nearest ``keys``, or ``none``.
         limits: stop joints where a body's would.
+        ik_targets: where inverse kinematics drives a limb, move and key what it follows.
         url: address of the backend; None for $POSELLAVA_URL, or the add-on's preferences.
         token: the backend's token; None for $POSELLAVA_TOKEN, or the add-on's preferences.
 
@@ -100,6 +102,7 @@ def edit(
         "blend_out": blend_out,
         "anchors": anchors.upper(),
         "limits": limits,
+        "ik_targets": ik_targets,
     }
     if offset is not None:
         options |= {"range_mode": "OFFSET", "reference_list": offset, "every_frame": every_frame}
@@ -297,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--no-limits", dest="limits", action="store_false", help="let joints go past a body's limits"
     )
+    one.add_argument("--ik-targets", action="store_true", help="move and key what inverse kinematics follows")
     one = tasks.add_parser("generate", parents=[common], help="make the pose that an instruction describes")
     one.add_argument("--instruction", required=True)
     one = tasks.add_parser("estimate", parents=[common], help="take on the pose of the person in an image")

@@ -235,6 +235,10 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         description="Stop joints where a body's would: elbows and knees at 160°",
         default=True,
     )
+    ik_targets: BoolProperty(
+        name="Key IK Targets",
+        description="Where inverse kinematics (IK) drives a limb, move and key what it follows",
+    )
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
     image: PointerProperty(
         name="Image", description="The image to estimate a pose from", type=bpy.types.Image

@@ -26,7 +26,7 @@ from .pose import (
     POSELLAVA_OT_generate_pose,
 )
 from .recall import POSELLAVA_OT_recall
-from .variant import POSELLAVA_OT_show_variant
+from .variant import POSELLAVA_OT_key_ik_targets, POSELLAVA_OT_show_variant
 
 CLASSES = (
     POSELLAVA_OT_connect,
@@ -39,6 +39,7 @@ CLASSES = (
     POSELLAVA_OT_estimate_pose,
     POSELLAVA_OT_cancel,
     POSELLAVA_OT_show_variant,
+    POSELLAVA_OT_key_ik_targets,
     POSELLAVA_OT_recall,
     *bone_map.CLASSES,
 )

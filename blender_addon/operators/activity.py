@@ -49,6 +49,7 @@ class Outcome:
         report: what was keyed; None where the model answered in words alone and nothing was touched.
         milliseconds: from handing the request to the connection until the last key was written.
         variants: all the answers; None as ``report``.
+        alone: a sentence where others in Pose Mode were left as they are, or an empty text.
     """
 
     task: str
@@ -57,11 +58,17 @@ class Outcome:
     report: WriteReport | None
     milliseconds: float
     variants: Variants | None = None
+    alone: str = ""
 
     @property
     def number_of_variants(self) -> int:
         """How many answers there are."""
         return 0 if self.variants is None else len(self.variants.poses)
+
+    @property
+    def held_by_ik(self) -> bool:
+        """Whether limbs did not arrive because of IK whose targets can be keyed instead."""
+        return self.report is not None and self.report.held_by_ik
 
     @property
     def arrived(self) -> bool:
@@ -73,7 +80,7 @@ class Outcome:
         from it."""
         if self.report is None:
             return "The model gave no pose; nothing was changed. Say it in other words."
-        return " ".join((_movement(self.report, most), *_hindrances(self.report, most)))
+        return " ".join((_movement(self.report, most), *_hindrances(self.report, most), self.alone)).rstrip()
 
 
 def _movement(report: WriteReport, most: int) -> str:
@@ -121,6 +128,8 @@ def _hindrances(report: WriteReport, most: int) -> Iterator[str]:
             f"The body {where} its floor by up to {100 * abs(report.adrift):.0f} cm: the pelvis is locked, connected "
             "or not among the parts that may move."
         )
+    if report.followed:
+        yield f"IK targets moved along: {', '.join(report.followed)}."
     if report.in_layer:
         yield "The keys are in a strip of their own above the NLA strips."
 

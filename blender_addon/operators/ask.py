@@ -52,6 +52,7 @@ class Ask(OperatorMixIn):
     )
     anchors: EnumProperty(name="Other Frames", items=ANCHOR_ITEMS, options={"SKIP_SAVE"})
     limits: BoolProperty(name="Joint Limits", default=True, options={"SKIP_SAVE"})
+    ik_targets: BoolProperty(name="Key IK Targets", options={"SKIP_SAVE"})
 
     variants: IntProperty(
         name="Variants",
@@ -208,7 +209,7 @@ class Ask(OperatorMixIn):
             strength=self.share_of_answer(),
             variants=self.variants if len(frames) == 1 else 1,
             take_picture=self.picture_taking(context, armature),
-            options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits),
+            options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits, self.ik_targets),
             **self.way_over_range(context, rig, frames),
         )
         if not keyed and order.frames != tuple(list_frames(context, rig, "CURRENT")):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Correcting which bone plays which joint: take the selected bone, search, recognise anew, export, import; and handing
-limbs of a control rig over from inverse kinematics."""
+limbs of a control rig over from inverse kinematics, and an armature from Rest Position."""
 
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,20 @@ class POSELLAVA_OT_switch_to_fk(_Correct, bpy.types.Operator):
         switch_to_fk(Rig.of(armature))
 
 
+class POSELLAVA_OT_leave_rest_position(_Correct, bpy.types.Operator):
+    """Put the armature into Pose Position, in which its poses show"""
+
+    bl_idname = "posellava.leave_rest_position"
+    bl_label = "Pose Position"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    def correct(self, armature: ArmatureObject) -> None:
+        """Leave Rest Position."""
+        armature.data.pose_position = "POSE"
+
+
 CLASSES = (
+    POSELLAVA_OT_leave_rest_position,
     POSELLAVA_OT_pick_bone,
     POSELLAVA_OT_set_bone,
     POSELLAVA_OT_recognise,

@@ -38,7 +38,17 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "adjust"
-    _from_panel = ("instruction", "frames", "parts", "strength", "send_view", "anchors", "limits", "variants")
+    _from_panel = (
+        "instruction",
+        "frames",
+        "parts",
+        "strength",
+        "send_view",
+        "anchors",
+        "limits",
+        "ik_targets",
+        "variants",
+    )
     _of_a_range = ("range_mode", "reference", "blend_in", "blend_out", "ease", "every_frame")
 
     frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
@@ -155,7 +165,7 @@ class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "generate"
-    _from_panel = ("instruction", "parts", "anchors", "limits", "variants")
+    _from_panel = ("instruction", "parts", "anchors", "limits", "ik_targets", "variants")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
@@ -171,7 +181,7 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "estimate"
-    _from_panel = ("parts", "picture", "anchors", "limits")
+    _from_panel = ("parts", "picture", "anchors", "limits", "ik_targets")
 
     picture: EnumProperty(name="From", items=PICTURE_ITEMS, options={"SKIP_SAVE"})
     filepath: StringProperty(

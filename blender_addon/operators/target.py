@@ -90,12 +90,14 @@ class Follower:
         return self._rig
 
 
-def others_in_pose_mode(context: bpy.types.Context, armature: ArmatureObject) -> int:
-    """How many further armatures are in Pose Mode together with this one; a request poses the active one alone."""
+def others_in_pose_mode(context: bpy.types.Context, armature: ArmatureObject) -> str:
+    """How many further armatures are in Pose Mode together with this one, as the end of a sentence, or an empty text; a
+    request poses the active one alone."""
     if armature.mode != "POSE":
-        return 0
+        return ""
     armatures = [one for one in context.view_layer.objects if one.type == "ARMATURE"]
-    return len([one for one in armatures if one.mode == "POSE" and one != armature])
+    others = len([one for one in armatures if one.mode == "POSE" and one != armature])
+    return f"{others} other armature{'s are' if others > 1 else ' is'} in Pose Mode too." if others else ""
 
 
 def _explain_instance(active: bpy.types.Object | None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at the model's other answers, one after the other."""
+"""Key the last answer in another way: another of its variants, or on the targets of inverse kinematics."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from bpy.props import IntProperty
 from ..rig.blender_types import OperatorResult
 from ..rig.bone_map import RigError
 from . import backend
-from .activity import activity
+from .activity import Variants, activity
 from .situation import situation
 from .work import show
 
@@ -36,16 +36,46 @@ class POSELLAVA_OT_show_variant(bpy.types.Operator):
         assert outcome is not None
         assert outcome.variants is not None
         number = (outcome.variants.chosen + self.step) % outcome.number_of_variants
-        variants = replace(outcome.variants, chosen=number)
-        try:
-            report = show(variants)
-        except RigError as error:
-            activity.fail(error, situation(context))
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        activity.outcome = replace(outcome, variants=variants, report=report)
-        backend.redraw()
-        return {"FINISHED"}
+        return _key(self, context, replace(outcome.variants, chosen=number))
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender for its Adjust Last Operation panel, where there is nothing to adjust."""
+
+
+class POSELLAVA_OT_key_ik_targets(bpy.types.Operator):
+    """Move and key what IK follows, so that the limbs that it drives arrive where the last answer has them"""
+
+    bl_idname = "posellava.key_ik_targets"
+    bl_label = "Key IK Targets"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Whether IK kept the last answer from arriving."""
+        return not activity.running and activity.outcome is not None and activity.outcome.held_by_ik
+
+    def execute(self, context: bpy.types.Context) -> OperatorResult:
+        """Key them."""
+        outcome = activity.outcome
+        assert outcome is not None
+        assert outcome.variants is not None
+        options = replace(outcome.variants.options, ik_targets=True)
+        return _key(self, context, replace(outcome.variants, options=options))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Called by Blender for its Adjust Last Operation panel, where there is nothing to adjust."""
+
+
+def _key(operator: bpy.types.Operator, context: bpy.types.Context, variants: Variants) -> OperatorResult:
+    """Key the variant that is chosen, and tell what came of it."""
+    outcome = activity.outcome
+    assert outcome is not None
+    try:
+        report = show(variants)
+    except RigError as error:
+        activity.fail(error, situation(context))
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    activity.outcome = replace(outcome, variants=variants, report=report)
+    backend.redraw()
+    return {"FINISHED"}

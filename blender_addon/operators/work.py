@@ -13,6 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import bpy
 import numpy as np
 
 from ..contract.kinematics import heading, yaw_matrix
@@ -26,7 +27,7 @@ from ..rig.sample import current_frame, is_plain
 from ..session import Connection, new_request_id
 from .activity import Outcome, Variants, activity
 from .picture import Picture, Taking, Wait
-from .target import Follower, find_rig
+from .target import Follower, find_rig, others_in_pose_mode
 
 BUDGET_SECONDS: Final = 0.004
 """Time for reading poses in one step; a frame of the window at 60 Hz has 16 ms."""
@@ -122,7 +123,16 @@ def course(order: Order, connection: Connection) -> Course:
             after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
             activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
     elapsed = 1000 * (time.perf_counter() - sent_at)
-    return Outcome(order.task, order.instruction, words, report, elapsed, variants)
+    return Outcome(order.task, order.instruction, words, report, elapsed, variants, _alone(order, report))
+
+
+def _alone(order: Order, report: WriteReport | None) -> str:
+    """A sentence where further armatures are in Pose Mode, who could be meant too."""
+    if report is None:
+        return ""
+    armature = find_rig(order.armature).armature
+    others = others_in_pose_mode(bpy.context, armature)
+    return f"Only {armature.name} was posed; {others}" if others else ""
 
 
 def _view_of_first(order: Order, view: View | None, poses: PoseArray) -> View | None:

@@ -48,16 +48,19 @@ else:
         """What operators share."""
 
 
+Posable = bpy.types.PoseBone | bpy.types.Object
+"""What has a place and a rotation that can be keyed. Both have the same properties for them."""
+
+
 def is_armature(thing: bpy.types.Object | None) -> TypeGuard[ArmatureObject]:
     """Whether an object is an armature."""
     return thing is not None and thing.type == "ARMATURE"
 
 
-def armature_of(pbone: bpy.types.PoseBone) -> ArmatureObject:
-    """The object that a pose bone belongs to."""
-    owner = pbone.id_data
+def owner_of(thing: Posable) -> bpy.types.Object:
+    """The object that a pose bone belongs to; of an object, itself."""
+    owner = thing.id_data
     assert isinstance(owner, bpy.types.Object)
-    assert is_armature(owner)
     return owner
 
 

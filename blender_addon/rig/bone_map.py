@@ -69,12 +69,16 @@ class Switch:
         bone: the bone that has the property.
         name: the custom property.
         fk: its value when the posed bones show.
+        target: the control that the end of the limb follows under inverse kinematics, empty where it is not known.
+        base: the control whose rotation says there which way the limb bends, empty where there is none.
     """
 
     joints: tuple[int, ...]
     bone: str
     name: str
     fk: float
+    target: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ def map_to_text(bone_map: BoneMap) -> str:
                 "bone": switch.bone,
                 "property": switch.name,
                 "fk": switch.fk,
+                **({"target": switch.target} if switch.target else {}),
+                **({"base": switch.base} if switch.base else {}),
             }
             for switch in bone_map.switches
         ]
@@ -146,6 +152,8 @@ def map_from_text(text: str) -> BoneMap:
                     str(one["bone"]),
                     str(one["property"]),
                     float(one["fk"]),
+                    str(one.get("target", "")),
+                    str(one.get("base", "")),
                 )
                 for one in content.get("switches", ())
             ),

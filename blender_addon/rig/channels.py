@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from operator import mul
 
-import bpy
 import numpy as np
 import numpy.typing as npt
 from mathutils import Euler, Quaternion
 
 from ..contract.rotations import Array, axis_angle_to_matrix, quaternion_to_matrix
+from .blender_types import Posable
 
 _AXES = "XYZ"
 _SWEEPS = 12
@@ -30,7 +30,7 @@ def rotation_property(mode: str) -> str:
     )
 
 
-def rotation_locks(pbone: bpy.types.PoseBone) -> tuple[bool, ...]:
+def rotation_locks(pbone: Posable) -> tuple[bool, ...]:
     """Which channels (K,) of the bone's rotation are locked. The first of four counts only where Blender shows its
     lock, with ``lock_rotations_4d``."""
     locks = tuple(pbone.lock_rotation)

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ..contract.rotations import Array
-from .blender_types import armature_of
+from .blender_types import Posable, owner_of
 from .nla import to_action
 
 Curves = dict[tuple[str, int], bpy.types.FCurve]
@@ -100,19 +100,19 @@ def evaluate(curve: bpy.types.FCurve, times: Sequence[float]) -> list[float]:
 
 
 def channel_values(
-    pbone: bpy.types.PoseBone, name: str, frames: Sequence[float], curves: Curves, current: float | None
+    thing: Posable, name: str, frames: Sequence[float], curves: Curves, current: float | None
 ) -> Array:
-    """Values (N, K) of a pose bone's property at these frames.
+    """Values (N, K) of a property of a pose bone, or of an object, at these frames.
 
     From the curves where there are any; at the frame ``current`` and on channels without a curve, as it stands now.
     """
-    now = np.array(getattr(pbone, name), dtype=np.float64)
+    now = np.array(getattr(thing, name), dtype=np.float64)
     values = np.tile(now, (len(frames), 1))
-    path = pbone.path_from_id(name)
+    path = thing.path_from_id(name)
     own = {index: curves.get((path, index)) for index in range(len(now))}
     if not any(own.values()):
         return values
-    times = to_action(armature_of(pbone), frames)
+    times = to_action(owner_of(thing), frames)
     shown = [current is not None and is_same(frame, current) for frame in frames]
     for index, curve in own.items():
         if curve is not None and not is_muted(curve):

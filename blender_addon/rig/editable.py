@@ -7,13 +7,23 @@ from .blender_types import ArmatureObject
 from .bone_map import RigError
 
 
+class RestPositionError(RigError):
+    """The armature shows its rest pose whatever is keyed."""
+
+
 def check_editable(armature: ArmatureObject) -> None:
-    """Raise RigError where the armature or its action belongs to another file, or where its action is assigned without
-    a slot: keys would go to a second slot and take the place of the animation that is there."""
+    """Raise RigError where no pose would show: the armature is in Rest Position, it or its action belongs to another
+    file, or its action is assigned without a slot, so that keys would go to a second slot and take the place of the
+    animation that is there."""
     if not armature.is_editable:
         raise RigError(
             f"{armature.name} is linked from another file; make a library override of it to pose it here "
             "(Object > Library Override > Make)."
+        )
+    if armature.data.pose_position == "REST":
+        raise RestPositionError(
+            f"{armature.name} is in Rest Position, in which no pose shows; put it in Pose Position first "
+            "(Object Data Properties > Pose)."
         )
     data = armature.animation_data
     if data is None or data.action is None:

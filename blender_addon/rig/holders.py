@@ -29,8 +29,6 @@ _CHAINS: Final = ("IK", "SPLINE_IK")
 def who_holds(body: Body, joint: int) -> str:
     """What holds a joint, as the end of a sentence: "held by the IK constraint on L_Knee"."""
     armature = body.armature
-    if armature.data.pose_position == "REST":
-        return "the armature is in Rest Position"
     for switch in switches_off(body):
         if joint in switch.joints:
             return f"{switch.name} of {switch.bone} has inverse kinematics drive it; press Switch to FK under Bone Map"
@@ -41,7 +39,7 @@ def who_holds(body: Body, joint: int) -> str:
             if _works(constraint) and constraint.type not in (*_CHAINS, *_TURNS_NOTHING):
                 return f"held by the {_name(constraint)} constraint on {pbone.name}"
     for pbone, constraint in _chains(armature):
-        if any(link in segment for link in _links(pbone, constraint)):
+        if any(link in segment for link in chain_of(pbone, constraint)):
             return f"held by the {_name(constraint)} constraint on {pbone.name}"
     for pbone in segment:
         if _is_driven(armature, pbone):
@@ -93,6 +91,16 @@ def _works(constraint: bpy.types.Constraint) -> bool:
     return not constraint.mute and constraint.influence > 0 and constraint.is_valid
 
 
+def ik_constraints(
+    armature: ArmatureObject,
+) -> Iterator[tuple[bpy.types.PoseBone, bpy.types.KinematicConstraint]]:
+    """The IK constraints that have effect, and their bones."""
+    for pbone in armature.pose.bones:
+        for constraint in pbone.constraints:
+            if isinstance(constraint, bpy.types.KinematicConstraint) and _works(constraint):
+                yield pbone, constraint
+
+
 def _chains(armature: ArmatureObject) -> Iterator[tuple[bpy.types.PoseBone, bpy.types.Constraint]]:
     for pbone in armature.pose.bones:
         for constraint in pbone.constraints:
@@ -100,7 +108,7 @@ def _chains(armature: ArmatureObject) -> Iterator[tuple[bpy.types.PoseBone, bpy.
                 yield pbone, constraint
 
 
-def _links(pbone: bpy.types.PoseBone, constraint: Any) -> list[bpy.types.PoseBone]:
+def chain_of(pbone: bpy.types.PoseBone, constraint: Any) -> list[bpy.types.PoseBone]:
     """The bones that an IK constraint turns."""
     links = [pbone, *pbone.parent_recursive]
     if not getattr(constraint, "use_tail", True):

@@ -19,12 +19,13 @@ from mathutils import Matrix
 from ..contract.limits import hold_to_limits
 from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
 from .anchors import AnchorKind, anchor_frames
-from .blender_types import ArmatureObject, armature_of, current_scene
+from .blender_types import Posable, current_scene, owner_of
 from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
-from .convert import basis_from_local, local_from_turns, turns_after
+from .convert import basis_from_local, local_from_turns, nearest_rotation, turns_after
 from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times, repeats_at
 from .ground import CARRYING_JOINTS, pelvis_lift
+from .ik import Move, moves_of_targets
 from .nla import has_nla, in_tweak_mode, to_scene
 from .sample import Sample, current_frame, evaluated_channels
 
@@ -41,20 +42,23 @@ class WriteOptions:
         as_range: the frames stand for all from the first to the last of them.
         keyed: set keys; otherwise the bones are only posed, at the current frame.
         limits: hold joints to the table of ``contract.limits``.
+        ik_targets: where inverse kinematics drives a limb, move what it follows (see ``ik``).
     """
 
     anchors: AnchorKind = "NONE"
     as_range: bool = False
     keyed: bool = True
     limits: bool = False
+    ik_targets: bool = False
 
 
 @dataclass(frozen=True)
 class Channels:
-    """New values of one property of a bone.
+    """New values of one property of a bone, or of an object that IK follows.
 
     Attributes:
-        bone: the pose bone's name.
+        owner: the object that is keyed.
+        bone: the pose bone's name, empty for the object itself.
         name: of the property, ``location`` or one of the rotations.
         values: (N, K) at the plan's frames.
         locked: (K,) the channels to leave alone.
@@ -63,6 +67,7 @@ class Channels:
         resting: frame -> (K,) the values that the property has there, for anchors on channels without a curve.
     """
 
+    owner: bpy.types.Object
     bone: str
     name: str
     values: Array
@@ -70,6 +75,14 @@ class Channels:
     in_layer: bool = False
     anchors: dict[int, dict[float, int]] = field(default_factory=dict)
     resting: dict[float, Array] = field(default_factory=dict)
+
+    @property
+    def thing(self) -> Posable:
+        """The bone, or the object itself."""
+        if not self.bone:
+            return self.owner
+        assert self.owner.pose is not None
+        return self.owner.pose.bones[self.bone]
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -92,6 +105,7 @@ class Plan:
         lift: (N,) metres in the world by which the pelvis rises.
         adrift: (N,) metres by which it should have risen besides, had it not been locked or left out.
         stopped: joint -> degrees, for those held at their limits.
+        followed: names of what IK follows and what was moved for it.
     """
 
     before: Sample
@@ -103,6 +117,7 @@ class Plan:
     lift: Array
     adrift: Array
     stopped: dict[int, float]
+    followed: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -144,7 +159,9 @@ def make_plan(
             basis[bone] = rotation_matrices(pbone.rotation_mode, values)
             held_back = True
         if not all(locked):
-            rotations[bone] = Channels(pbone.name, rotation_property(pbone.rotation_mode), values, locked)
+            rotations[bone] = Channels(
+                body.armature, pbone.name, rotation_property(pbone.rotation_mode), values, locked
+            )
     reached = aim
     if held_back:
         reached = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
@@ -157,9 +174,14 @@ def make_plan(
         rise = pelvis_lift(before.local, reached, body.positions, body.tree.frame, before.stage, before.world)
         location = _plan_location(body, before, rise, curves) if may_rise and rise.any() else None
     channels = [*rotations.values(), *([location] if location is not None else [])]
-    if options.keyed:
-        channels = _anchored(body, before.frames, channels, curves, options)
     lift = rise if location is not None else np.zeros_like(rise)
+    followed: list[Channels] = []
+    if options.ik_targets and channels:
+        after = turns_after(basis, before.turns, body.tree)
+        followed = _plan_moves(moves_of_targets(body, before, after, lift), before.frames)
+        channels += followed
+    if options.keyed:
+        channels = _anchored(body, before.frames, channels, options)
     return Plan(
         before=before,
         target=aim,
@@ -170,6 +192,7 @@ def make_plan(
         lift=lift,
         adrift=rise - lift,
         stopped=stopped,
+        followed=tuple(dict.fromkeys(one.bone or one.owner.name for one in followed)),
     )
 
 
@@ -179,58 +202,88 @@ def _changed(before: Array, target: Array) -> frozenset[int]:
     return frozenset(np.flatnonzero(changes > HAIR_DEGREES).tolist())
 
 
+def _plan_moves(moves: Sequence[Move], frames: Sequence[float]) -> list[Channels]:
+    """The channels of what IK follows."""
+    planned: list[Channels] = []
+    for move in moves:
+        place = Channels(move.owner, move.bone, "location", move.basis[:, :3, 3], (False,) * 3)
+        curves = curves_of(move.owner)
+        if move.places:
+            locks = tuple(place.thing.lock_location)
+            locked = _locked_channels(place.thing, "location", locks, curves, frames)
+            planned += [replace(place, locked=locked)] if not all(locked) else []
+        if move.turns:
+            quats = matrix_to_quaternion(nearest_rotation(move.basis[:, :3, :3]))
+            values, locked = _plan_rotation(place.thing, frames, quats, curves)
+            name = rotation_property(place.thing.rotation_mode)
+            planned += [replace(place, name=name, values=values, locked=locked)] if not all(locked) else []
+    return planned
+
+
 def _anchored(
-    body: Body, frames: Sequence[float], channels: Sequence[Channels], curves: Curves, options: WriteOptions
+    body: Body, frames: Sequence[float], channels: Sequence[Channels], options: WriteOptions
 ) -> list[Channels]:
     """The channels with the anchors that they need, in the active action or in a layer over the NLA strips."""
-    armature = body.armature
-    layered = has_nla(armature) and not in_tweak_mode(armature)
-    own = {channel: _scene_times(armature, curve) for channel, curve in curves.items()}
-    posed = sorted({time for times in own.values() for time in times})
-    planned = []
-    for one in channels:
-        path = armature.pose.bones[one.bone].path_from_id(one.name)
-        in_layer = layered and not any((path, index) in curves for index in one.free)
-        anchors: dict[int, dict[float, int]] = {}
-        for index in one.free:
-            if in_layer:
-                # Beside every run of frames; all that is posed counts as keyed there.
-                anchors[index] = anchor_frames(frames, (), [-math.inf, math.inf], "FRAMES")
-            else:
-                anchors[index] = anchor_frames(
-                    frames, own.get((path, index), ()), posed, options.anchors, as_range=options.as_range
-                )
-        planned.append(replace(one, in_layer=in_layer, anchors=anchors))
-    return _with_resting_values(body, planned, curves)
+    posed = _posed_times(body.armature)
+    planned: list[Channels] = []
+    for owner in dict.fromkeys(one.owner for one in channels):
+        curves = curves_of(owner)
+        layered = has_nla(owner) and not in_tweak_mode(owner)
+        own = {channel: _scene_times(owner, curve) for channel, curve in curves.items()}
+        keyed = posed if owner == body.armature else sorted({*posed, *_posed_times(owner)})
+        anchored = []
+        for one in (one for one in channels if one.owner == owner):
+            path = one.thing.path_from_id(one.name)
+            in_layer = layered and not any((path, index) in curves for index in one.free)
+            anchors: dict[int, dict[float, int]] = {}
+            for index in one.free:
+                if in_layer:
+                    # Beside every run of frames; all that is posed counts as keyed there.
+                    anchors[index] = anchor_frames(frames, (), [-math.inf, math.inf], "FRAMES")
+                else:
+                    anchors[index] = anchor_frames(
+                        frames, own.get((path, index), ()), keyed, options.anchors, as_range=options.as_range
+                    )
+            anchored.append(replace(one, in_layer=in_layer, anchors=anchors))
+        planned += _with_resting_values(owner, anchored, curves)
+    return planned
 
 
-def _with_resting_values(body: Body, channels: Sequence[Channels], curves: Curves) -> list[Channels]:
+def _posed_times(owner: bpy.types.Object) -> list[float]:
+    """The scene's frames at which an object has keys of any kind, ascending."""
+    return sorted({time for curve in curves_of(owner).values() for time in _scene_times(owner, curve)})
+
+
+def _with_resting_values(
+    owner: bpy.types.Object, channels: Sequence[Channels], curves: Curves
+) -> list[Channels]:
     """The channels with the values at anchors for which there is no curve to ask."""
-    bones = body.armature.pose.bones
     needed: dict[tuple[str, str], set[float]] = {}
+    things: dict[str, Posable] = {}
     for one in channels:
-        path = bones[one.bone].path_from_id(one.name)
+        path = one.thing.path_from_id(one.name)
         times = {
             time for index, those in one.anchors.items() if (path, index) not in curves for time in those
         }
         needed[one.bone, one.name] = times
+        things[one.bone] = one.thing
     frames = sorted(set().union(*needed.values()))
-    if frames and has_nla(body.armature):
-        values = evaluated_channels(body, list(needed), frames)
+    if frames and has_nla(owner):
+        values = evaluated_channels(owner, list(needed), frames)
     else:
-        values = {(bone, name): channel_values(bones[bone], name, frames, {}, None) for bone, name in needed}
+        values = {(bone, name): channel_values(things[bone], name, frames, {}, None) for bone, name in needed}
     return [
         replace(one, resting=dict(zip(frames, values[one.bone, one.name], strict=True))) for one in channels
     ]
 
 
-def _scene_times(armature: ArmatureObject, curve: bpy.types.FCurve) -> list[float]:
+def _scene_times(owner: bpy.types.Object, curve: bpy.types.FCurve) -> list[float]:
     """The scene's frames at which a curve's keys show."""
-    return sorted(to_scene(armature, key_times(curve).tolist()))
+    return sorted(to_scene(owner, key_times(curve).tolist()))
 
 
 def _locked_channels(
-    pbone: bpy.types.PoseBone, name: str, locks: Sequence[bool], curves: Curves, frames: Sequence[float]
+    pbone: Posable, name: str, locks: Sequence[bool], curves: Curves, frames: Sequence[float]
 ) -> tuple[bool, ...]:
     """The channels (K,) of a bone's property that may not change at these frames: by its locks, or because the curve is
     locked, muted, or only repeats there what it does elsewhere."""
@@ -247,7 +300,7 @@ def _is_held(curve: bpy.types.FCurve, frames: Sequence[float]) -> bool:
 
 
 def _plan_rotation(
-    pbone: bpy.types.PoseBone, frames: Sequence[float], quats: Array, curves: Curves
+    pbone: Posable, frames: Sequence[float], quats: Array, curves: Curves
 ) -> tuple[Array, tuple[bool, ...]]:
     """Channel values (N, K) for basis rotations ``quats`` (N, 4) at ascending frames, and the locked channels (K,).
 
@@ -259,7 +312,7 @@ def _plan_rotation(
     path = pbone.path_from_id(name)
     locked = _locked_channels(pbone, name, rotation_locks(pbone), curves, frames)
     current = current_frame(current_scene())
-    times = [_scene_times(armature_of(pbone), curve) for (of, _), curve in curves.items() if of == path]
+    times = [_scene_times(owner_of(pbone), curve) for (of, _), curve in curves.items() if of == path]
     keyed = np.unique(np.concatenate([*times, np.empty(0)]))
     kept = keyed[~np.isin(keyed, np.asarray(frames, dtype=np.float64))].tolist()
     around = sorted({kept[at] for frame in frames for at in _beside(kept, frame)}) if kept else []
@@ -309,7 +362,7 @@ def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> C
     )
     if all(left):
         return None
-    return Channels(pbone.name, "location", before.location + np.where(left, 0.0, steps), left)
+    return Channels(body.armature, pbone.name, "location", before.location + np.where(left, 0.0, steps), left)
 
 
 def _location_axes(body: Body, pbone: bpy.types.PoseBone, turns: Array) -> Array:

@@ -15,7 +15,6 @@ from .families import by_names
 from .structure import by_structure
 
 
-@lru_cache(maxsize=64)
 def recognise(skeleton: Skeleton, kept: str = "") -> BoneMap:
     """The bone map of an armature.
 
@@ -25,6 +24,22 @@ def recognise(skeleton: Skeleton, kept: str = "") -> BoneMap:
     Raises:
         RigError: it is no humanoid, as far as can be seen, or the map that is kept does not fit it.
     """
+    found = _verdict(skeleton, kept)
+    if isinstance(found, str):
+        raise RigError(found)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _verdict(skeleton: Skeleton, kept: str) -> BoneMap | str:
+    """The bone map, or why there is none; either is kept, as the panel asks at every redraw."""
+    try:
+        return _look(skeleton, kept)
+    except RigError as error:
+        return str(error)
+
+
+def _look(skeleton: Skeleton, kept: str) -> BoneMap:
     if kept:
         bone_map = map_from_text(kept)
         check_map(bone_map, skeleton)

@@ -15,14 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
 from ..contract.rotations import Array
-from .blender_types import ArmatureObject, current_layer, current_scene, is_armature
+from .blender_types import ArmatureObject, Posable, current_layer, current_scene, is_armature
 from .body import Body
 from .channels import rotation_matrices, rotation_property
 from .convert import local_from_turns, nearest_rotation, stage_of, transpose, turns_from_basis
@@ -33,6 +33,8 @@ _CHANNELS = {
     "location": 3, "rotation_quaternion": 4, "rotation_euler": 3, "rotation_axis_angle": 4, "scale": 3,
 }  # fmt: skip
 """The channels of a bone and how many values each has."""
+
+_Owner = TypeVar("_Owner", bound=bpy.types.Object)
 
 _Shown = dict[str, "np.ndarray[Any, np.dtype[np.float32]]"]
 """The channels of all bones, one array each."""
@@ -181,7 +183,7 @@ def _from_scene(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Ar
     posed = np.empty((len(frames), len(wanted), 3, 3))
     world = np.empty((len(frames), 3, 3))
     location = np.empty((len(frames), 3))
-    for row, evaluated in _visit(body.armature, frames, as_posed):
+    for row, evaluated in visit(body.armature, frames, as_posed):
         world[row] = evaluated.matrix_world.to_3x3()
         evaluated.pose.bones.foreach_get("matrix", matrices)
         # Blender lays matrices out column by column.
@@ -191,28 +193,31 @@ def _from_scene(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Ar
 
 
 def evaluated_channels(
-    body: Body, channels: Sequence[tuple[str, str]], frames: Sequence[float]
+    owner: bpy.types.Object, channels: Sequence[tuple[str, str]], frames: Sequence[float]
 ) -> dict[tuple[str, str], Array]:
     """Values (N, K) of properties of bones, given as (bone, property), as all animation together makes them."""
     values: dict[tuple[str, str], list[tuple[float, ...]]] = {
         channel: [()] * len(frames) for channel in channels
     }
-    for row, evaluated in _visit(body.armature, frames, False):
+    for row, evaluated in visit(owner, frames, False):
         for bone, name in channels:
-            values[bone, name][row] = tuple(getattr(evaluated.pose.bones[bone], name))
+            thing: Posable = evaluated
+            if bone:
+                assert evaluated.pose is not None
+                thing = evaluated.pose.bones[bone]
+            values[bone, name][row] = tuple(getattr(thing, name))
     return {channel: np.array(rows, dtype=np.float64) for channel, rows in values.items()}
 
 
-def _visit(
-    armature: ArmatureObject, frames: Sequence[float], as_posed: bool
-) -> Iterator[tuple[int, ArmatureObject]]:
-    """Evaluate the scene at these frames: each one's number, in some order, and the armature as it is then. Afterwards
-    the scene is at its frame again and what is not keyed stands as it did. ``as_posed`` as for ``take_sample``."""
+def visit(owner: _Owner, frames: Sequence[float], as_posed: bool) -> Iterator[tuple[int, _Owner]]:
+    """Evaluate the scene at these frames: each one's number, in some order, and the object as it is then. Afterwards
+    the scene is at its frame again and what is not keyed of an armature's pose stands as it did. ``as_posed`` as for
+    ``take_sample``."""
     scene, layer = current_scene(), current_layer()
     layer.update()
     current = current_frame(scene)
     was = scene.frame_current, scene.frame_subframe
-    shown = _shown(armature)
+    shown = _shown(owner) if is_armature(owner) else {}
     # The current frame first: going to another one drops what is not keyed.
     moved = False
     try:
@@ -221,11 +226,10 @@ def _visit(
                 frame = frames[row] * scene.render.frame_map_new / scene.render.frame_map_old
                 scene.frame_set(math.floor(frame), subframe=frame % 1.0)
                 moved = True
-            evaluated = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
-            assert is_armature(evaluated)
-            yield row, evaluated
+            yield row, owner.evaluated_get(bpy.context.evaluated_depsgraph_get())
     finally:
         if moved:
             scene.frame_set(was[0], subframe=was[1])
             layer.update()
-            _show(armature, shown)
+            if is_armature(owner):
+                _show(owner, shown)

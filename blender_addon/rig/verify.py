@@ -12,6 +12,7 @@ from ..contract.rotations import geodesic_degrees
 from ..contract.skeleton import JOINT_NAMES
 from .body import Body
 from .holders import who_holds
+from .ik import driven_joints
 from .plan import HAIR_DEGREES, Plan
 from .sample import is_plain, take_sample
 
@@ -56,6 +57,8 @@ class WriteReport:
         adrift: metres, with its sign, by which the body hangs above the height it had, or sinks below it, at the
             worst frame, because the pelvis could not follow.
         in_layer: whether keys went into a strip above the NLA strips.
+        followed: names of the IK targets and poles that were moved so that limbs arrive.
+        held_by_ik: whether joints did not arrive because of IK whose targets could be moved.
     """
 
     frames: tuple[float, ...]
@@ -68,6 +71,8 @@ class WriteReport:
     stopped: dict[str, float] = field(default_factory=dict)
     adrift: float = 0.0
     in_layer: bool = False
+    followed: tuple[str, ...] = ()
+    held_by_ik: bool = False
 
     @property
     def changed(self) -> bool:
@@ -103,6 +108,10 @@ def verify(body: Body, plan: Plan, keys: int) -> WriteReport:
         # The pelvis should have risen by what it is too low.
         adrift=-worst if abs(worst) > ADRIFT_METRES else 0.0,
         in_layer=any(one.in_layer for one in plan.channels),
+        followed=plan.followed,
+        held_by_ik=bool(short)
+        and not plan.followed
+        and any(JOINT_NAMES[joint] in short for joint in driven_joints(body)),
     )
 
 

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from .anchors import runs_of
-from .blender_types import ArmatureObject, current_scene
+from .blender_types import current_scene
 from .body import Body
 from .curves import curves_of, is_same
 from .keys import put_anchored_keys, put_keys
@@ -20,42 +20,42 @@ from .sample import current_frame, take_in_keys
 
 def write_plan(body: Body, plan: Plan) -> int:
     """Pose the bones and set the keys; returns the number of key values written, anchors aside."""
-    armature, frames = body.armature, plan.before.frames
+    frames = plan.before.frames
     if plan.keyed:
-        layered = [one for one in plan.channels if one.in_layer]
-        _key_in_layers(armature, frames, layered)
+        for owner in dict.fromkeys(one.owner for one in plan.channels if one.in_layer):
+            layered = [one for one in plan.channels if one.in_layer and one.owner == owner]
+            _key_in_layers(owner, frames, layered)
         for one in plan.channels:
             if not one.in_layer:
-                _key_in_action(armature, frames, one)
+                _key_in_action(frames, one)
     for one in plan.channels:
-        _pose(armature.pose.bones[one.bone], frames, one)
-    take_in_keys(armature)
+        _pose(frames, one)
+    take_in_keys(body.armature)
     return sum(len(one.free) * len(frames) for one in plan.channels) if plan.keyed else 0
 
 
-def _pose(pbone: bpy.types.PoseBone, frames: Sequence[float], channels: Channels) -> None:
+def _pose(frames: Sequence[float], channels: Channels) -> None:
     """Where the scene's current frame is one of the frames, leave the bone as keyed there."""
     current = current_frame(current_scene())
     for row, frame in enumerate(frames):
         if is_same(frame, current):
-            shown = getattr(pbone, channels.name)
+            shown = getattr(channels.thing, channels.name)
             for index in channels.free:
                 shown[index] = channels.values[row, index]
 
 
-def _key_in_action(armature: ArmatureObject, frames: Sequence[float], channels: Channels) -> None:
+def _key_in_action(frames: Sequence[float], channels: Channels) -> None:
     """Set keys in the active action."""
-    pbone = armature.pose.bones[channels.bone]
-    path = pbone.path_from_id(channels.name)
-    curves = curves_of(armature)
+    path = channels.thing.path_from_id(channels.name)
+    curves = curves_of(channels.owner)
     there = {index for index in channels.free if (path, index) in curves}
-    if has_nla(armature):
+    if has_nla(channels.owner):
         # Blender works out the place and value in the action of what should show in the scene.
-        _key_through_strips(armature, frames, channels, there)
+        _key_through_strips(frames, channels, there)
         return
     if len(there) < len(channels.free):
-        _make_curves(pbone, frames[0], channels, there)
-        curves = curves_of(armature)
+        _make_curves(frames[0], channels, there)
+        curves = curves_of(channels.owner)
     for index in channels.free:
         curve, anchors = curves[path, index], channels.anchors[index]
         values = channels.values[:, index].tolist()
@@ -67,51 +67,53 @@ def _key_in_action(armature: ArmatureObject, frames: Sequence[float], channels: 
             put_keys(curve, [frame for frame, _ in every], [value for _, value in every], new=True)
 
 
-def _make_curves(pbone: bpy.types.PoseBone, frame: float, channels: Channels, there: set[int]) -> None:
+def _make_curves(frame: float, channels: Channels, there: set[int]) -> None:
     """Have Blender make the curves that are missing, and the action, slot and group that they need."""
-    shown = tuple(getattr(pbone, channels.name))
-    setattr(pbone, channels.name, np.where(channels.locked, shown, channels.values[0]).tolist())
+    thing = channels.thing
+    shown = tuple(getattr(thing, channels.name))
+    setattr(thing, channels.name, np.where(channels.locked, shown, channels.values[0]).tolist())
     missing = [index for index in channels.free if index not in there]
     for index in [-1] if len(missing) == len(channels.locked) else missing:
-        pbone.keyframe_insert(channels.name, index=index, frame=frame, group=pbone.name)
-    setattr(pbone, channels.name, shown)
+        thing.keyframe_insert(channels.name, index=index, frame=frame, group=_group(channels))
+    setattr(thing, channels.name, shown)
 
 
-def _key_through_strips(
-    armature: ArmatureObject, frames: Sequence[float], channels: Channels, there: set[int]
-) -> None:
+def _group(channels: Channels) -> str:
+    """The name of the group for new curves, as Blender names it."""
+    return channels.bone or "Object Transforms"
+
+
+def _key_through_strips(frames: Sequence[float], channels: Channels, there: set[int]) -> None:
     """Set keys in the active action while NLA strips take part."""
-    pbone = armature.pose.bones[channels.bone]
-    path = pbone.path_from_id(channels.name)
-    curves = curves_of(armature)
+    thing = channels.thing
+    path = thing.path_from_id(channels.name)
+    curves = curves_of(channels.owner)
     for index in there:
         # The curve's own value shows what showed before.
         curve, anchors = curves[path, index], channels.anchors[index]
-        times = to_action(armature, list(anchors))
+        times = to_action(channels.owner, list(anchors))
         sides = dict(zip(times, anchors.values(), strict=True))
         if anchors:
             put_anchored_keys(curve, [], [], dict(sorted(sides.items())))
-    shown = tuple(getattr(pbone, channels.name))
+    shown = tuple(getattr(thing, channels.name))
     rows = dict(zip(frames, channels.values, strict=True))
     for index in set(channels.free) - there:
         rows |= {frame: channels.resting[frame] for frame in channels.anchors[index]}
     for frame, row in sorted(rows.items()):
-        setattr(pbone, channels.name, np.where(channels.locked, shown, row).tolist())
+        setattr(thing, channels.name, np.where(channels.locked, shown, row).tolist())
         whole = len(channels.free) == len(channels.locked)
         for index in [-1] if whole else channels.free:
-            pbone.keyframe_insert(channels.name, index=index, frame=frame, group=pbone.name)
-    setattr(pbone, channels.name, shown)
+            thing.keyframe_insert(channels.name, index=index, frame=frame, group=_group(channels))
+    setattr(thing, channels.name, shown)
 
 
-def _key_in_layers(armature: ArmatureObject, frames: Sequence[float], channels: Sequence[Channels]) -> None:
+def _key_in_layers(owner: bpy.types.Object, frames: Sequence[float], channels: Sequence[Channels]) -> None:
     """Set keys in strips above the NLA strips, one for every run of frames."""
-    if not channels:
-        return
     for first, last in runs_of(frames, ()):
         edges = first - 1, last + 1
-        layer = Layer(armature, *edges)
+        layer = Layer(owner, *edges)
         for one in channels:
-            path = armature.pose.bones[one.bone].path_from_id(one.name)
+            path = one.thing.path_from_id(one.name)
             for index in one.free:
                 curve = layer.curves.find(path, index=index)
                 new = curve is None

@@ -14,6 +14,7 @@ from ..operators.situation import standing_notice
 from ..operators.target import find_target, others_in_pose_mode
 from ..rig.blender_types import Icon, PanelMixIn
 from ..rig.bone_map import RigError
+from ..rig.editable import RestPositionError
 from ..session import State
 from ..settings import PoseLlavaSettings, preferences, settings
 from . import local_backend as local_row
@@ -103,6 +104,7 @@ class POSELLAVA_PT_keys(_Tab, bpy.types.Panel):
         column.prop(preferences(context), "keying")
         column.prop(chosen, "anchors")
         column.prop(chosen, "limits")
+        column.prop(chosen, "ik_targets")
 
 
 class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
@@ -200,7 +202,10 @@ def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None
     except RigError as error:
         if not activity.running:
             _wrapped(context, layout, str(error), "INFO")
-        layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
+        if isinstance(error, RestPositionError):
+            layout.operator("posellava.leave_rest_position", icon="POSE_HLT")
+        else:
+            layout.operator("posellava.add_figure", icon="OUTLINER_OB_ARMATURE")
         return
     layout.label(text=armature.name, icon="OUTLINER_OB_ARMATURE")
     others = others_in_pose_mode(context, armature)
@@ -208,7 +213,7 @@ def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None
         _wrapped(
             context,
             layout,
-            f"Only this one is posed; {others} other{'s are' if others > 1 else ' is'} in Pose Mode too.",
+            f"Only this one is posed; {others}",
             "INFO",
         )
 
@@ -284,6 +289,8 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
         if outcome.words:
             _wrapped(context, box, outcome.words, "SPEAKER")
         _wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
+        if outcome.held_by_ik:
+            box.operator("posellava.key_ik_targets", icon="CON_KINEMATIC")
         if outcome.variants is not None and outcome.number_of_variants > 1:
             row = box.row(align=True)
             row.operator("posellava.show_variant", text="", icon="TRIA_LEFT").step = -1

@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
-from blender_addon.rig.armature import Rig
+from blender_addon.rig.armature import Rig, WriteOptions
 from blender_addon.rig.bone_map import RigError
 from blender_addon.rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
 from blender_addon.rig.fk import switch_to_fk
@@ -99,3 +99,24 @@ def test_limbs_that_ik_drives_are_handed_over_as_they_show_and_then_move() -> No
     assert report.short == {}
     with pytest.raises(RigError, match="drives no limb"):
         switch_to_fk(rig)
+
+
+def test_the_controls_that_ik_follows_are_keyed_so_that_the_limbs_arrive() -> None:
+    armature = made("rigify_rig")
+    rig = Rig.of(armature)
+    bpy.context.view_layer.update()
+    pose = np.asarray(STANDING_POSE, dtype=np.float64).copy()
+    for name, degrees in (("shoulder", (0, -50, 0)), ("elbow", (0, -60, 0)), ("wrist", (10, 0, 20))):
+        pose[JOINT_INDEX[f"left_{name}"]] = Rotation.from_euler("xyz", degrees, degrees=True).as_rotvec()
+    arm = frozenset(JOINT_INDEX[f"left_{name}"] for name in ("shoulder", "elbow", "wrist"))
+    right = armature.pose.bones["hand_ik.R"].matrix.copy()
+
+    said = rig.write([1, 5], np.stack([pose, pose]), joints=arm)
+    assert said.held_by_ik
+    assert "left_shoulder" in said.short
+    report = rig.write([1, 5], np.stack([pose, pose]), joints=arm, options=WriteOptions(ik_targets=True))
+    assert set(report.followed) == {"hand_ik.L", "upper_arm_ik.L"}
+    assert not report.held_by_ik
+    # A hinge: the elbow of this rig bends about one axis.
+    assert all(short.degrees < 6 for short in report.short.values()), report.short
+    assert armature.pose.bones["hand_ik.R"].matrix == right

@@ -182,6 +182,21 @@ def test_the_left_arm_is_raised_as_the_figures_is_and_nothing_else_moves(humanoi
             assert np.linalg.norm(seen.at[name] - there.at[name]) < 1e-4 * tall
 
 
+@every
+def test_one_undo_takes_an_edit_back(humanoid: Humanoid) -> None:
+    rig = fk_rig(humanoid)
+    name = rig.armature.name
+    bpy.ops.ed.undo_push(message="before")
+    before = bones_now(rig.armature)
+    assert write(rig, raised(), joints=LEFT_ARM).keys
+    bpy.ops.ed.undo_push(message="edit")
+    bpy.ops.ed.undo()
+    armature = bpy.data.objects[name]
+    assert armature.animation_data is None or armature.animation_data.action is None
+    after = bones_now(armature)
+    assert max(np.abs(after[bone] - before[bone]).max() for bone in before) < 1e-4
+
+
 @pytest.mark.parametrize("animal", NO_HUMANOIDS, ids=lambda one: one.name)
 def test_what_is_no_humanoid_is_refused_with_what_to_do(animal: Humanoid) -> None:
     with pytest.raises(RigError, match=r"humanoid.*Add SMPL Figure"):

@@ -22,7 +22,7 @@ def main() -> None:
     """Install, play, print."""
     extension, *names = sys.argv[1:]
     bpy.ops.extensions.package_install_files(filepath=extension, repo="user_default", enable_on_install=True)
-    for table in ("floor", "keys", "layers", "truth", "time", "rest"):
+    for table in ("floor", "keys", "layers", "truth", "time", "rest", "ik"):
         __import__(f"scenes_{table}")
     for name, play in stage.SCENES.items():
         if names and name not in names:

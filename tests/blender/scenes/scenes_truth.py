@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import bpy
-from stage import ask, bent, curves, figure, go, key, near, says, scene
+from stage import ask, bent, curves, figure, go, key, near, refused, says, scene
 
 KNEE = "left_knee x 92"
 
@@ -95,10 +95,26 @@ def a_driver_holds() -> None:
 
 
 @scene
-def rest_position_shows_nothing() -> None:
+def rest_position_is_said_before_anything_is_asked_and_can_be_left() -> None:
     anna = figure()
     anna.data.pose_position = "REST"
-    held(anna, ask(KNEE, parts={"left_leg"}), "Rest Position")
+    assert "Rest Position" in refused(KNEE)
+    assert not curves(anna)
+    bpy.ops.posellava.leave_rest_position()
+    assert ask(KNEE).arrived
+
+
+@scene
+def of_several_armatures_in_pose_mode_the_active_one_is_posed_and_that_is_said() -> None:
+    anna = figure()
+    ben = figure("Ben")
+    anna.select_set(True)
+    bpy.ops.object.mode_set(mode="POSE")
+    assert (anna.mode, ben.mode) == ("POSE", "POSE")
+    outcome = ask(KNEE)
+    near(bent(ben, "L_Knee", 1), 92)
+    near(bent(anna, "L_Knee", 1), 0)
+    says(outcome, "Only Ben was posed", "1 other armature is in Pose Mode")
 
 
 @scene
