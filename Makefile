@@ -96,8 +96,7 @@ addon: setup
 	$(PYTHON) build_addon.py
 
 lock: setup
-	(echo "# The versions that the tests ran with, for pip's --constraint. Made by 'make lock'."; \
-		$(PYTHON) -m pip freeze --exclude-editable | sed 's/+cpu$$//') > requirements.lock
+	$(PYTHON) scripts/lock.py
 
 clean:
 	rm -rf dist out .pytest_cache .mypy_cache .ruff_cache

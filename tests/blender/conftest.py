@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -17,6 +18,9 @@ import build_addon
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+
+collect_ignore_glob = [] if importlib.util.find_spec("bpy") else ["*"]
+"""Python 3.12 has no Blender module: what runs inside Blender is left out."""
 
 
 @dataclass(frozen=True)

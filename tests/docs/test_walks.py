@@ -8,6 +8,7 @@ checkout, edit, and write ``git diff -U1`` over it.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -49,6 +50,7 @@ walks = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="this Python has no Blender module")
 @walks
 def test_the_list_leads_there(tmp_path: Path, name: str, heading: str, tests: list[str]) -> None:
     for part in PARTS:

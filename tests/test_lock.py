@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is installed is locked: versions in requirements.lock, the files' hashes in requirements.hashes, alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import tomllib
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+NOT_SET_UP = {"ray"}
+"""Extras that scripts/setup.sh does not install."""
+
+
+def pins(file: str) -> dict[str, set[str]]:
+    """The versions of each package, by its name."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / file).read_text("utf-8").splitlines():
+        if line and not line.startswith(("#", " ")):
+            pin = Requirement(line.rstrip(" \\"))
+            found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
+    return found
+
+
+def test_versions_and_hashes_are_of_one_making() -> None:
+    assert pins("requirements.hashes") == pins("requirements.lock"), "run: make lock"
+    blocks = re.split(r"\n(?=[^\s#])", (ROOT / "requirements.hashes").read_text("utf-8"))
+    assert all("--hash=sha256:" in block for block in blocks[1:])
+
+
+def test_all_that_the_project_asks_for_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = list(project["dependencies"])
+    for extra, needs in project["optional-dependencies"].items():
+        wanted += [] if extra in NOT_SET_UP else needs
+    locked = pins("requirements.lock")
+    for need in map(Requirement, wanted):
+        name = canonicalize_name(need.name)
+        if name == "posellava":
+            continue
+        assert name in locked, f"{need} is not locked: install it, then make lock"
+        assert any(need.specifier.contains(version.removeprefix("==")) for version in locked[name]), (
+            f"{need} is locked to {locked[name]}: make lock"
+        )
