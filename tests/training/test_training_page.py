@@ -27,10 +27,13 @@ SMALL_RUN = (
     "data.workers=1",
 )  # fmt: skip
 ELSEWHERE = {
-    "deepspeed --hostfile hosts --module": "reaches its hosts over ssh",
-    "deepspeed --hostfile hosts --no_ssh": "is started on every one of its hosts",
+    "make train-mini": "test_recipe.py",
+    "python -m training.on_gpu ": "test_on_gpu.py",
+    "python -m training.on_gpu_7b": "test_on_gpu_7b.py",
+    "deepspeed --hostfile hosts": "test_processes.py",
 }
-"""Beginnings of commands that one machine cannot run as they stand; their settings run with the other launchers."""
+"""Beginnings of commands that other tests beside this file try: a recipe of many processes, or one for several hosts,
+which are started by DeepSpeed's launcher on the one that there is."""
 
 
 def commands_of(page: Path) -> list[str]:
@@ -50,8 +53,6 @@ def commands_of(page: Path) -> list[str]:
 def small(command: str) -> list[str]:
     """The same with few samples and steps."""
     words = shlex.split(command)
-    if words[:2] == ["make", "train-mini"]:
-        return ["python", "-m", "training.recipe", "--quick", "--poses", words[2].removeprefix("POSES=")]
     names = {"RUN": "runs/mini/stage3", "FOLDER": f"runs/exported-{len(command)}", "OUT": "runs/on-gpu"}
     words = [names.get(word, word) for word in words]
     for option, value in (
@@ -75,17 +76,15 @@ def small(command: str) -> list[str]:
         words += ["--count", "2", "--threads", "1"]
     if "train-retrieval" in words:
         words += ["--steps", "2", "--threads", "1"]
-    if words[:2] == ["python", "-m"]:
-        words += ["--quick"]
     return words
 
 
 def order(command: str) -> int:
     """Data first, then what trains on them in the order of the page, what measures, and the launchers."""
-    for place, words in enumerate(("data build", "make", "train-retrieval", "eval", "torchrun", "deepspeed")):
-        if words in command:
-            return place if place < 2 else place + 1
-    return 2
+    if "data build" in command:
+        return 0
+    measures = ("train-retrieval", "posellava eval", "torchrun", "deepspeed")
+    return next((place for place, words in enumerate(measures, 2) if words in command), 1)
 
 
 def run(words: list[str], folder: Path) -> None:
@@ -141,11 +140,23 @@ def test_the_commands_of_the_page_are_found_and_made_small() -> None:
         command.split()[0] in ("make", "posellava", "python", "torchrun", "deepspeed") for command in commands
     )
     assert any("--split val --output data/posescript-val" in command for command in commands)
-    for beginning in ELSEWHERE:
+    for beginning, file in ELSEWHERE.items():
         assert any(command.startswith(beginning) for command in commands)
+        assert (Path(__file__).parent / file).is_file()
     assert small("posellava data build x --count 131072 --output y # z")[:6] == [
         "posellava", "data", "build", "x", "--count", "8",
     ]  # fmt: skip
+
+
+def of_mini(command: str) -> bool:
+    return any(name in command for name in ("POSES.npz", "mini", "RUN FOLDER"))
+
+
+def run_all(folder: Path, commands: list[str]) -> None:
+    here = [command for command in commands if not command.startswith(tuple(ELSEWHERE))]
+    assert len(here) > 10
+    for command in sorted(here, key=order):
+        run(small(command), folder)
 
 
 @pytest.mark.full
@@ -156,11 +167,14 @@ def test_released_files_are_built_as_the_page_says(checkout: Path) -> None:
 
 
 @pytest.mark.full
-def test_every_command_of_the_page_runs(checkout: Path) -> None:
+def test_the_pages_commands_for_mini_run(checkout: Path) -> None:
     for name, size in load_recipe().data.items():  # those that the page leaves to the reader
         poses = [] if size.source in ("descriptions", "situations") else ["--poses", "POSES.npz"]
         command = ["posellava", "data", "build", size.source, *poses, "--output", f"runs/data/{name}"]
         run([*command, "--count", "8", "--shard-size", "8", "--split", size.split], checkout)
-    commands = [command for command in commands_of(PAGE) if not command.startswith(tuple(ELSEWHERE))]
-    for command in sorted(commands, key=order):
-        run(small(command), checkout)
+    run_all(checkout, [command for command in commands_of(PAGE) if of_mini(command)])
+
+
+@pytest.mark.full
+def test_the_pages_commands_for_7b_run(checkout: Path) -> None:
+    run_all(checkout, [command for command in commands_of(PAGE) if not of_mini(command)])
