@@ -14,6 +14,10 @@ from typing import Final
 
 ANSWER_GRAPH: Final = "answer.onnx"
 """From words and poses to poses."""
+VARIANTS_GRAPH: Final = "variants.onnx"
+"""From what the answer's graph thought to other poses; only where the model offers any."""
+VARIANTS_INPUTS: Final = ("thoughts", "state", "moves")
+"""What that graph takes of the answer's outputs, beside the matrices."""
 PICTURE_GRAPH: Final = "picture.onnx"
 """From pictures to poses; only where the model has a pose reader."""
 CHECKSUMS_FILE: Final = "graphs.json"

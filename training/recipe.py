@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from backend.arguments import above_zero, positive
 from backend.cli import INTERRUPTED
+from backend.graph_files import VARIANTS_GRAPH
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
 from training.run_lock import run_lock
@@ -79,6 +80,7 @@ class Recipe:
         evaluation_cases: of each suite of ``posellava eval``.
         run: further changes to every stage, by name of a field of ``RunSettings``.
         validation_samples: at most so many.
+        variant_samples, variant_steps: of ``training.variants``, which comes last.
     """
 
     minutes: dict[str, float]
@@ -87,6 +89,8 @@ class Recipe:
     evaluation_cases: int
     run: dict[str, Any]
     validation_samples: int = ENDLESS
+    variant_samples: int = 24576
+    variant_steps: int = 1500
 
 
 def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool = False) -> Recipe:
@@ -108,6 +112,8 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
             evaluation_cases=4,
             run={"steps": 2, "micro_batch": 4, "log_steps": 1},
             validation_samples=4,
+            variant_samples=16,
+            variant_steps=2,
         )
     if minutes is not None:
         factor = minutes / sum(recipe.minutes.values())
@@ -145,6 +151,7 @@ def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None
     for step in STEPS:
         model = output / "model" if step == STEPS[-1] else _next_start(step, output)
         _train(step, step_settings(recipe, step, output), recipe.processes, model)
+    _give_variants(recipe, output / "model", output / "data")
     _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
     _say(
         f"done: {output / 'model'} (posellava serve --model {output / 'model'}), measured in {output / 'evaluation'}"
@@ -243,6 +250,17 @@ def _train(step: str, settings: TrainSettings, processes: int, model: Path) -> N
     # What only stage 1 needs does not ship.
     name = export(settings.output, model, lean=step == STEPS[-1])
     _say(f"{step}: exported {name} to {model}")
+
+
+def _give_variants(recipe: Recipe, model: Path, data: Path) -> None:
+    from training.variants import give_variants
+
+    if (model / VARIANTS_GRAPH).is_file():
+        _say(f"variants: {model} has some already")
+        return
+    size = {"count": recipe.variant_samples, "steps": recipe.variant_steps}
+    for sentence in give_variants(model, model, data, **size, seed=0):
+        _say(f"variants: {sentence}")
 
 
 def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:

@@ -15,12 +15,20 @@ import numpy.typing as npt
 from backend.prompt import Prompter
 from backend.query import Answer, Query
 from blender_addon.contract.kinematics import yaw_matrix
-from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
+from blender_addon.contract.rotations import (
+    Array,
+    axis_angle_to_matrix,
+    geodesic_degrees,
+    matrix_to_axis_angle,
+)
 from blender_addon.contract.skeleton import BODY_PARTS, NUM_JOINTS, STANDING_POSE
 
 UNCHANGED_DEGREES: Final = 0.01
 """What turns less than this stays as it is."""
 UNREAD_WORDS: Final = "The words were not read: this model tells the pose by the picture alone."
+DIFFERENT_DEGREES: Final = 8.0
+"""Two answers are two where some joint turns by so much between them."""
+Pose = npt.NDArray[np.float32]
 
 
 def answers_of(
@@ -29,6 +37,7 @@ def answers_of(
     matrices: npt.ArrayLike,
     headings: npt.ArrayLike,
     first_logits: Sequence[npt.ArrayLike],
+    variants: npt.ArrayLike | None = None,
     *,
     in_view: bool = False,
 ) -> list[Answer]:
@@ -41,16 +50,44 @@ def answers_of(
         headings: (Q,) radians, what was taken out of the poses.
         first_logits: (Q, 1 + V) for each what the model says of the first token of its possible answers, see
             ``Prompter.first_ids``.
+        variants: (Q, K, J, 3, 3) other poses that the model offers, best first; None where it offers none.
         in_view: whether the poses stood as their cameras see them.
     """
+    poses_aa = finish(queries, _turned(matrices, headings))
+    others_aa = np.zeros((len(queries), 0, NUM_JOINTS, 3), dtype=np.float32)
+    if variants is not None:
+        each = np.moveaxis(np.asarray(variants), 1, 0)
+        others_aa = np.stack([finish(queries, _turned(one, headings)) for one in each], axis=1)
+    answers = []
+    for query, pose_aa, others, logits in zip(queries, poses_aa, others_aa, first_logits, strict=True):
+        words = prompter.in_words(query.task, logits, in_view=in_view)
+        if words is not None:
+            answers.append(Answer(None, words))
+            continue
+        offered = different(pose_aa, others, query.variants)
+        answers.append(
+            Answer(pose_aa, _said(prompter, query), np.stack(offered) if len(offered) > 1 else None)
+        )
+    return answers
+
+
+def different(pose_aa: Pose, others_aa: npt.NDArray[np.float32], count: int) -> list[Pose]:
+    """A pose (J, 3) and those of others (K, J, 3) that can be told from it and from each other, ``count`` at most."""
+    offered = [pose_aa]
+    for other in others_aa:
+        if len(offered) >= count:
+            break
+        apart = geodesic_degrees(axis_angle_to_matrix(other), axis_angle_to_matrix(np.stack(offered)))
+        if (apart.max(axis=-1) >= DIFFERENT_DEGREES).all():
+            offered.append(other)
+    return offered
+
+
+def _turned(matrices: npt.ArrayLike, headings: npt.ArrayLike) -> Array:
+    """(Q, J, 3, 3) with the headings (Q,) put back."""
     turned = np.array(matrices, dtype=np.float64)
     turned[:, 0] = yaw_matrix(headings) @ turned[:, 0]
-    poses_aa = finish(queries, turned)
-    answers = []
-    for query, pose_aa, logits in zip(queries, poses_aa, first_logits, strict=True):
-        words = prompter.in_words(query.task, logits, in_view=in_view)
-        answers.append(Answer(pose_aa, _said(prompter, query)) if words is None else Answer(None, words))
-    return answers
+    return turned
 
 
 def _said(prompter: Prompter, query: Query) -> str:

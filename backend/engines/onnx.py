@@ -20,7 +20,13 @@ import numpy.typing as npt
 import onnxruntime
 from PIL.Image import Image
 
-from backend.graph_files import ANSWER_GRAPH, PICTURE_GRAPH, check_files
+from backend.graph_files import (
+    ANSWER_GRAPH,
+    PICTURE_GRAPH,
+    VARIANTS_GRAPH,
+    VARIANTS_INPUTS,
+    check_files,
+)
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Query
@@ -90,8 +96,15 @@ class OnnxEngine:
         told = {**self._places(prompts), "poses": poses, "choices": choices}
         given = {name: told[name] for name in self._asked}
         large = _FREEING if len(queries) > LARGE_BATCH else None
-        matrices, first_logits = self._answer.run(["matrices", "first_logits"], given, large)
-        return answers_of(self.prompter, queries, matrices, headings, first_logits, in_view=views is not None)
+        wished = self._offers_variants and any(query.variants > 1 for query in queries)
+        outputs = ["matrices", "first_logits", *(VARIANTS_INPUTS if wished else ())]
+        matrices, first_logits, *thoughts = self._answer.run(outputs, given, large)
+        variants = None
+        if wished:
+            told = {"matrices": matrices, **dict(zip(VARIANTS_INPUTS, thoughts, strict=True))}
+            [variants] = self._variants.run(["variants"], told)
+        in_view = views is not None
+        return answers_of(self.prompter, queries, matrices, headings, first_logits, variants, in_view=in_view)
 
     def heading_in(self, image: Image) -> float | None:
         """The heading of the body in a picture, radians, 0 facing its camera; None where the model reads none."""
@@ -150,6 +163,15 @@ class OnnxEngine:
         """The poses (N, J, 3, 3) that pictures (N, 3, 256, 256) show."""
         sums = [self._pictures.run(["sums"], {"canvases": picture[None]})[0] for picture in pictures]
         return _nearest_rotations(np.concatenate(sums).astype(np.float64))
+
+    @cached_property
+    def _offers_variants(self) -> bool:
+        return (self._folder / VARIANTS_GRAPH).is_file()
+
+    @cached_property
+    def _variants(self) -> onnxruntime.InferenceSession:
+        """Made when other answers are first wished for."""
+        return self._session(VARIANTS_GRAPH, threads=1)
 
     @cached_property
     def _pictures(self) -> onnxruntime.InferenceSession:

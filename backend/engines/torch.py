@@ -78,14 +78,18 @@ class TorchEngine:
         """One prefill of all queries, as from their views where they are given."""
         inputs = self.processor.encode(queries, views=views).to(self.model.device)
         headings = inputs.pop("headings").cpu().numpy()
-        output = self.model(**inputs, logits_to_keep=None, use_cache=False)
+        wished = any(query.variants > 1 for query in queries)
+        output = self.model(**inputs, logits_to_keep=None, use_cache=False, with_variants=wished)
         matrices = output.gated_matrices().float().cpu().numpy()
         prompter = self.processor.prompter
         logits = output.first_logits.float().cpu().numpy()
         first_logits = [
             row[prompter.first_ids(query.task)] for row, query in zip(logits, queries, strict=True)
         ]
-        return answers_of(prompter, queries, matrices, headings, first_logits, in_view=views is not None)
+        others = output.variant_matrices
+        variants = None if others is None else others.float().cpu().numpy()
+        in_view = views is not None
+        return answers_of(prompter, queries, matrices, headings, first_logits, variants, in_view=in_view)
 
     @torch.inference_mode()
     def heading_in(self, image: Image) -> float | None:

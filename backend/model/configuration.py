@@ -41,6 +41,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         vision_stem: channels of the convolutions beside CLIP's patch embedding; none for CLIP as it is.
         vision_stem_blocks: residual blocks after each of these; none without a number.
         pose_history: whether the residual decoder sees the pose before the last turn, and may go back to it.
+        pose_variants: how many other answers the model has to offer beside its own, with the residual decoder.
+        pose_variants_hidden_size: width of what makes them.
         text_encoder_layers: of the encoder that reads each instruction by itself; 0 for none.
         text_encoder_hidden_size, text_encoder_attention_heads, text_encoder_intermediate_size, text_encoder_positions:
             its sizes, those of MiniLM but for the length.
@@ -68,6 +70,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     vision_stem: list[int] = field(default_factory=list)
     vision_stem_blocks: list[int] = field(default_factory=list)
     pose_history: bool = False
+    pose_variants: int = 0
+    pose_variants_hidden_size: int = 256
     text_encoder_layers: int = 0
     text_encoder_hidden_size: int = 384
     text_encoder_attention_heads: int = 12

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the ONNX graphs of a saved model beside its weights, for ``backend.engines.onnx``.
 
-Two graphs: ``answer.onnx`` from words and poses to poses, ``picture.onnx`` from pictures to poses. Batch, length and
+Graphs: ``answer.onnx`` from words and poses to poses, ``variants.onnx`` from what that thought to other poses,
+``picture.onnx`` from pictures to poses. Batch, length and
 number of poses are free. The weights stay where they are: every initialiser that equals a tensor of the safetensors
 files becomes a reference to its bytes there (ONNX's external data), made float32 when it is loaded. So a graph is
 small, whatever precision the weights are stored in, and the model is there once.
@@ -29,8 +30,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
-from backend.graph_files import ANSWER_GRAPH, PICTURE_GRAPH, write_checksums
+from backend.graph_files import (
+    ANSWER_GRAPH,
+    PICTURE_GRAPH,
+    VARIANTS_GRAPH,
+    VARIANTS_INPUTS,
+    write_checksums,
+)
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
 from blender_addon.contract.skeleton import NUM_JOINTS
@@ -40,6 +48,7 @@ from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
 from .pose_decoder import PoseContext
 from .pose_reader import PoseReader
 from .storage import SCALE
+from .variants import PoseVariants
 
 OPSET: Final = 20
 _KINDS: Final = {"F32": "FLOAT", "F16": "FLOAT16", "BF16": "BFLOAT16", "I8": "INT8"}
@@ -62,6 +71,8 @@ def write_graphs(folder: Path) -> None:
         ValueError: the model reads an image's patches, or a weight of it is not in its files.
     """
     model, processor = load_whole(folder, dtype=torch.float32, attention="eager")
+    # Its tables are made once for all: made during the tracing, they would hold no numbers.
+    forward_kinematics(torch.eye(3).expand(1, NUM_JOINTS, 3, 3))
     if needs_torch(model, processor.prompter):
         raise ValueError(
             f"the model in {folder} reads an image's patches, which ONNX graphs do not: it answers with --engine torch"
@@ -69,6 +80,9 @@ def write_graphs(folder: Path) -> None:
     weights = _Weights(folder)
     written = [ANSWER_GRAPH]
     _write(folder / ANSWER_GRAPH, AnswerGraph(model), _answer_example(model), weights)
+    if model.variants is not None:
+        _write(folder / VARIANTS_GRAPH, VariantsGraph(model.variants), _variants_example(model), weights)
+        written.append(VARIANTS_GRAPH)
     if model.pose_reader is not None:
         _write(folder / PICTURE_GRAPH, PictureGraph(model.pose_reader), _picture_example(), weights)
         written.append(PICTURE_GRAPH)
@@ -96,9 +110,11 @@ class AnswerGraph(nn.Module):
         choices: Tensor,
         texts: Tensor | None = None,
         text_places: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """The answers (B, J, 3, 3), joints whose gate is closed at their initial rotation, and the logits (B, K) of the
-        tokens that an answer may begin with.
+        tokens that an answer may begin with. Where the model has other answers to offer, also what their graph takes:
+        what the decoder thought of each joint (B, J, W), the state of ``<POSE>`` (B, H) and which gates are open
+        (B, J).
 
         Args:
             input_ids, attention_mask: (B, L).
@@ -141,9 +157,10 @@ class AnswerGraph(nn.Module):
         states = torch.where((edited_at >= 0)[:, None, None], _gathered(hidden, places.clamp_min(0)), 0.0)
         rotations = rot6d_to_matrix(all_poses)
         initial = rotations[edited]
+        state = _gathered(hidden, at.unsqueeze(1))[:, 0]
         decoded = model.pose_decoder(
             PoseContext(
-                state=_gathered(hidden, at.unsqueeze(1))[:, 0],
+                state=state,
                 prompt=hidden,
                 prompt_hidden=(positions > output_at.unsqueeze(1)) | (attention_mask == 0),
                 initial=initial,
@@ -158,7 +175,23 @@ class AnswerGraph(nn.Module):
             matrices = torch.where((decoded.gate_logits > 0)[..., None, None], matrices, initial)
         asks = _gathered(hidden, (answer_at - 1).unsqueeze(1))
         first_logits = (asks * model.lm_head.weight[choices]).sum(-1)
-        return matrices, first_logits
+        if model.variants is None:
+            return matrices, first_logits
+        assert decoded.gate_logits is not None
+        assert decoded.thoughts is not None
+        return matrices, first_logits, decoded.thoughts, state, decoded.gate_logits > 0
+
+
+class VariantsGraph(nn.Module):
+    """The other answers, from what the answer's graph puts out."""
+
+    def __init__(self, variants: PoseVariants) -> None:
+        super().__init__()
+        self.variants = variants
+
+    def forward(self, thoughts: Tensor, state: Tensor, matrices: Tensor, moves: Tensor) -> Tensor:
+        """(B, K, J, 3, 3), likeliest first; see ``PoseVariants``."""
+        return self.variants.ranked(thoughts, state, matrices, moves)
 
 
 class PictureGraph(nn.Module):
@@ -217,7 +250,20 @@ def _answer_example(model: PoseLlavaForConditionalGeneration) -> _Example:
         inputs["texts"] = torch.full((2, 13), config.text_config.bos_token_id)
         inputs["text_places"] = torch.arange(3 * 70).view(3, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
-    return _Example(inputs, free, ["matrices", "first_logits"])
+    outputs = ["matrices", "first_logits"]
+    return _Example(inputs, free, outputs if model.variants is None else [*outputs, *VARIANTS_INPUTS])
+
+
+def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+    config = model.config
+    rng = torch.Generator().manual_seed(0)
+    inputs = {
+        "thoughts": torch.randn(3, NUM_JOINTS, config.pose_decoder_hidden_size, generator=rng),
+        "state": torch.randn(3, config.text_config.hidden_size, generator=rng),
+        "matrices": axis_angle_to_matrix(torch.randn(3, NUM_JOINTS, 3, generator=rng)),
+        "moves": torch.rand(3, NUM_JOINTS, generator=rng) > 0.5,
+    }
+    return _Example(inputs, {name: {0: "batch"} for name in inputs}, ["variants"])
 
 
 def _picture_example() -> _Example:

@@ -44,6 +44,7 @@ from .pose_decoder import (
 from .pose_encoder import PoseEncoder, PoseProjector
 from .pose_reader import MapHead, PoseReader
 from .text_encoder import TextEncoder, TextProjector
+from .variants import PoseVariants
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -63,6 +64,8 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
         pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open. With ``every_part`` there is one
             where no pose is asked for, too, which means nothing.
         gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
+        variant_matrices: (Q, K, J, 3, 3) other answers, where they are wished for and the model has them: joints whose
+            gate is closed at their initial rotation, likeliest first.
         initial_matrices: (Q, J, 3, 3) the poses that were edited.
         past_key_values: the cache, for generation.
         hidden_states: (B, L, H) of the last layer.
@@ -73,6 +76,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
     first_logits: Tensor | None = None
     pose_matrices: Tensor | None = None
     gate_logits: Tensor | None = None
+    variant_matrices: Tensor | None = None
     initial_matrices: Tensor | None = None
     past_key_values: Any = None
     hidden_states: Tensor | None = None
@@ -124,6 +128,8 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.normal_(module.global_token, std=EMBEDDING_STD)
         elif isinstance(module, (TransformerPoseDecoder, ResidualPoseDecoder, Resampler)):
             init.normal_(module.queries, std=EMBEDDING_STD)
+        elif isinstance(module, PoseVariants):
+            init.normal_(module.manners, std=EMBEDDING_STD)
         elif isinstance(module, TextEncoder):
             init.normal_(module.places, std=self.config.text_config.initializer_range)
         elif isinstance(module, FromZero):
@@ -231,6 +237,7 @@ class PoseLlavaForConditionalGeneration(
         self.model = PoseLlavaModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.pose_decoder = pose_decoder(config)
+        self.variants = PoseVariants(config) if config.pose_variants else None
         self.alignment = PoseImageAlignment(config) if config.sees_patches else None
         self.pose_reader = PoseReader() if config.pose_reader else None
         self.post_init()
@@ -252,6 +259,7 @@ class PoseLlavaForConditionalGeneration(
         logits_to_keep: int | Tensor | None = 0,
         every_part: bool = False,
         blank_canvas: bool = False,
+        with_variants: bool = False,
         **kwargs: Any,
     ) -> PoseLlavaOutput:
         """One pass over the batch.
@@ -272,6 +280,7 @@ class PoseLlavaForConditionalGeneration(
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
             every_part: run what reads images, reads poses and writes poses even where the rows have none of them, with
                 gradients of zero. Processes that train together need that: their collectives must be the same.
+            with_variants: also make the other answers that the model has to offer.
             blank_canvas: likewise read a pose off a blank image, where another process has one to be read.
 
         Raises:
@@ -318,12 +327,23 @@ class PoseLlavaForConditionalGeneration(
             context, chosen = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local, asks)
             decoded: DecodedPose = self.pose_decoder(context)
             matrices, initial = decoded.matrices, context.initial
+            variants = None
+            if with_variants and self.variants is not None:
+                assert decoded.thoughts is not None
+                assert decoded.gate_logits is not None
+                moves = decoded.gate_logits > 0
+                answer = torch.where(moves[..., None, None], matrices, initial)
+                variants = self.variants.ranked(decoded.thoughts, context.state, answer, moves)
             if headings is not None:
                 # The standing pose, which comes last, has none.
                 yaw = functional.pad(headings, (0, 1))[chosen]
                 matrices, initial = apply_heading(yaw, matrices), apply_heading(yaw, initial)
+                if variants is not None:
+                    variants = apply_heading(yaw.unsqueeze(1), variants)
             output["pose_matrices"] = matrices
             output["initial_matrices"] = initial
+            if variants is not None:
+                output["variant_matrices"] = variants
             if decoded.gate_logits is not None:
                 output["gate_logits"] = decoded.gate_logits
         return output

@@ -45,10 +45,12 @@ class PoseContext(NamedTuple):
 
 
 class DecodedPose(NamedTuple):
-    """A decoder's answer: matrices (Q, J, 3, 3) and, from the residual form, gate logits (Q, J)."""
+    """A decoder's answer: matrices (Q, J, 3, 3) and, from the residual form, gate logits (Q, J) and what it thought of
+    each joint (Q, J, W)."""
 
     matrices: Tensor
     gate_logits: Tensor | None = None
+    thoughts: Tensor | None = None
 
 
 def transformer_decoder(width: int, heads: int, intermediate: int, layers: int) -> nn.TransformerDecoder:
@@ -171,7 +173,7 @@ class ResidualPoseDecoder(nn.Module):
         mixed = share * matrix_to_rot6d(absolute) + (1 - share) * matrix_to_rot6d(relative)
         if self.recall is not None:
             mixed = self.recall(mixed, decoded, context)
-        return DecodedPose(rot6d_to_matrix(mixed), self.gate(decoded).squeeze(-1).float())
+        return DecodedPose(rot6d_to_matrix(mixed), self.gate(decoded).squeeze(-1).float(), decoded)
 
 
 def pose_decoder(config: PoseLlavaConfig) -> MlpPoseDecoder | TransformerPoseDecoder | ResidualPoseDecoder:

@@ -52,6 +52,26 @@ def pack(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
+def add_weights(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Adds weights to a saved model, those that it has staying as they are, to the bit; in the precision of the pose
+    decoder's, and in its file."""
+    index_file = folder / INDEX
+    index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.is_file() else None
+    like = "pose_decoder."
+    file = WEIGHTS
+    if index is not None:
+        file = next(file for name, file in index["weight_map"].items() if name.startswith(like))
+    held = load_file(folder / file)
+    dtype = next(tensor.dtype for name, tensor in held.items() if name.startswith(like))
+    added = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
+    save_file(held | added, folder / file, metadata={"format": "pt"})
+    if index is not None:
+        before = sum(held[name].nbytes for name in added if name in held)
+        index["metadata"]["total_size"] += sum(one.nbytes for one in added.values()) - before
+        index["weight_map"] = dict(sorted((index["weight_map"] | dict.fromkeys(added, file)).items()))
+        index_file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
 def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """A matrix (R, C) in int8 and the scale (R,) of its rows."""
     rows = matrix.float()

@@ -34,28 +34,37 @@ class Answers:
     Attributes:
         poses_aa: (N, 24, 3); where there was no pose, the one that is scored in its place.
         failed: (N,) true where there was no pose.
+        offered: (N, V, 24, 3) all that was offered, the answer first, and again where there were fewer than V; None
+            where one answer was asked for.
         declines: whether the contestant may answer without a pose; otherwise the share of such answers says nothing.
     """
 
     poses_aa: Poses
     failed: npt.NDArray[np.bool_]
     declines: bool = False
+    offered: npt.NDArray[np.float32] | None = None
 
 
-def query_of(sample: Sample, given: StartGiven | None = None) -> Query:
+def query_of(sample: Sample, given: StartGiven | None = None, variants: int = 1) -> Query:
     """What the model is asked for a sample: of an edit, with the pose, the picture of it or both; None for all that
-    there is."""
+    there is. ``variants``: how many answers are wished for."""
     image = None if sample.image is None or given == "pose" else open_image(sample.image)
     pose_aa = None if given == "image" else sample.pose_aa
-    return Query(sample.task, sample.instruction, pose_aa=pose_aa, image=image)
+    return Query(sample.task, sample.instruction, pose_aa=pose_aa, image=image, variants=variants)
 
 
 def ask(
-    engine: Answerer, samples: Sequence[Sample], *, batch_size: int, given: StartGiven | None = None
+    engine: Answerer,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int,
+    given: StartGiven | None = None,
+    variants: int = 1,
 ) -> Iterator[list[Answer]]:
     """The model's answers, a batch at a time."""
     for start in range(0, len(samples), batch_size):
-        yield engine.answer([query_of(sample, given) for sample in samples[start : start + batch_size]])
+        some = samples[start : start + batch_size]
+        yield engine.answer([query_of(sample, given, variants) for sample in some])
 
 
 def starts_of(samples: Sequence[Sample]) -> Poses:
@@ -86,9 +95,16 @@ def mean_answers(samples: Sequence[Sample], mean_aa: Poses) -> Answers:
 
 
 def model_answers(
-    replies: Sequence[Answer], targets_aa: Poses, copy: Answers, mean: Answers, *, declines: bool
+    replies: Sequence[Answer],
+    targets_aa: Poses,
+    copy: Answers,
+    mean: Answers,
+    *,
+    declines: bool,
+    variants: int = 1,
 ) -> Answers:
-    """The model's answers; one without a usable pose is scored as the worse of the two baselines.
+    """The model's answers; one without a usable pose is scored as the worse of the two baselines, with ``variants`` as
+    many as were asked for.
 
     So a model that does not answer is never better than one that does nothing.
     """
@@ -97,7 +113,13 @@ def model_answers(
     poses = np.where(copy_is_worse[:, None, None], copy.poses_aa, mean.poses_aa)
     for case in np.flatnonzero(~failed):
         poses[case] = replies[case].pose_aa
-    return Answers(poses, failed, declines or bool(failed.any()))
+    offered = None
+    if variants > 1:
+        offered = np.repeat(poses[:, None], variants, axis=1)
+        for case, reply in enumerate(replies):
+            if not failed[case] and reply.variants_aa is not None:
+                offered[case, : len(reply.variants_aa)] = reply.variants_aa
+    return Answers(poses, failed, declines or bool(failed.any()), offered)
 
 
 def _usable(reply: Answer) -> bool:

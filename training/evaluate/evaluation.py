@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from backend.engines.torch import TorchEngine
 from training.data.frames import Frame
 from training.data.images import StartGiven
@@ -19,6 +21,7 @@ from .embeddings import encoder_embeddings
 from .report import Report
 from .retrieval import RetrievalModel
 from .scoring import POOL, Errors, PoseVectors, by_kind, figures, measure, measure_targets
+from .sharpness import REAL_POSES, VARIANTS, Sharpness, of_all_offered
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,14 @@ def evaluate(
     samples = benchmark.samples
     replies = []
     given = evaluation.start if evaluation.samples is None and evaluation.start != "pose" else None
-    for batch in ask(engine, samples, batch_size=evaluation.batch_size, given=given):
+    variants = VARIANTS if evaluation.suite == "generation" else 1
+    for batch in ask(engine, samples, batch_size=evaluation.batch_size, given=given, variants=variants):
         replies += batch
         on_progress(len(replies), len(samples))
     copy = copy_answers(samples)
-    mean = mean_answers(samples, mean_pose(pose_pool(evaluation.poses, "train")))
+    real = pose_pool(evaluation.poses, "train")
+    middle = mean_pose(real)
+    mean = mean_answers(samples, middle)
     answers = {
         "model": model_answers(
             replies,
@@ -99,6 +105,7 @@ def evaluate(
             copy,
             mean,
             declines=bool(engine.processor.prompter.verbal_answers),
+            variants=variants,
         ),
         "copy": copy,
         "mean_pose": mean,
@@ -109,11 +116,22 @@ def evaluate(
         texts = retrieval.embed_texts(benchmark.descriptions)
         spaces.append(PoseVectors("retrieval_", retrieval.embed_poses, texts))
     errors = {name: measure(benchmark, one, spaces, seed=evaluation.seed) for name, one in answers.items()}
+    if variants > 1:
+        sharpness = Sharpness(real.draw(np.random.default_rng(evaluation.seed), REAL_POSES), middle)
+        for name, one in answers.items():
+            errors[name].values.update(sharpness.measure(one.poses_aa))
+        errors["model"].values.update(of_all_offered(answers["model"], benchmark.targets_aa))
+        truth = Errors(sharpness.measure(benchmark.targets_aa))
     bootstrap = Bootstrap(len(samples), evaluation.seed)
     contestants = {name: figures(one, bootstrap, errors["copy"]) for name, one in errors.items()}
+    if variants > 1:
+        contestants["target"] = figures(truth, bootstrap, errors["copy"])
     if retrieval is not None:
         ceiling = measure_targets(benchmark, spaces[1], seed=evaluation.seed)
-        contestants["target"] = figures(ceiling, bootstrap, errors["copy"])
+        contestants["target"] = {
+            **contestants.get("target", {}),
+            **figures(ceiling, bootstrap, errors["copy"]),
+        }
     about = {
         "suite": evaluation.suite,
         "cases": len(samples),

@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation
 from blender_addon.contract.skeleton import JOINT_INDEX
 from training.evaluate import metrics
 from training.evaluate.bootstrap import Bootstrap
+from training.evaluate.contestants import Answers
+from training.evaluate.sharpness import Sharpness, of_all_offered
 
 from ..scipy_chain import chain
 
@@ -140,3 +142,29 @@ def test_the_ratio_of_means_is_resampled_together():
 def test_a_percentile_passes_over_missing_values():
     values = np.array([[1.0, np.nan], [3.0, 5.0]])
     assert Bootstrap(2).percentile(values, 50).value == 3.0
+
+
+def test_sharpness_tells_a_real_pose_from_the_mean_of_two() -> None:
+    real = np.zeros((2, 24, 3), dtype=np.float32)
+    real[0, 16, 2], real[1, 16, 2] = 1.2, -1.2  # the left arm up, or down
+    mean = np.zeros((24, 3), dtype=np.float32)
+    turned = real.copy()
+    turned[:, 0, 1] = 0.7  # a heading is no difference
+    found = Sharpness(real, mean).measure(np.stack([*turned, mean]))
+    assert found["nearest_real"][:2].max() < 0.1
+    assert found["nearest_real"][2] > 20.0
+    assert found["near_mean"].tolist() == [100.0, 100.0, 100.0]
+    far = real[:1].copy()
+    far[0, [1, 2], 0] = -1.5
+    assert Sharpness(real, mean).measure(far)["near_mean"].tolist() == [0.0]
+
+
+def test_of_several_answers_the_best_the_second_and_their_distance_are_told() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(0, 0.3, (3, 24, 3)).astype(np.float32)
+    others = rng.normal(0, 0.3, (3, 24, 3)).astype(np.float32)
+    offered = np.stack([others, targets], axis=1)
+    figures = of_all_offered(Answers(others, np.zeros(3, dtype=bool), offered=offered), targets)
+    np.testing.assert_allclose(figures["best_mpjpe"], 0.0, atol=1e-6)
+    np.testing.assert_allclose(figures["second_mpjpe"], 0.0, atol=1e-6)
+    np.testing.assert_allclose(figures["apart"], metrics.mpjpe(others, targets), rtol=1e-5)
