@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import build_addon
-from backend.body.draw import Camera
+from backend.body.camera import Camera
 from backend.body.neutral import load_neutral_body
 from training.data.images import draw_camera, draw_heading, turn_to
 from training.data.records import to_record

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .draw import Camera, Renderer
+from .camera import Camera
+from .draw import Renderer
 from .neutral import load_neutral_body
 
 COARSE_UP_TO: Final = 160

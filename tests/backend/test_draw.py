@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.body.draw import Camera, Look, Renderer
+from backend.body.camera import Camera
+from backend.body.draw import Look, Renderer
 from backend.body.kinematics import forward_kinematics
 from backend.body.neutral import load_neutral_body
 from backend.body.pictures import Row, draw_poses, sheet

@@ -13,7 +13,8 @@ import pytest
 import torch
 from scipy.sparse import csc_matrix
 
-from backend.body.draw import Camera, Look, Renderer
+from backend.body.camera import Camera
+from backend.body.draw import Look, Renderer
 from backend.body.smplx_adapter import BodyFileError, load_licensed_body
 from blender_addon.contract import kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix

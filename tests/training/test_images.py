@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.body.draw import Camera
+from backend.body.camera import Camera
 from backend.body.neutral import load_neutral_body
 from backend.body.smplx_adapter import BodyFileError
 from blender_addon.contract.kinematics import forward_kinematics, heading

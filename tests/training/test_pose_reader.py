@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.body.draw import Camera, Renderer
+from backend.body.camera import Camera
+from backend.body.draw import Renderer
 from backend.body.neutral import load_neutral_body
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from backend.engines import SHIPPED_MODEL

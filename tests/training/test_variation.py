@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.body.draw import Camera
+from backend.body.camera import Camera
 from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data import images, variation
 from training.data.samples import Sample, open_image

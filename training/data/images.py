@@ -23,7 +23,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
 
-from backend.body.draw import Body, Camera, Look, Renderer
+from backend.body.camera import Camera
+from backend.body.draw import Body, Look, Renderer
 from backend.body.neutral import load_neutral_body
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, matrix_to_axis_angle, split_heading
 from backend.body.smplx_adapter import load_licensed_body

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from backend.body.draw import Camera
+from backend.body.camera import Camera
 from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, sheet
 from blender_addon.contract.rotations import Array
 from training.data.samples import Sample, open_image

@@ -31,7 +31,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from backend.body.draw import Camera, Renderer
+from backend.body.camera import Camera
+from backend.body.draw import Renderer
 from backend.body.neutral import load_neutral_body
 from backend.query import Answerer, Query
 from blender_addon.contract.kinematics import forward_kinematics, yaw_matrix
