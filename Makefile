@@ -16,6 +16,9 @@ QUICK :=
 # Of the order in which make check runs the tests; pytest prints it.
 SEED := 1
 
+# Two tests at a time, those of a file one after the other.
+TWO := --numprocesses 2 --dist loadfile
+
 .PHONY: help setup setup-gui demo check test test-all test-gui test-matrix bench chaos fuzz coverage train-mini lint docs addon lock clean
 
 help:
@@ -31,7 +34,7 @@ help:
 	@echo "make coverage  which branches of contract, session and server the tests do not reach"
 	@echo "make train-mini POSES=FILE   train mini from poses to a measured model; run again to go on"
 	@echo "                (OUT=FOLDER, MINUTES=training time, SHARE=part of the samples, WORKERS=N, QUICK=1)"
-	@echo "make lint      ruff, mypy and import-linter"
+	@echo "make lint      ruff, mypy, import-linter, and the linters of the workflows"
 	@echo "make docs      build the documentation into out/site; dead links are errors"
 	@echo "make addon     build the Blender extension into dist/"
 
@@ -46,14 +49,14 @@ demo: setup
 	$(LIMIT) 600 $(PYTHON) demo/run.py
 
 check: lint
-	$(LIMIT) 600 $(PYTHON) -m pytest -q -m "not slow and not full and not gui" --numprocesses 2 --dist loadfile \
-		--timeout 60 --random-order --random-order-seed $(SEED)
+	$(LIMIT) 1200 $(PYTHON) -m pytest -q -m "not slow and not full and not gui" $(TWO) --timeout 300 \
+		--random-order --random-order-seed $(SEED)
 
-test: lint docs
-	$(LIMIT) 2100 $(PYTHON) -m pytest -m "not gui and not full" --numprocesses 2 --dist loadfile --timeout 600
+test: check docs
+	$(LIMIT) 2100 $(PYTHON) -m pytest -m "slow and not full and not gui" $(TWO) --timeout 600
 
-test-all: lint
-	$(LIMIT) 5400 $(PYTHON) -m pytest -m "not gui" --numprocesses 2 --dist loadfile --timeout 1200
+test-all: lint docs
+	$(LIMIT) 5400 $(PYTHON) -m pytest -m "not gui" $(TWO) --timeout 1200
 
 test-gui: setup-gui
 	$(LIMIT) 900 $(PYTHON) -m pytest tests/blender/gui -m gui --timeout 600
@@ -88,6 +91,8 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/zizmor --offline --quiet .github
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

@@ -23,6 +23,16 @@ collect_ignore_glob = [] if importlib.util.find_spec("bpy") else ["*"]
 """Python 3.12 has no Blender module: what runs inside Blender is left out."""
 
 
+STARTS_BLENDER = {"in_blender", "run_blender", "extension_zip", "whole_zip", "blender_resources"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a Blender of its own is slow."""
+    for item in items:
+        if STARTS_BLENDER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @dataclass(frozen=True)
 class Backend:
     """A backend process of a test."""
