@@ -188,6 +188,13 @@ def reproduce(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def benchmark(argv: Sequence[str]) -> int:
+    """``posellava benchmark``: the public benchmark for pose editing."""
+    from training.benchmark.cli import benchmark as run
+
+    return run(argv)
+
+
 def _failed(command: str, error: Exception) -> int:
     print(f"posellava {command}: {error}", file=sys.stderr)
     return 1
