@@ -37,6 +37,7 @@ from blender_addon.session import (
     State,
     new_request_id,
 )
+from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 POSES = np.linspace(-1, 1, 3 * 72, dtype=np.float32).reshape(3, 24, 3)
@@ -51,13 +52,6 @@ def request(instruction: str = "raise it", poses: np.ndarray = POSES, **changes:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def wait_for_state(connection: Connection, state: State) -> None:
@@ -464,9 +458,10 @@ def test_requests_fail_when_nobody_asked_to_connect_or_the_connection_is_given_u
 def test_close_ends_the_thread_even_while_connecting(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         connection = connect(f"127.0.0.1:{silent.getsockname()[1]}")
-        wait_for(lambda: any(thread.name == "posellava-link" for thread in threading.enumerate()))
-        time.sleep(0.3)
-        connection.close()
+        silent.settimeout(60)
+        connecting, _ = silent.accept()
+        with connecting:
+            connection.close()
         assert not any(thread.name == "posellava-link" for thread in threading.enumerate())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from blender_addon.contract.messages import Result, new_request_id
 from blender_addon.session import Address, Connection
+from tests.waiting import wait_for
 
 from .talking import Start
 
@@ -25,7 +26,6 @@ from blender_addon.contract.messages import Request  # noqa: E402
 def load() -> Any:
     """An engine of its own in each replica; nothing of the tests has to be importable there."""
     import os
-    import time
 
     from backend.query import Answer
 
@@ -84,13 +84,13 @@ def test_a_replica_killed_in_mid_load_costs_no_request(replicas: Any, start_back
     threads = [threading.Thread(target=edit, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    _wait_for(lambda: len({result.texts[0] for result in results}) == 2)  # both replicas answer
+    wait_for(lambda: len({result.texts[0] for result in results}) == 2, 240)  # both replicas answer
     victim, *others = _replica_actors()
     assert len(others) == 1
     ray.kill(victim)
     count = len(results)
-    _wait_for(lambda: len(results) > count + 200)
-    _wait_for(lambda: len({result.texts[0] for result in results}) == 3)  # and another took its place
+    wait_for(lambda: len(results) > count + 200, 240)
+    wait_for(lambda: len({result.texts[0] for result in results}) == 3, 240)  # and another took its place
     over.set()
     for thread in threads:
         thread.join(60)
@@ -108,10 +108,3 @@ def test_an_engine_that_fails_in_a_replica_fails_its_request_alone(
         with pytest.raises(ValueError, match="as asked"):
             connection.ask(Request(new_request_id(), "adjust", "fail", poses), timeout=60)
         assert connection.ask(Request(new_request_id(), "adjust", "raise it", poses), timeout=60)
-
-
-def _wait_for(condition: Any, seconds: float = 240.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)

@@ -7,7 +7,6 @@ import base64
 import contextlib
 import json
 import socket
-import time
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from blender_addon.contract.messages import (
     View,
     Welcome,
 )
+from tests.waiting import wait_for
 
 from .conftest import png_with_empty_profile
 from .talking import POSES, Start, assert_still_answers, client, outcome, png, png_header, receive
@@ -464,7 +464,7 @@ def test_a_client_that_leaves_costs_no_more_work(start_backend: Start, engine: A
         receive(websocket)
         websocket.send(encode(Request("long", "adjust", "raise it", np.zeros((500, 24, 3), np.float32))))
         assert engine.entered.wait(20)
-    time.sleep(0.2)  # for the server to see the closing
+    wait_for(lambda: not backend.server._door.connections)
     engine.gate.set()
     with client(backend.url) as websocket:
         receive(websocket)

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,9 @@ from backend.query import Answer, Query
 from backend.server import door, scheduler, server, talk
 from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import ErrorMessage, Hello, Request, Result, Welcome
+from tests.waiting import wait_for
 
 from .talking import POSES, Start, assert_still_answers, client, outcome, png, receive
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def narrow_socket(port: int) -> socket.socket:
@@ -535,12 +529,14 @@ def test_an_engine_that_cannot_be_loaded_again_is_tried_again(
 def test_an_engine_that_fails_on_its_first_answer_is_not_ready(start_backend: Start, engine: Any) -> None:
     class Failing:
         name, tasks = "failing", ("generate",)
+        asked = threading.Event()
 
         def answer(self, queries: Any) -> list[Answer]:
+            self.asked.set()
             return []
 
     backend = start_backend(engine=Failing(), warm_up=True)
-    time.sleep(0.3)
+    assert Failing.asked.wait(60)
     assert get(backend, "/healthz")[0] == 503
     engine.tasks = ("describe",)  # nothing to be warmed up with
     with client(start_backend(warm_up=True).url) as websocket:
@@ -601,7 +597,6 @@ def test_a_request_that_runs_on_is_given_up_when_the_backend_stops(
         websocket.send(encode(Request("r", "adjust", "raise it", POSES)))
         assert engine.entered.wait(20)
         backend.drain()
-        time.sleep(0.6)
         backend.stop()
         error = outcome(websocket)
     assert isinstance(error, ErrorMessage)
