@@ -53,7 +53,7 @@ PHOTOGRAPHS: Final = Limits(max_image_bytes=64 * 2**20, max_image_side=12_000)
 """What is taken from the user's own disk; it is made small before a model or a backend sees it."""
 MAX_PIXELS: Final = 64_000_000
 BUSY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Pauses after which a busy backend is asked again."""
+"""Pauses after which a busy backend is asked again: too few for a library of retries in every backend."""
 
 
 class Asker(Protocol):

@@ -170,7 +170,7 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Says now and then how far a file is."""
+    """Says now and then how far a file is; a line each, for logs too, without tqdm in every backend."""
 
     def __init__(self) -> None:
         self._began = self._said = time.monotonic()

@@ -60,6 +60,7 @@ def draw_poses(
 
 def sheet(rows: Sequence[Row], columns: int = 3, font_size: int = 13) -> Image.Image:
     """A contact sheet: the rows laid out in columns, each one's pictures side by side above its caption."""
+    # Not matplotlib's grids: they resample the pictures, and it is not there where only torch is installed.
     font = ImageFont.load_default(font_size)
     width = max(
         sum(picture.width for picture in row.pictures) + _GAP * (len(row.pictures) - 1) for row in rows

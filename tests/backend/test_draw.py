@@ -141,6 +141,7 @@ def test_sheet_wraps_captions_below_their_pictures() -> None:
     assert paper.height > 2 * (64 + 3 * 13)
 
 
+@pytest.mark.slow
 def test_without_opengl_the_error_names_the_packages() -> None:
     code = "import backend.body.draw as d\ntry:\n    d.Renderer()\nexcept d.DrawingUnavailableError as e:\n    print(e)"
     empty = {**os.environ, "__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent.json"}

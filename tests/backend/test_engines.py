@@ -297,6 +297,7 @@ def test_waiting_threads_do_not_spin(onnx: OnnxEngine) -> None:
     assert time.process_time() - busy < 0.2
 
 
+@pytest.mark.slow
 def test_the_small_engine_and_the_server_need_no_torch(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"id": 1, "task": "generate", "instruction": "a person who sits"}\n')
     script = (

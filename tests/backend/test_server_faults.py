@@ -219,6 +219,7 @@ def test_wrong_tokens_are_slowed_down_and_logged_once(
 # Large things.
 
 
+@pytest.mark.slow
 def test_a_large_text_of_v1_holds_nobody_up(start_backend: Start) -> None:
     backend = start_backend()
     empty_lists = '{"type": "request", "id": "large", "task": "adjust", "x": [' + "[]," * 6_000_000 + "0]}"
@@ -255,6 +256,7 @@ def test_a_large_request_of_v1_is_answered_all_the_same(start_backend: Start, en
     assert (error.id, error.code) == ("bad", "bad_pose")
 
 
+@pytest.mark.slow
 def test_pictures_are_decoded_elsewhere_and_made_small_at_once(start_backend: Start, engine: Any) -> None:
     backend = start_backend()
     with client(backend.url) as artist, client(backend.url) as other:

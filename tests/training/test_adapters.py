@@ -152,6 +152,7 @@ def cut_off(weights: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
+@pytest.mark.slow
 def test_lora_trains_and_its_merged_export_answers_like_the_kept_adapter(
     tmp_path: Path, lora: dict[str, Any]
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_picture_beside_a_pose_changes_nothing_for_a_model_that_reads_the_pose
     assert np.array_equal(with_picture.pose_aa, without.pose_aa)
 
 
+@pytest.mark.slow
 def test_the_suites_of_edits_may_start_from_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ def test_stage_1_learns_eight_samples_to_near_zero(tmp_path: Path, stage1: dict[
     assert final["image_mpjpe_mm"] < 5
 
 
+@pytest.mark.slow
 def test_stage_1_trains_its_parts_and_leaves_the_others(tmp_path: Path, stage1: dict[str, Any]) -> None:
     train(load_settings(write_yaml(tmp_path / "config.yaml", stage1), ["run.steps=2"]))
     export(tmp_path / "run", tmp_path / "model", dtype="float32")

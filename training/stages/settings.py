@@ -258,6 +258,7 @@ def _safe_load(text: str, where: str) -> Any:
 
 
 def _overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    # Not OmegaConf's merge: two tables are replaced and not merged, and a GPU's machine needs no package more.
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -276,6 +277,7 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     Raises:
         ValueError: it does not fit; ``where`` says what it was.
     """
+    # Not pydantic: it takes "yes" for true unless it is strict, and strict it takes no 1e-3, which YAML reads as text.
     origin = typing.get_origin(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         return _parse_dataclass(kind, value, where)

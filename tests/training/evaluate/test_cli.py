@@ -34,6 +34,7 @@ def test_eval_writes_a_table_figures_and_a_sheet(tmp_path: Path, capsys: pytest.
         assert np.asarray(picture).std() > 10
 
 
+@pytest.mark.slow
 def test_eval_with_a_retrieval_model_finds_poses_by_words(tmp_path: Path):
     folder, report = tmp_path / "retrieval", tmp_path / "report.json"
     assert train_retrieval(["--output", str(folder), "--steps", "1", "--threads", "1"]) == 0

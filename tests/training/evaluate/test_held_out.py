@@ -18,6 +18,7 @@ def cases():
     return PatternSampler(StartPoses(None), patterns, held_out=True).cases(np.random.default_rng(4), 60)
 
 
+@pytest.mark.slow
 def test_targets_pass_and_most_starts_do_not(cases):
     edits = [case for case in cases if case.sample.target_aa is not None]
     assert len(edits) > 15

@@ -185,6 +185,7 @@ print(len(poses), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_a_large_file_is_read_in_slices(tmp_path: Path) -> None:
     """200,000 poses, 77 MB of quaternions: what is asked for takes 58 MB, and little beside it."""
     count = 200_000

@@ -58,6 +58,7 @@ class ChatModel:
                         f"no answer from {self.address} after {self.tries} tries: {error}; "
                         "check the address and run the command again, which goes on where it stopped"
                     ) from error
+                # Not a library's retries: the server's own wish for how long to wait goes before.
                 time.sleep(min(LONGEST_WAIT_S, max(wait, error.wait_s)))
                 wait *= 2
         raise AssertionError("tries must be at least 1")
