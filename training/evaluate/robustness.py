@@ -2,8 +2,9 @@
 """``posellava eval --suite robustness``: what should make no difference to an answer, and how much it does.
 
 Wording, heading and mirroring are compared with the answer to the plain instruction, by the joint that differs most.
-Nonsense is compared with the start pose. Instructions with an angle are compared with the angle. A model that never
-moves passes all but the last, so how far the plain answers move is told as well.
+Nonsense, and sentences written by hand that ask for nothing, are compared with the start pose. Instructions with an
+angle or a length are compared with it. A model that never moves passes all but these, so how far the plain answers
+move is told as well.
 
 Legend: N answers; poses (24, 3) axis-angle, radians.
 """
@@ -17,13 +18,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from backend.query import Answerer, Query
+from backend.query import Answer, Answerer, Query
 from blender_addon.contract.kinematics import mirror_pose, yaw_matrix
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 
 from .angles import draw_angle_cases
 from .bootstrap import Bootstrap, Estimate
+from .cases.nothing import read_nothing
 from .instructions import Case
+from .lengths import draw_length_cases
 from .metrics import joint_degrees
 from .wording import NONSENSE, mirror_words, rewordings
 
@@ -32,8 +35,12 @@ Pose = npt.NDArray[np.float32]
 NONSENSE_STARTS: Final = 40
 ANGLE_CASES: Final = 20
 """Of each kind."""
+LENGTH_CASES: Final = 20
+"""Of each kind."""
 NO_ANSWER_DEGREES: Final = 180.0
-"""What counts where the model gave no pose."""
+"""What counts where the model gave no pose, or one where words were right."""
+NO_ANSWER_CM: Final = 100.0
+"""The same of lengths."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +49,21 @@ class Finding:
 
     Attributes:
         name: what was tried.
-        degrees: (N,) the largest difference of a joint, or the error of an angle.
-        limit: degrees below which an answer is good.
+        errors: (N,) degrees: the largest difference of a joint, or the error of an angle; of a length, centimetres.
+        limit: below which an answer is good.
     """
 
     name: str
-    degrees: Array
+    errors: Array
     limit: float
 
     def estimates(self, seed: int) -> dict[str, Estimate]:
         """The share within the limit, in per cent, the median and the 95th percentile."""
-        bootstrap = Bootstrap(len(self.degrees), seed)
+        bootstrap = Bootstrap(len(self.errors), seed)
         return {
-            "within": bootstrap.mean(100.0 * (self.degrees < self.limit)),
-            "median": bootstrap.percentile(self.degrees[:, None], 50),
-            "p95": bootstrap.percentile(self.degrees[:, None], 95),
+            "within": bootstrap.mean(100.0 * (self.errors < self.limit)),
+            "median": bootstrap.percentile(self.errors[:, None], 50),
+            "p95": bootstrap.percentile(self.errors[:, None], 95),
         }
 
 
@@ -74,15 +81,18 @@ class Answering:
         self._done = 0
 
     def __call__(self, instructions: Sequence[str], poses: Sequence[Pose]) -> list[Pose | None]:
-        """The answers, in order; one in words leaves the pose as it is."""
+        """The poses that are answered, in order; an answer in words leaves the pose as it is."""
+        replies = self.replies(instructions, poses)
+        return [
+            pose if one.pose_aa is None else one.pose_aa for pose, one in zip(poses, replies, strict=True)
+        ]
+
+    def replies(self, instructions: Sequence[str], poses: Sequence[Pose]) -> list[Answer]:
+        """The answers, in order."""
         queries = [Query("adjust", words, pose) for words, pose in zip(instructions, poses, strict=True)]
-        answers: list[Pose | None] = []
+        answers: list[Answer] = []
         for start in range(0, len(queries), self._batch_size):
-            asked = queries[start : start + self._batch_size]
-            answers += [
-                query.pose_aa if one.pose_aa is None else one.pose_aa
-                for query, one in zip(asked, self._engine.answer(asked), strict=True)
-            ]
+            answers += self._engine.answer(queries[start : start + self._batch_size])
             self._on_progress(self._done + len(answers))
         self._done += len(answers)
         return answers
@@ -123,6 +133,8 @@ def measure_robustness(cases: Sequence[Case], answer: Answering, seed: int) -> l
         _mirrored(words, starts, plain, answer),
         *_nonsense(starts, answer, rng),
         *_angles(starts, answer, rng),
+        *_lengths(starts, answer, rng),
+        *_nothing(starts, answer, rng),
     ]
 
 
@@ -143,7 +155,7 @@ def _wordings(
         rows = [row for row, one in enumerate(changed) if name in one]
         answers = answer([changed[row][name] for row in rows], [starts[row] for row in rows])
         found.append(Finding(name, _differences(answers, [plain[row] for row in rows]), 5.0))
-    return [*found, Finding("all these wordings", np.concatenate([one.degrees for one in found]), 5.0)]
+    return [*found, Finding("all these wordings", np.concatenate([one.errors for one in found]), 5.0)]
 
 
 def _headings(
@@ -192,13 +204,36 @@ def _angles(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> 
     return [*found, Finding("angle: all", errors, 7.0)]
 
 
+def _lengths(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> list[Finding]:
+    cases = draw_length_cases(rng, starts, LENGTH_CASES)
+    answers = answer([case.instruction for case in cases], [case.pose_aa for case in cases])
+    errors = np.array(
+        [NO_ANSWER_CM if one is None else case.error(one) for case, one in zip(cases, answers, strict=True)]
+    )
+    kinds = np.array([case.kind for case in cases])
+    found = [Finding(f"cm: {kind}", errors[kinds == kind], 5.0) for kind in dict.fromkeys(kinds.tolist())]
+    return [*found, Finding("cm: all", errors, 5.0)]
+
+
+def _nothing(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> list[Finding]:
+    """Each sentence asked of a pose; unmoved counts with words alone."""
+    found, everyone = [], []
+    for kind, sentences in read_nothing().items():
+        chosen = [starts[row] for row in rng.integers(len(starts), size=len(sentences))]
+        replies = answer.replies(sentences, chosen)
+        errors = np.array([0.0 if one.pose_aa is None else NO_ANSWER_DEGREES for one in replies])
+        found.append(Finding(f"asks for nothing: {kind}", errors, 1.0))
+        everyone.append(errors)
+    return [*found, Finding("asks for nothing: all", np.concatenate(everyone), 1.0)]
+
+
 def robustness_json(findings: Sequence[Finding], about: dict[str, Any], seed: int) -> dict[str, Any]:
     """``{"findings": {name: {"cases", "limit", "within", "median", "p95", "intervals"}}}``; shares in per cent."""
     record: dict[str, Any] = {}
     for finding in findings:
         estimates = finding.estimates(seed)
         record[finding.name] = {
-            "cases": len(finding.degrees),
+            "cases": len(finding.errors),
             "limit": None if np.isinf(finding.limit) else finding.limit,
             **{name: one.value for name, one in estimates.items()},
             "intervals": {name: [one.low, one.high] for name, one in estimates.items()},
@@ -210,7 +245,7 @@ def robustness_table(findings: Sequence[Finding], about: dict[str, Any], seed: i
     """The findings as lines of text, with intervals of 95 %."""
     lines = [
         f"robustness: {about['cases']} edits from {about['source']}, seed {seed}; {about['model_name']}",
-        f"{'largest difference of a joint, degrees':44s}{'cases':>6s}{'within limit, %':>30s}"
+        f"{'largest difference of a joint, degrees; cm':44s}{'cases':>6s}{'within limit, %':>30s}"
         f"{'median':>22s}{'95th percentile':>18s}",
     ]
     for finding in findings:
@@ -221,6 +256,6 @@ def robustness_table(findings: Sequence[Finding], about: dict[str, Any], seed: i
             share = f"< {finding.limit:.0f}: {within.value:.1f} [{within.low:.1f}, {within.high:.1f}]"
         middle = f"{median.value:.2f} [{median.low:.2f}, {median.high:.2f}]"
         lines.append(
-            f"{finding.name:44s}{len(finding.degrees):6d}{share:>30s}{middle:>22s}{one['p95'].value:18.2f}"
+            f"{finding.name:44s}{len(finding.errors):6d}{share:>30s}{middle:>22s}{one['p95'].value:18.2f}"
         )
     return "\n".join(lines)

@@ -12,8 +12,11 @@ from scipy.spatial.transform import Rotation
 from backend.query import Answer, Query
 from blender_addon.contract.kinematics import heading
 from blender_addon.contract.rotations import axis_angle_to_matrix
-from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
+from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS, STANDING_POSE
 from training.evaluate.angles import AMOUNTS, TURNS, AngleCase, draw_angle_cases
+from training.evaluate.cases.nothing import read_nothing
+from training.evaluate.lengths import AMOUNTS as LENGTHS
+from training.evaluate.lengths import LengthCase, draw_length_cases
 from training.evaluate.robustness import (
     Answering,
     Finding,
@@ -54,9 +57,13 @@ def test_leaving_the_pose_alone_is_robust_to_everything_and_follows_no_angle():
     found = findings(lambda query: query.pose_aa)
     for name, one in found.items():
         if name.startswith("angle"):
-            assert one.degrees.min() >= min(AMOUNTS) - 1e-3
+            assert one.errors.min() >= min(AMOUNTS) - 1e-3
+        elif name.startswith("cm"):
+            assert one.errors.min() >= min(LENGTHS) - 1e-3
+        elif name.startswith("asks for nothing"):
+            assert (one.errors > one.limit).all()  # it answers with a pose
         else:
-            assert one.degrees.max() < 0.1
+            assert one.errors.max() < 0.1
 
 
 def test_an_engine_that_reads_the_case_of_letters_is_found_out():
@@ -66,8 +73,8 @@ def test_an_engine_that_reads_the_case_of_letters_is_found_out():
         return pose
 
     found = findings(edit)
-    assert found["upper case"].degrees == pytest.approx(20, abs=0.01)
-    assert found["lower case"].degrees.max() < 0.01
+    assert found["upper case"].errors == pytest.approx(20, abs=0.01)
+    assert found["lower case"].errors.max() < 0.01
 
 
 def test_an_engine_that_adds_an_absolute_turn_fails_the_heading_and_the_mirror():
@@ -78,15 +85,17 @@ def test_an_engine_that_adds_an_absolute_turn_fails_the_heading_and_the_mirror()
         return pose
 
     found = findings(edit)
-    assert found["another heading"].degrees.max() > 5
+    assert found["another heading"].errors.max() > 5
     # 10 degrees to the left both times: 20 apart in the mirror, and the neck is what differs most.
-    assert found["mirrored words and pose"].degrees.max() == pytest.approx(20, abs=0.5)
+    assert found["mirrored words and pose"].errors.max() == pytest.approx(20, abs=0.5)
 
 
 def test_an_answer_in_words_leaves_the_pose_as_it_is():
     in_words, left = findings(lambda query: None), findings(lambda query: query.pose_aa)
     for name, one in in_words.items():
-        np.testing.assert_allclose(one.degrees, left[name].degrees, atol=1e-3)
+        if name.startswith("asks for nothing"):
+            continue
+        np.testing.assert_allclose(one.errors, left[name].errors, atol=1e-3)
 
 
 def test_turning_and_mirroring_are_undone_by_turning_and_mirroring_back():
@@ -163,3 +172,33 @@ def test_turning_the_joint_by_the_angle_is_right(kind, side, change, joint, axis
     answer[joint] = (Rotation.from_rotvec(start[joint]) * Rotation.from_rotvec(turn)).as_rotvec()
     assert kind in TURNS
     assert AngleCase(kind, "", start, side, change).error(answer) < 0.5
+
+
+def test_length_cases_ask_for_changes_that_there_is_room_for():
+    cases = draw_length_cases(np.random.default_rng(0), [STANDING_POSE], each=6)
+    assert len({case.kind for case in cases}) >= 4
+    for case in cases:
+        centimetres = round(100 * abs(case.change))
+        assert f"{centimetres} c" in case.instruction
+        assert case.error(case.pose_aa) == pytest.approx(centimetres, abs=1e-6)
+
+
+def test_feet_that_come_apart_by_the_length_are_right():
+    """The legs straight and level: each foot goes out by half of it."""
+    answer = STANDING_POSE.copy()
+    leg = np.linalg.norm(REST_OFFSETS[4]) + np.linalg.norm(REST_OFFSETS[7])
+    for joint, sign in ((1, 1), (2, -1)):
+        turn = Rotation.from_rotvec((0, 0, sign * np.arcsin(0.05 / leg)))
+        answer[joint] = (turn * Rotation.from_rotvec(STANDING_POSE[joint])).as_rotvec()
+    assert LengthCase("feet apart", "", STANDING_POSE, "left", 0.10).error(answer) < 0.5
+    assert LengthCase("feet apart", "", STANDING_POSE, "left", 0.20).error(answer) == pytest.approx(
+        10, abs=0.5
+    )
+
+
+def test_what_asks_for_nothing_is_good_only_with_words():
+    sentences = [one for some in read_nothing().values() for one in some]
+    assert len(sentences) == len({one.lower() for one in sentences}) == 150
+    in_words, still = findings(lambda query: None), findings(lambda query: query.pose_aa)
+    assert in_words["asks for nothing: all"].errors.max() == 0.0
+    assert still["asks for nothing: all"].errors.min() > in_words["asks for nothing: all"].limit
