@@ -6,7 +6,7 @@ May import blender_addon.contract.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,14 +66,31 @@ class Answer:
     variants_aa: npt.NDArray[np.float32] | None = None
 
 
+Heard = Callable[[int, str], bool]
+"""Who listens while an engine speaks: told the place of a query and all that has been said to it so far, returns
+whether anybody still waits for that answer; where nobody does, the engine may stop and answer anything."""
+
+
 class Answerer(Protocol):
-    """What the server and the batch command need of an engine; those of backend.engines are such."""
+    """What the server and the batch command need of an engine; those of backend.engines are such.
+
+    Attributes:
+        name: of the model.
+        tasks: what it does.
+    """
 
     name: str
     tasks: tuple[str, ...]
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
-        """One answer per query, in order."""
+    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+        """One answer per query, in order.
+
+        Args:
+            queries: what is asked.
+            heard: called between two steps of an answer that is said word by word (SPOKEN_TASKS), at least once for
+                every word or so. The engine may be asked something else while it runs, on the same thread: what an
+                answer keeps from step to step must be its own.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from backend.query import Answer, Answerer, Query
+from backend.query import Answer, Answerer, Heard, Query
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Replicas:
         if self._options.address is None:
             self._ray.shutdown()
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
         """The answers of some replica; may be called from several threads."""
         for attempt in range(1, ATTEMPTS + 1):
             try:

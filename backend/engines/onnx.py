@@ -29,7 +29,7 @@ from backend.graph_files import (
 )
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
-from backend.query import Answer, Query
+from backend.query import Answer, Heard, Query
 from blender_addon.contract.kinematics import heading, yaw_matrix
 from blender_addon.contract.messages import View
 
@@ -71,7 +71,7 @@ class OnnxEngine:
         check_files(folder)
         return cls(folder, Prompter.load(folder), threads=threads or usable_threads())
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
         """Answer all queries, each by a single prefill, a part of a large batch on each thread.
 
         Raises:

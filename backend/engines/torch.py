@@ -22,7 +22,7 @@ from PIL.Image import Image  # noqa: E402
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
-from backend.query import Answer, Query  # noqa: E402
+from backend.query import Answer, Heard, Query  # noqa: E402
 from blender_addon.contract.kinematics import heading  # noqa: E402
 from blender_addon.contract.messages import View  # noqa: E402
 
@@ -66,7 +66,7 @@ class TorchEngine:
         return cls(model.to(device), processor, name=f"posellava-{folder.name}")
 
     @torch.inference_mode()
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
         """Answer all queries in one batch by a single prefill, those about the camera by one more.
 
         Raises:

@@ -4,15 +4,32 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from backend.query import Answer, Query, queries_of
-from blender_addon.contract.messages import PoseArray, Progress, ProtocolError, Request, Result
+from blender_addon.contract.messages import (
+    SPOKEN_TASKS,
+    PoseArray,
+    Progress,
+    ProtocolError,
+    Request,
+    Result,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+class Kind(enum.Enum):
+    """What a request costs the engine: a pass over words and poses, one that looks at a picture, or a pass for each
+    word of the answer."""
+
+    POSES = enum.auto()
+    PICTURES = enum.auto()
+    WORDS = enum.auto()
 
 
 class Job:
@@ -28,6 +45,7 @@ class Job:
         done: how many it has given.
         ahead: how many requests waited in front when it came; 0 once it has begun.
         error: why there is no result.
+        kind: what it costs the engine.
     """
 
     def __init__(self, request: Request, image: Image | None, client: Client, ahead: int) -> None:
@@ -38,6 +56,10 @@ class Job:
         self.taken = self.done = 0
         self.ahead = ahead
         self.error: ProtocolError | None = None
+        self.kind = (
+            Kind.WORDS if request.task in SPOKEN_TASKS else Kind.POSES if image is None else Kind.PICTURES
+        )
+        self._words = ""
         self.submitted = time.monotonic()
         self.changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -49,11 +71,6 @@ class Job:
     def cost(self) -> int:
         """Poses that its answer may hold."""
         return self.total * self.request.variants
-
-    @property
-    def has_picture(self) -> bool:
-        """Whether the model has to look at a picture for it."""
-        return self.image is not None
 
     @property
     def started(self) -> bool:
@@ -82,6 +99,12 @@ class Job:
         else:
             self._notify()
 
+    def say(self, words: str) -> None:
+        """What the engine has said so far; told where there is one answer, so that it is plain whose words they are."""
+        if self.total == 1 and words != self._words:
+            self._words = words
+            self._notify()
+
     def fail(self, error: ProtocolError) -> None:
         """End the job with an error."""
         self.error = error
@@ -89,7 +112,7 @@ class Job:
 
     def progress(self) -> Progress:
         """How far the job is."""
-        return Progress(self.request.id, self.done, self.total, self.ahead)
+        return Progress(self.request.id, self.done, self.total, self.ahead, self._words)
 
     def result(self) -> Result:
         """The answers of a job that finished without error."""

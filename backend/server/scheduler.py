@@ -3,8 +3,11 @@
 
 Whose turn it is, shares.py decides. The engine has threads of its own, ``lanes`` of them (one, unless the engine is
 many machines). Whatever happens on one of them is answered: an engine that fails on a batch fails only the request
-whose fault it is; one that ends its thread, or does not come back within ``engine_seconds``, is loaded anew, and the
-requests of that batch fail. A request that is not answered ``deadline_seconds`` after it came fails as well.
+whose fault it is; one that ends its thread, or gives no sign for ``engine_seconds``, is loaded anew, and the requests
+of that batch fail. A request that is not answered ``deadline_seconds`` after it came fails as well.
+
+An answer that is said word by word is told as it grows, and between two of its words the engine does what somebody else
+waits for in front of the window: nobody's edit waits for the end of a talk.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from backend.query import Answer, Answerer, Query
+from backend.query import Answer, Answerer, Heard, Query
 from blender_addon.contract.messages import ProtocolError, Request
 from blender_addon.contract.records import check_encodable
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
@@ -60,12 +63,28 @@ class SchedulerOptions:
 
 
 class _Lane:
-    """One thread of the engine; it ends when it is no longer the scheduler's."""
+    """One thread of the engine; it ends when it is no longer the scheduler's.
+
+    Attributes:
+        engine: None while it is loaded anew.
+        batch: the jobs whose answers are being computed.
+        last_sign: when the engine was last given something, or said something; None while it does nothing.
+        interrupted: seconds that came between the words of others.
+    """
 
     def __init__(self, engine: Answerer | None) -> None:
         self.engine = engine
         self.batch: list[Job] = []
-        self.began: float | None = None
+        self.last_sign: float | None = None
+        self.interrupted = 0.0
+
+
+class _Part(NamedTuple):
+    """Queries of one job in a batch, from ``start`` on."""
+
+    job: Job
+    start: int
+    queries: list[Query]
 
 
 class Scheduler:
@@ -196,7 +215,7 @@ class Scheduler:
                         ),
                     )
             for place, lane in enumerate(self._lanes):
-                if lane.began is not None and now - lane.began > options.engine_seconds:
+                if lane.last_sign is not None and now - lane.last_sign > options.engine_seconds:
                     log.error(
                         "the engine did not come back within %g s; it is loaded anew", options.engine_seconds
                     )
@@ -272,16 +291,27 @@ class Scheduler:
                 batch = self._next_batch(lane)
                 if batch is None:
                     return
-                parts = [(job, *job.take(count)) for job, count in batch.parts]
-                began = lane.began = time.monotonic()
-                lane.batch = [job for job, _ in batch.parts]
-                self._shares.begin(batch, began)
-            self._answer(lane, parts)
-            now = time.monotonic()
-            with self._lock:
-                lane.batch, lane.began = [], None
-                self._shares.end(batch, 1000 * (now - began), now)
-            self._metrics.batch(batch.size, now - began)
+                parts = self._take(lane, batch)
+            self._compute(lane, batch, parts)
+
+    def _take(self, lane: _Lane, batch: Batch) -> list[_Part]:
+        """Under the lock: the queries of a batch, which from here on the lane works at."""
+        parts = [_Part(job, *job.take(count)) for job, count in batch.parts]
+        lane.last_sign = time.monotonic()
+        lane.batch = [*lane.batch, *(part.job for part in parts)]
+        self._shares.begin(batch, lane.last_sign)
+        return parts
+
+    def _compute(self, lane: _Lane, batch: Batch, parts: list[_Part]) -> None:
+        began, interrupted = time.monotonic(), lane.interrupted
+        self._answer(lane, parts)
+        now = time.monotonic()
+        with self._lock:
+            lane.batch = lane.batch[: -len(parts)]
+            lane.last_sign = now if lane.batch else None
+            seconds = now - began - (lane.interrupted - interrupted)
+            self._shares.end(batch, 1000 * seconds, now)
+        self._metrics.batch(batch.size, seconds)
 
     def _next_batch(self, lane: _Lane) -> Batch | None:
         """Under the lock: the next batch, waited for; None when the thread is to end."""
@@ -294,11 +324,11 @@ class Scheduler:
             self._lock.wait(patience)
         return None
 
-    def _answer(self, lane: _Lane, parts: list[tuple[Job, int, list[Query]]]) -> None:
+    def _answer(self, lane: _Lane, parts: list[_Part]) -> None:
         assert lane.engine is not None
-        queries = [query for _, _, part in parts for query in part]
+        queries = [query for part in parts for query in part.queries]
         try:
-            answers = lane.engine.answer(queries)
+            answers = lane.engine.answer(queries, self._listener(lane, parts))
             self._check(answers, len(queries))
         except Exception as error:
             log.exception("the model failed on a batch of %d queries", len(queries))
@@ -306,22 +336,53 @@ class Scheduler:
                 for single in parts:
                     self._answer(lane, [single])
                 return
-            job = parts[0][0]
+            job = parts[0].job
             with self._lock:
                 self._fail(job, _failure(job, "model", error))
             return
         self._answered = True
         remaining = iter(answers)
         with self._lock:
-            for job, start, part in parts:
-                answers_of_job = [next(remaining) for _ in part]
+            for part in parts:
+                job = part.job
+                answers_of_job = [next(remaining) for _ in part.queries]
                 if job.finished or lane not in self._lanes:  # cancelled, or given up, while the batch ran
                     continue
-                job.put(start, answers_of_job)
+                job.put(part.start, answers_of_job)
                 if job.finished:
                     del self._jobs[job]
                     job.client.unfinished -= 1
                     self._metrics.waiting(len(self._jobs))
+
+    def _listener(self, lane: _Lane, parts: list[_Part]) -> Heard:
+        """Told what the engine says: passes it on, and lets it do between two words what cannot wait for the last."""
+        jobs = [part.job for part in parts for _ in part.queries]
+
+        def heard(place: int, words: str) -> bool:
+            job = jobs[place]
+            with self._lock:
+                if lane not in self._lanes:
+                    return False
+                began = lane.last_sign = time.monotonic()
+                if not job.finished and self._may_be_sent(words):
+                    job.say(words)
+                batch = self._shares.next_batch(began, between_words=True)
+                if batch is not None:
+                    between = self._take(lane, batch)
+            if batch is not None:
+                self._compute(lane, batch, between)
+                lane.interrupted += time.monotonic() - began
+            return not job.finished
+
+        return heard
+
+    def _may_be_sent(self, words: str) -> bool:
+        """Half a character may become a whole one with the next word; the answer itself has to be whole."""
+        try:
+            check_encodable(words, "the answer")
+        except ProtocolError:
+            return False
+        return len(words) <= self._options.max_text_chars
 
     def _check(self, answers: list[Answer], count: int) -> None:
         """Raise for answers that could not be sent."""

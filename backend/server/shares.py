@@ -2,10 +2,10 @@
 """Whose turn it is: which queries make the engine's next batch.
 
 Every client gets the same share of the engine's time (start-time fair queueing: who has been charged least comes
-first, and who returns starts level with the others). The time is measured, apart for queries with and without a
-picture, so that a share is one of milliseconds and not of requests. What somebody waits for in front of the window, a
-light request, is charged a tenth, and goes to the engine without the long ones, so that these cost that person little.
-Nobody who waits is left out for longer than STARVING_SECONDS.
+first, and who returns starts level with the others). The time is measured, apart for each kind of query, so that a
+share is one of milliseconds and not of requests. What somebody waits for in front of the window, a light request, is
+charged a tenth, and goes to the engine without the long ones, so that these cost that person little. It may also come
+between two words of an answer that is said word by word. Nobody who waits is left out for longer than STARVING_SECONDS.
 
 A batch is as large as the engine likes when one client works alone. When others have been there lately it holds no more
 than ``FAIR_BATCH_MS`` beyond one query of each, so that nobody who comes now waits longer than that for it to end. And
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .jobs import Client, Job
+from .jobs import Client, Job, Kind
 
 FAIR_BATCH_MS: Final = 30.0
 LATELY_SECONDS: Final = 3.0
@@ -42,12 +42,12 @@ class Batch:
 
     Attributes:
         parts: jobs, and how many queries of each.
-        has_picture: whether its queries have pictures; all have, or none.
+        kind: of all its queries.
         estimate_ms: of a query, as it was known before.
     """
 
     parts: tuple[tuple[Job, int], ...]
-    has_picture: bool
+    kind: Kind
     estimate_ms: float
 
     @property
@@ -63,7 +63,7 @@ class Shares:
         self._batch_size = batch_size
         self._clients: set[Client] = set()
         self._clock = 0.0
-        self._ms = {False: _FIRST_GUESS_MS, True: _FIRST_GUESS_MS}  # of a query, by whether it has a picture
+        self._ms = dict.fromkeys(Kind, _FIRST_GUESS_MS)  # of a query
 
     def add(self, client: Client) -> None:
         """Begin to count a client."""
@@ -87,19 +87,29 @@ class Shares:
         if job in job.client.jobs:
             job.client.jobs.remove(job)
 
-    def next_batch(self, now: float) -> Batch | None:
+    def next_batch(self, now: float, *, between_words: bool = False) -> Batch | None:
         """What the engine should do next; None when nothing waits. A batch is of one kind: one picture in it would
-        hold up all the others."""
+        hold up all the others.
+
+        Args:
+            now: time.monotonic().
+            between_words: the engine is in the middle of what it says, and only light requests may come between, none
+                of them answered word by word itself.
+        """
+        allowed = {
+            client: [job for job in client.jobs if not between_words or self._may_come_between(job)]
+            for client in self._clients
+        }
         waiting = sorted(
-            (client for client in self._clients if client.jobs),
+            (client for client in self._clients if allowed[client]),
             key=lambda client: (now - client.last_served < STARVING_SECONDS, client.used),
         )
         if not waiting:
             return None
-        first = waiting[0].jobs[0]
-        kind, light = first.has_picture, self._is_light(first)
+        first = allowed[waiting[0]][0]
+        kind, light = first.kind, self._is_light(first)
         lines = [
-            [job for job in client.jobs if job.has_picture is kind and (self._is_light(job) or not light)]
+            [job for job in allowed[client] if job.kind is kind and (self._is_light(job) or not light)]
             for client in waiting
         ]
         alone = not any(now - client.last_asked < LATELY_SECONDS for client in self._clients - {waiting[0]})
@@ -156,7 +166,7 @@ class Shares:
     def end(self, batch: Batch, milliseconds: float, now: float) -> None:
         """The batch took so long: remember it, and put the charges right."""
         each = milliseconds / batch.size
-        self._ms[batch.has_picture] = _MEMORY * self._ms[batch.has_picture] + (1 - _MEMORY) * each
+        self._ms[batch.kind] = _MEMORY * self._ms[batch.kind] + (1 - _MEMORY) * each
         for job, count in batch.parts:
             self._charge(job, count * (each - batch.estimate_ms))
             if job.finished and self._is_light(job):
@@ -166,4 +176,7 @@ class Shares:
         job.client.used += milliseconds * (LIGHT_SHARE if self._is_light(job) else 1.0)
 
     def _is_light(self, job: Job) -> bool:
-        return job.total * self._ms[job.has_picture] <= LIGHT_MS and job.client.unfinished <= LIGHT_REQUESTS
+        return job.total * self._ms[job.kind] <= LIGHT_MS and job.client.unfinished <= LIGHT_REQUESTS
+
+    def _may_come_between(self, job: Job) -> bool:
+        return job.kind is not Kind.WORDS and self._is_light(job)

@@ -29,6 +29,8 @@ DEFAULT_PORT: Final = 8765
 
 TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
 """Every task the protocol knows; a model says in its Welcome which of them it answers."""
+SPOKEN_TASKS: Final = ("describe", "chat")
+"""Those whose answer is said word by word; Progress tells how far it is."""
 
 MAX_VARIANTS: Final = 8
 """The most poses that one start pose can be answered with; also the most that a turn of the history may hold."""
@@ -172,12 +174,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far request ``id`` is: ``done`` of ``total`` poses, ``ahead`` requests wait in front of it."""
+    """How far request ``id`` is: ``done`` of ``total`` poses, ``ahead`` requests wait in front of it.
+
+    ``words``: what the model has said so far, all of it, where the request has a single answer and is of SPOKEN_TASKS;
+    what it says in the end may differ from it.
+    """
 
     id: str
     done: int
     total: int
     ahead: int = 0
+    words: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -361,12 +361,26 @@ def _decode_hello(record: Json, source: Source) -> Hello:
     return Hello(token=_text(record, "token", _MAX_TOKEN_CHARS, ""), version=_count(record, "version"))
 
 
+def _encode_progress(message: Progress) -> dict[str, Any]:
+    record = {
+        "type": "progress",
+        "id": message.id,
+        "done": message.done,
+        "total": message.total,
+        "ahead": message.ahead,
+    }
+    if message.words:
+        record["words"] = message.words
+    return record
+
+
 def _decode_progress(record: Json, source: Source) -> Progress:
     return Progress(
         id=_identifier(record),
         done=_count(record, "done"),
         total=_count(record, "total"),
         ahead=_count(record, "ahead", 0),
+        words=_text(record, "words", source.limits.max_text_chars, ""),
     )
 
 
@@ -388,13 +402,7 @@ _ENCODERS: Final[dict[type, Callable[[Any], dict[str, Any]]]] = {
     Hello: lambda message: {"type": "hello", "version": message.version, "token": message.token},
     Welcome: _encode_welcome,
     Request: _encode_request,
-    Progress: lambda message: {
-        "type": "progress",
-        "id": message.id,
-        "done": message.done,
-        "total": message.total,
-        "ahead": message.ahead,
-    },
+    Progress: _encode_progress,
     Result: _encode_result,
     ErrorMessage: _encode_error,
     Cancel: lambda message: {"type": "cancel", "id": message.id},

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from backend.query import Answer, Query
+from backend.query import Answer, Heard, Query
 from backend.server import door, scheduler, server, talk
 from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import ErrorMessage, Hello, Request, Result, Welcome
@@ -424,7 +424,7 @@ class Troubled:
     def __init__(self) -> None:
         self.free = threading.Event()
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
         return [self._one(query) for query in queries]
 
     def _one(self, query: Query) -> Answer:
@@ -533,7 +533,7 @@ def test_an_engine_that_fails_on_its_first_answer_is_not_ready(start_backend: St
         name, tasks = "failing", ("generate",)
         asked = threading.Event()
 
-        def answer(self, queries: Any) -> list[Answer]:
+        def answer(self, queries: Any, heard: Any = None) -> list[Answer]:
             self.asked.set()
             return []
 

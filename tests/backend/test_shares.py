@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from backend.query import Answer
-from backend.server.jobs import Client, Job
+from backend.server.jobs import Client, Job, Kind
 from backend.server.shares import Batch, Shares
 from blender_addon.contract.messages import Request
 
@@ -46,12 +46,12 @@ class Person:
 class Simulation:
     """An engine whose batches take ``query_ms`` for each query and 4 ms besides, and people who ask it."""
 
-    def __init__(self, people: list[Person], query_ms: Callable[[bool], float]) -> None:
+    def __init__(self, people: list[Person], query_ms: Callable[[Kind], float]) -> None:
         self.shares, self.now, self.query_ms = Shares(32), 0.0, query_ms
         self.people = [(person, Client()) for person in people]
         self.waits: list[list[float]] = [[] for _ in people]
         self.batches: list[Batch] = []
-        self.kinds: list[set[bool]] = []
+        self.kinds: list[set[Kind]] = []
         self._due = [
             (0.0, who) for who, (person, _) in enumerate(self.people) for _ in range(person.at_a_time)
         ]
@@ -86,8 +86,8 @@ class Simulation:
     def _answer(self, batch: Batch) -> None:
         parts = [(job, *job.take(count)) for job, count in batch.parts]
         self.shares.begin(batch, self.now)
-        self.kinds.append({job.has_picture for job, _ in batch.parts})
-        milliseconds = 4 + batch.size * self.query_ms(batch.has_picture)
+        self.kinds.append({job.kind for job, _ in batch.parts})
+        milliseconds = 4 + batch.size * self.query_ms(batch.kind)
         self.now += milliseconds / 1000
         for job, start, queries in parts:
             job.put(start, [Answer(None, "")] * len(queries))
@@ -106,7 +106,7 @@ def p95(waits: list[float]) -> float:
 
 
 def idle() -> float:
-    alone = Simulation([Person()], lambda picture: 5)
+    alone = Simulation([Person()], lambda kind: 5)
     alone.run(3)
     return p95(alone.waits[0])
 
@@ -122,7 +122,7 @@ def idle() -> float:
     ids=["a thousand poses", "eight times a thousand", "31 pictures", "64 edits"],
 )
 def test_who_edits_waits_at_most_five_times_as_long_beside_others(other: Person) -> None:
-    both = Simulation([Person(), other], lambda picture: 70 if picture else 5)
+    both = Simulation([Person(), other], lambda kind: 70 if kind is Kind.PICTURES else 5)
     both.run(10)
     assert p95(both.waits[0]) <= 5 * idle()
     assert both.waits[1] or other.poses > 1  # and the other is answered as well
@@ -130,7 +130,7 @@ def test_who_edits_waits_at_most_five_times_as_long_beside_others(other: Person)
 
 
 def test_a_long_request_gets_most_of_the_time_beside_somebody_who_pauses() -> None:
-    both = Simulation([Person(pause=1.0), Person(poses=1000)], lambda picture: 5)
+    both = Simulation([Person(pause=1.0), Person(poses=1000)], lambda kind: 5)
     both.run(20)
     theirs = sum(
         count for batch in both.batches for job, count in batch.parts if job.client is both.people[1][1]
@@ -139,7 +139,7 @@ def test_a_long_request_gets_most_of_the_time_beside_somebody_who_pauses() -> No
 
 
 def test_nobody_is_left_out_however_many_edit() -> None:
-    many = Simulation([Person(poses=1000), *(Person() for _ in range(60))], lambda picture: 5)
+    many = Simulation([Person(poses=1000), *(Person() for _ in range(60))], lambda kind: 5)
     many.run(20)
     theirs = sum(
         count for batch in many.batches for job, count in batch.parts if job.client is many.people[0][1]
@@ -148,13 +148,13 @@ def test_nobody_is_left_out_however_many_edit() -> None:
 
 
 def test_alone_the_batches_are_large() -> None:
-    alone = Simulation([Person(poses=1000)], lambda picture: 5)
+    alone = Simulation([Person(poses=1000)], lambda kind: 5)
     alone.run(2)
     assert [batch.size for batch in alone.batches[:5]] == [32] * 5
 
 
 def test_many_who_edit_share_batches_and_all_get_the_same() -> None:
-    many = Simulation([Person() for _ in range(32)], lambda picture: 2)
+    many = Simulation([Person() for _ in range(32)], lambda kind: 2)
     many.run(5)
     answered = [len(waits) for waits in many.waits]
     assert sum(answered) / 5 > 300
@@ -163,15 +163,15 @@ def test_many_who_edit_share_batches_and_all_get_the_same() -> None:
 
 
 def test_pictures_and_words_are_never_in_one_batch() -> None:
-    both = Simulation([Person(at_a_time=3), Person(image=PICTURE, at_a_time=3)], lambda picture: 20)
+    both = Simulation([Person(at_a_time=3), Person(image=PICTURE, at_a_time=3)], lambda kind: 20)
     both.run(2)
-    assert {batch.has_picture for batch in both.batches} == {True, False}
-    assert both.kinds == [{batch.has_picture} for batch in both.batches]
+    assert {batch.kind for batch in both.batches} == {Kind.POSES, Kind.PICTURES}
+    assert both.kinds == [{batch.kind} for batch in both.batches]
 
 
 def test_who_comes_back_after_a_rest_has_saved_nothing_up() -> None:
     late = Person(poses=1000)
-    both = Simulation([Person(poses=1000), late], lambda picture: 5)
+    both = Simulation([Person(poses=1000), late], lambda kind: 5)
     both._due = [(0.0, 0), (5.0, 1)]
     both.run(15)
     after = both.batches[-100:]

@@ -80,7 +80,7 @@ def random_messages(seed: int) -> list[Message]:
             dice.choice([None, View(dice.uniform(-3, 3), dice.uniform(-1, 1))]),
             dice.randint(1, 8),
         ),
-        Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9)),
+        Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9), text()),
         Result(
             identity,
             tuple(dice.choice([None, pose]) for pose in poses(count)),

@@ -64,7 +64,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
         frozenset({"head"}),
         0.5,
     ),
-    Progress("r", 1, 2, 3),
+    Progress("r", 0, 1, 0, "The left arm is"),
     Result("r", (POSES[0], None), ("yes", "no"), 1.0, 2.0, ((POSES[0], None), (POSES[1], None))),
     Result("r", (None,) * 50, tuple(map(str, range(50)))),
     ErrorMessage("busy", "Later.", "r"),
