@@ -40,6 +40,8 @@ ROUNDS: Final = 60
 BATCHES: Final = 5
 POSES: Final = 250
 STARTS: Final = 3
+REST_SECONDS: Final = 3.0
+"""After which a server that nobody asks counts as idle."""
 
 FIRST_EDIT: Final = """
 import json, os, sys, time
@@ -94,6 +96,7 @@ def measure_server(engine: str) -> None:
                             Request(f"all-{number}", "adjust", "bend the knees", poses), timeout=120
                         )
                         batches.append(time.perf_counter() - began)
+                    time.sleep(REST_SECONDS)
                     memory = resident_mb(server.pid)
             finally:
                 server.terminate()

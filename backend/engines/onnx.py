@@ -27,6 +27,7 @@ from backend.graph_files import (
     VARIANTS_INPUTS,
     check_files,
 )
+from backend.memory import give_back
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Heard, Query
@@ -69,7 +70,9 @@ class OnnxEngine:
             ValueError: a file of the model is damaged.
         """
         check_files(folder)
-        return cls(folder, Prompter.load(folder), threads=threads or usable_threads())
+        engine = cls(folder, Prompter.load(folder), threads=threads or usable_threads())
+        give_back()  # what making the graph ready took
+        return engine
 
     def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
         """Answer all queries, each by a single prefill, a part of a large batch on each thread.

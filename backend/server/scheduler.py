@@ -27,7 +27,7 @@ from blender_addon.contract.messages import ProtocolError, Request
 from blender_addon.contract.records import check_encodable
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
-from .jobs import Client, Job
+from .jobs import Client, Job, Kind
 from .metrics import Metrics
 from .shares import Batch, Shares
 
@@ -109,6 +109,7 @@ class Scheduler:
         self._lanes = [_Lane(engine) for _ in range(options.lanes)]
         self._threads: list[threading.Thread] = []
         self._answered = False
+        self._had_much = False
 
     def start(self, *, warm_up: bool = False) -> None:
         """Start the engine's threads; with ``warm_up`` each first answers something of its own."""
@@ -223,6 +224,13 @@ class Scheduler:
                         self._fail(job, _failure(job, "model", TimeoutError("it did not come back in time")))
                     self._replace(place)
 
+    def has_come_to_rest(self) -> bool:
+        """Whether it has done more than single edits since this was last true, and now has nothing to do."""
+        with self._lock:
+            rests = self._had_much and not self._jobs
+            self._had_much = self._had_much and not rests
+            return rests
+
     def readiness(self) -> str | None:
         """None when an answer has been computed and the engine is well; otherwise what there is to wait for."""
         with self._lock:
@@ -311,6 +319,7 @@ class Scheduler:
             lane.last_sign = now if lane.batch else None
             seconds = now - began - (lane.interrupted - interrupted)
             self._shares.end(batch, 1000 * seconds, now)
+            self._had_much = self._had_much or batch.size > 1 or batch.kind is not Kind.POSES
         self._metrics.batch(batch.size, seconds)
 
     def _next_batch(self, lane: _Lane) -> Batch | None:

@@ -22,6 +22,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from backend.memory import give_back
 from backend.query import Answerer
 from blender_addon.contract.messages import DEFAULT_PORT, Limits
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire
@@ -273,6 +274,8 @@ class PoseServer:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._scheduler.look_after()
+            if self._scheduler.has_come_to_rest():
+                await asyncio.to_thread(give_back)
 
 
 async def run_until_signal(

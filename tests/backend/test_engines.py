@@ -238,6 +238,15 @@ def test_a_new_model_gets_graphs_that_hold_none_of_its_weights(stored: str, tmp_
     assert max(np.prod(tensor.dims) for tensor in inline) < 500
 
 
+def test_a_table_that_is_only_looked_up_is_not_made_float32_as_a_whole() -> None:
+    import onnx
+
+    graph = onnx.load(SHIPPED_MODEL / "answer.onnx", load_external_data=False).graph
+    (words,) = [weight for weight in graph.initializer if "text_encoder.words.weight.stored" in weight.name]
+    assert words.data_type == onnx.TensorProto.INT8
+    assert [node.op_type for node in graph.node if words.name in node.input] == ["Gather"]
+
+
 def test_a_graph_is_small() -> None:
     for graph in SHIPPED_MODEL.glob("*.onnx"):
         assert graph.stat().st_size < 500_000

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import pytest
 
 from backend import serve
 from backend.server import AccessError, check_options, tls_context
+from benchmarks.engines import resident_mb
 from blender_addon.contract.messages import Request, new_request_id
 from blender_addon.session import Address, Connection
 from tests.robustness.troubled_backend import TroubledEngine
@@ -329,3 +331,20 @@ def test_the_server_needs_neither_torch_nor_transformers() -> None:
 
 def test_the_troubled_engine_is_an_engine() -> None:
     assert TroubledEngine().tasks
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_an_idle_server_holds_little_memory() -> None:
+    poses = np.zeros((250, 24, 3), np.float32)
+    command = [sys.executable, "-m", "backend.cli", "serve", "--port", "0", "--engine", "onnx"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            with Connection(Address.parse(serving.stdout.readline())) as connection:
+                connection.ask(Request("r", "adjust", "bend the knees", poses), timeout=300)
+                deadline = time.monotonic() + 60
+                while (held := resident_mb(serving.pid)) > 200:
+                    assert time.monotonic() < deadline, f"{held} MB"
+                    time.sleep(0.5)
+        finally:
+            serving.terminate()
