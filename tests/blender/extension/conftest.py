@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +22,59 @@ bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_defaul
 """
 
 
+Run = Callable[[list[str], dict[str, str]], str]
+"""Runs a Python with Blender's module, of these arguments and environment; returns what it printed."""
+
+
 @pytest.fixture(scope="session")
 def blender_resources(extension_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for BLENDER_USER_RESOURCES in which the extension is installed."""
-    folder = tmp_path_factory.mktemp("blender")
-    _run_python(["-c", INSTALL, str(extension_zip)], {"BLENDER_USER_RESOURCES": str(folder)})
-    assert list(folder.rglob("posellava/blender_manifest.toml")), "the extension was not installed"
-    return folder
+    return installed(run_python, extension_zip, tmp_path_factory.mktemp("blender"))
 
 
 @pytest.fixture
-def run_blender() -> Callable[[list[str], dict[str, str]], str]:
+def run_blender() -> Run:
     """run_blender(arguments, environment) -> what a Python with Blender's module printed."""
-    return _run_python
+    return run_python
 
 
 @pytest.fixture
 def in_blender(blender_resources: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """in_blender(script, **environment) -> the script's ``result``; see inside.py."""
+    return script_runner(run_python, blender_resources, tmp_path)
 
-    def run(script: str, **environment: str) -> dict[str, Any]:
-        file = tmp_path / "script.py"
+
+def installed(run: Run, extension: Path, folder: Path) -> Path:
+    """The folder, with the extension installed in it."""
+    run(["-c", INSTALL, str(extension)], {"BLENDER_USER_RESOURCES": str(folder)})
+    assert list(folder.rglob("posellava/blender_manifest.toml")), "the extension was not installed"
+    return folder
+
+
+def script_runner(run: Run, resources: Path, folder: Path) -> Callable[..., dict[str, Any]]:
+    """What runs a script in a Blender with the extension and returns its ``result``; see inside.py."""
+
+    def run_script(script: str, **environment: str) -> dict[str, Any]:
+        file = folder / "script.py"
         file.write_text(textwrap.dedent(script))
-        output = _run_python(
-            [str(HERE / "inside.py"), str(file)],
-            {"BLENDER_USER_RESOURCES": str(blender_resources), **environment},
+        output = run(
+            [str(HERE / "inside.py"), str(file)], {"BLENDER_USER_RESOURCES": str(resources), **environment}
         )
-        return result_of(output)
+        lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+        result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
+        return result
 
-    return run
-
-
-def result_of(output: str) -> dict[str, Any]:
-    """The ``result`` that inside.py printed."""
-    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
-    result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
-    return result
+    return run_script
 
 
-def _run_python(arguments: list[str], environment: dict[str, str]) -> str:
+def run_python(arguments: list[str], environment: dict[str, str], python: Sequence[str] = ()) -> str:
     """Run a Python with Blender's module, with a limit, as that can hang at exit; returns what it printed.
 
-    $POSELLAVA_BLENDER is the command of another one; see scripts/test_matrix.py.
+    Without ``python`` it is $POSELLAVA_BLENDER's, see scripts/test_matrix.py, or this one.
     """
-    python = shlex.split(os.environ.get("POSELLAVA_BLENDER", "")) or [sys.executable]
+    command = list(python) or shlex.split(os.environ.get("POSELLAVA_BLENDER", "")) or [sys.executable]
     done = subprocess.run(
-        [*python, *arguments],
+        [*command, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

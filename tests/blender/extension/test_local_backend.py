@@ -21,13 +21,9 @@ import tomllib
 
 import build_addon
 
-from .conftest import result_of
+from .conftest import Run, installed, run_python, script_runner
 
 HERE = Path(__file__).parent
-INSTALL = """
-import bpy, sys
-bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_default", enable_on_install=True)
-"""
 PREPARE = """
 import importlib, os, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -60,40 +56,25 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def blender_resources(whole_zip: Path, bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_bare(bare: Path) -> Run:
+    """Runs Blender's module without this environment's packages, but for those in ``bare``."""
+
+    def run(arguments: list[str], environment: dict[str, str]) -> str:
+        return run_python(arguments, {"PYTHONPATH": str(bare), **environment}, [sys.executable, "-S"])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def blender_resources(whole_zip: Path, run_bare: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the extension and its wheels are installed; the folder's name is not a simple one."""
-    folder = tmp_path_factory.mktemp("mein Ordner é")
-    run_python(bare, ["-c", INSTALL, str(whole_zip)], {"BLENDER_USER_RESOURCES": str(folder)})
-    assert list(folder.rglob("posellava/blender_manifest.toml")), "the extension was not installed"
-    return folder
-
-
-def run_python(bare: Path, arguments: list[str], environment: dict[str, str]) -> str:
-    """Run Blender's module without this environment's packages, but for those in ``bare``."""
-    done = subprocess.run(
-        [sys.executable, "-S", *arguments],
-        env={**os.environ, "PYTHONPATH": str(bare), **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return installed(run_bare, whole_zip, tmp_path_factory.mktemp("mein Ordner é"))
 
 
 @pytest.fixture
-def in_blender(blender_resources: Path, bare: Path, tmp_path: Path) -> InBlender:
+def in_blender(blender_resources: Path, run_bare: Run, tmp_path: Path) -> InBlender:
     """in_blender(script, **environment) -> the script's ``result``; see inside.py."""
-
-    def run(script: str, **environment: str) -> dict[str, Any]:
-        file = tmp_path / "script.py"
-        file.write_text(script)
-        environment = {"BLENDER_USER_RESOURCES": str(blender_resources), **environment}
-        output = run_python(bare, [str(HERE / "inside.py"), str(file)], environment)
-        return result_of(output)
-
-    return run
+    return script_runner(run_bare, blender_resources, tmp_path)
 
 
 def test_the_zip_holds_the_backend_and_what_it_needs_and_nothing_of_training(whole_zip: Path) -> None:
