@@ -88,14 +88,11 @@ def order(command: str) -> int:
 
 
 def run(words: list[str], folder: Path) -> None:
-    """Runs one command in the folder; what fails tells its own words."""
-    if words[0] == "posellava" and words[1] != "serve":
+    """Runs one command in the folder, a training in a process of its own; what fails tells its own words."""
+    if words[0] == "posellava" and words[1] not in ("serve", "train"):
         assert main(words[1:]) == 0, words
         return
-    if words[0] in ("torchrun", "deepspeed", "posellava"):
-        words = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
-    else:
-        words = [sys.executable, *words[1:]]
+    words = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in launched}
     environment |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
