@@ -6,8 +6,9 @@ of axis-angle in radians; the image is the path of a PNG, JPEG or WebP, relative
 a list of ``{"instruction", "pose"?, "words"?, "poses"?}``, oldest first; the view is ``{"yaw", "pitch"}`` in radians.
 
 Its answer, in the same order, is ``{"id", "pose", "text"}``, with ``"variants"`` where several were asked for and
-given; ``{"id", "text"}`` where the model answers in words only; or ``{"id", "error"}``. A line that cannot be answered
-does not stop the others.
+given, and ``"confidence"``, a number from 0 to 1 for each joint, where the pose was read off a picture; ``{"id",
+"text"}`` where the model answers in words only; or ``{"id", "error"}``. A line that cannot be answered does not stop
+the others.
 May import backend.query, backend.images and blender_addon.contract; who answers is handed in.
 """
 
@@ -172,6 +173,8 @@ def _answer_lines(
             record = {"id": identity, "pose": reply.pose_aa.tolist(), "text": reply.text}
             if reply.variants_aa is not None and len(reply.variants_aa) > 1:
                 record["variants"] = reply.variants_aa.tolist()
+            if reply.confidence is not None:
+                record["confidence"] = [round(float(one), 3) for one in reply.confidence]
             yield record
 
 
@@ -276,7 +279,13 @@ class There:
 def _answer_in(result: Result) -> Answer:
     (pose,), (text,) = result.poses, result.texts
     variants = [variant[0] for variant in result.variants if variant[0] is not None]
-    return Answer(pose, text, np.stack(variants) if variants else None)
+    [confidence] = result.confidence or (None,)
+    return Answer(
+        pose,
+        text,
+        np.stack(variants) if variants else None,
+        None if confidence is None else np.array(confidence, dtype=np.float32),
+    )
 
 
 def _read_line(asker: Asker, number: int, line: bytes | None, folder: Path) -> tuple[Any, Request | str]:

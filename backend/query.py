@@ -57,6 +57,8 @@ class Answer:
     Attributes:
         pose_aa: (24, 3) axis-angle, radians; None when it answers in words only and nothing is to move.
         text: its words.
+        confidence: (24,) where the pose was read off a picture: about each joint's chance of lying within 10 cm of
+            where it really is; None where there was nothing to read.
         variants_aa: (V, 24, 3), every pose that it offers, best first, the first being ``pose_aa``; None when there is
             no more than that one.
     """
@@ -64,6 +66,7 @@ class Answer:
     pose_aa: npt.NDArray[np.float32] | None
     text: str
     variants_aa: npt.NDArray[np.float32] | None = None
+    confidence: npt.NDArray[np.float32] | None = None
 
 
 Heard = Callable[[int, str], bool]

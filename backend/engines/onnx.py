@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from PIL.Image import Image
+from PIL import Image
 
 from backend.graph_files import (
     ANSWER_GRAPH,
@@ -31,14 +31,13 @@ from backend.memory import give_back
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Heard, Query
-from blender_addon.contract.kinematics import heading, yaw_matrix
 from blender_addon.contract.messages import View
 
 from .answers import answers_of
+from .people import Seen
 from .threads import usable_threads
-from .viewing import answer_in_view
+from .viewing import SeenPoses, answer_seeing
 
-Floats = npt.NDArray[np.float32]
 LEAST_PART: Final = 4
 """Queries that are worth a thread of their own."""
 LARGE_BATCH: Final = 8
@@ -87,16 +86,13 @@ class OnnxEngine:
         return [answer for part in self._parts.map(self._answer_part, parts) for answer in part]
 
     def _answer_part(self, queries: Sequence[Query]) -> list[Answer]:
-        return answer_in_view(self.prompter, queries, self._ask, self.heading_in)
+        return answer_seeing(self.prompter, queries, self._ask, self.look)
 
-    def _ask(self, queries: Sequence[Query], views: Sequence[View] | None) -> list[Answer]:
+    def _ask(self, queries: Sequence[Query], seen: SeenPoses, views: Sequence[View] | None) -> list[Answer]:
         """One prefill of all queries, as from their views where they are given."""
-        prompts = self.prompter.encode(queries, views=views)
-        poses, headings = prompts.poses, prompts.headings
-        if (prompts.pose_images >= 0).any():
-            poses, headings = self._with_seen_poses(prompts)
+        prompts = self.prompter.encode(queries, seen=seen, views=views)
         choices = np.array([self.prompter.first_ids(query.task) for query in queries], dtype=np.int64)
-        told = {**self._places(prompts), "poses": poses, "choices": choices}
+        told = {**self._places(prompts), "poses": prompts.poses, "choices": choices}
         given = {name: told[name] for name in self._asked}
         large = _FREEING if len(queries) > LARGE_BATCH else None
         wished = self._offers_variants and any(query.variants > 1 for query in queries)
@@ -106,12 +102,22 @@ class OnnxEngine:
         if wished:
             told = {"matrices": matrices, **dict(zip(VARIANTS_INPUTS, thoughts, strict=True))}
             [variants] = self._variants.run(["variants"], told)
-        in_view = views is not None
-        return answers_of(self.prompter, queries, matrices, headings, first_logits, variants, in_view=in_view)
+        return answers_of(
+            self.prompter,
+            queries,
+            matrices,
+            prompts.headings,
+            first_logits,
+            variants,
+            in_view=views is not None,
+        )
 
-    def heading_in(self, image: Image) -> float | None:
-        """The heading of the body in a picture, radians, 0 facing its camera; None where the model reads none."""
-        return float(heading(self._read(canvases([image]))[0, 0]))
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """What the pose reader sees in pictures; see ``people``."""
+        names = ["sums", "spread", "places", "first_spread"]
+        seen = [self._pictures.run(names, {"canvases": canvas[None]}) for canvas in canvases(images)]
+        sums, *others = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        return Seen(_nearest_rotations(sums.astype(np.float64)), *others)
 
     def describe(self) -> dict[str, Any]:
         """Name, sizes and tasks."""
@@ -150,22 +156,6 @@ class OnnxEngine:
             "earlier": np.where(before > 1, edited - 1, edited),
             "edited_at": np.where(before > 0, last_at - (NUM_POSE_TOKENS - 1), -1),
         }
-
-    def _with_seen_poses(self, prompts: PromptBatch) -> tuple[Floats, Floats]:
-        """Poses (P, J, 6) with those that are read from a picture, and the headings (Q,) with theirs."""
-        poses, headings = prompts.poses.copy(), prompts.headings.copy()
-        reads = prompts.pose_images >= 0
-        matrices = self._read(canvases([prompts.images[number] for number in prompts.pose_images[reads]]))
-        yaw = heading(matrices[:, 0])
-        matrices[:, 0] = yaw_matrix(-yaw) @ matrices[:, 0]
-        poses[reads] = matrices[..., :2].swapaxes(-1, -2).reshape(len(matrices), -1, 6)
-        headings[prompts.pose_rows[reads]] = yaw
-        return poses, headings
-
-    def _read(self, pictures: Floats) -> npt.NDArray[np.float64]:
-        """The poses (N, J, 3, 3) that pictures (N, 3, 256, 256) show."""
-        sums = [self._pictures.run(["sums"], {"canvases": picture[None]})[0] for picture in pictures]
-        return _nearest_rotations(np.concatenate(sums).astype(np.float64))
 
     @cached_property
     def _offers_variants(self) -> bool:

@@ -17,17 +17,18 @@ from .threads import keep_threads_from_spinning, usable_threads
 keep_threads_from_spinning()
 
 import torch  # noqa: E402
-from PIL.Image import Image  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from backend.body.rotations import nearest_rotation  # noqa: E402
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
 from backend.query import Answer, Heard, Query  # noqa: E402
-from blender_addon.contract.kinematics import heading  # noqa: E402
 from blender_addon.contract.messages import View  # noqa: E402
 
 from .answers import answers_of  # noqa: E402
-from .viewing import answer_in_view  # noqa: E402
+from .people import Seen  # noqa: E402
+from .viewing import SeenPoses, answer_seeing  # noqa: E402
 
 
 class TorchEngine:
@@ -72,11 +73,12 @@ class TorchEngine:
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
-        return answer_in_view(self.processor.prompter, queries, self._ask, self.heading_in)
+        look = None if self.model.pose_reader is None else self.look
+        return answer_seeing(self.processor.prompter, queries, self._ask, look)
 
-    def _ask(self, queries: Sequence[Query], views: Sequence[View] | None) -> list[Answer]:
+    def _ask(self, queries: Sequence[Query], seen: SeenPoses, views: Sequence[View] | None) -> list[Answer]:
         """One prefill of all queries, as from their views where they are given."""
-        inputs = self.processor.encode(queries, views=views).to(self.model.device)
+        inputs = self.processor.encode(queries, seen=seen, views=views).to(self.model.device)
         headings = inputs.pop("headings").cpu().numpy()
         wished = any(query.variants > 1 for query in queries)
         output = self.model(**inputs, logits_to_keep=None, use_cache=False, with_variants=wished)
@@ -92,12 +94,13 @@ class TorchEngine:
         return answers_of(prompter, queries, matrices, headings, first_logits, variants, in_view=in_view)
 
     @torch.inference_mode()
-    def heading_in(self, image: Image) -> float | None:
-        """The heading of the body in a picture, radians, 0 facing its camera; None where the model reads none."""
-        if self.model.pose_reader is None:
-            return None
-        canvas = self.processor.canvases([image]).to(self.model.device, self.model.dtype)
-        return float(heading(self.model.pose_reader.look_closely(canvas)[0, 0].float().cpu().numpy()))
+    def look(self, images: Sequence[Image.Image]) -> Seen:
+        """What the pose reader sees in pictures; see ``people``."""
+        reader = self.model.pose_reader
+        assert reader is not None
+        close = reader.look_twice(self.processor.canvases(images).to(self.model.device, self.model.dtype))
+        spread, places, first = (part.float().cpu().numpy() for part in close[1:])
+        return Seen(nearest_rotation(close.sums.float()).cpu().double().numpy(), spread, places, first)
 
     def describe(self) -> dict[str, Any]:
         """Name, sizes and tasks."""

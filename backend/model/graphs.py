@@ -47,7 +47,7 @@ from blender_addon.contract.skeleton import NUM_JOINTS
 from .llava import load_whole
 from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
 from .pose_decoder import PoseContext
-from .pose_reader import PoseReader
+from .pose_reader import CloseLook, PoseReader
 from .storage import SCALE
 from .variants import PoseVariants
 
@@ -203,8 +203,8 @@ class PictureGraph(nn.Module):
         super().__init__()
         self.reader = reader
 
-    def forward(self, canvases: Tensor) -> Tensor:
-        """Sums of rotations (N, J, 3, 3) from canvases (N, 3, 256, 256)."""
+    def forward(self, canvases: Tensor) -> CloseLook:
+        """What is seen on canvases (N, 3, 256, 256)."""
         return self.reader.look_twice(canvases)
 
 
@@ -269,7 +269,7 @@ def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
 
 def _picture_example() -> _Example:
     canvases = torch.rand(2, 3, CANVAS_SIDE, CANVAS_SIDE, generator=torch.Generator().manual_seed(0))
-    return _Example({"canvases": canvases}, {"canvases": {0: "pictures"}}, ["sums"])
+    return _Example({"canvases": canvases}, {"canvases": {0: "pictures"}}, [*CloseLook._fields])
 
 
 def _write(target: Path, module: nn.Module, example: _Example, weights: _Weights) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,22 @@ class ReadPose:
     matrices: Tensor
 
 
+class CloseLook(NamedTuple):
+    """What two looks see.
+
+    Attributes:
+        sums: (B, J, 3, 3) what the pose's rotations are the nearest ones to.
+        spread: (B, J) how unsure the second look is of each place; see ``SeenJoints``.
+        places: (B, J, 2) where the first look sees the joints, on the whole canvas.
+        first_spread: (B, J) how unsure the first look is of these.
+    """
+
+    sums: Tensor
+    spread: Tensor
+    places: Tensor
+    first_spread: Tensor
+
+
 class PoseReader(nn.Module):
     """From an image to the pose that it shows."""
 
@@ -74,24 +90,26 @@ class PoseReader(nn.Module):
 
     def look_closely(self, canvases: Tensor) -> Tensor:
         """The poses (B, J, 3, 3) by a second look, at the part of the canvas in which the first finds the joints."""
-        return nearest_rotation(self.look_twice(canvases))
+        return nearest_rotation(self.look_twice(canvases).sums)
 
-    def look_twice(self, canvases: Tensor) -> Tensor:
-        """What ``look_closely`` takes the nearest rotations (B, J, 3, 3) of."""
-        return self._both_ways(closer(canvases, self(canvases).joints.places))
+    def look_twice(self, canvases: Tensor) -> CloseLook:
+        """What ``look_closely`` sees, and how sure it is of it."""
+        first = self(canvases).joints
+        sums, spread = self._both_ways(closer(canvases, first.places))
+        return CloseLook(sums, spread, first.places, first.spread)
 
     def look_both_ways(self, canvases: Tensor) -> Tensor:
         """The poses (B, J, 3, 3) by the image and its mirror image: maps and rotations in the middle of both."""
-        return nearest_rotation(self._both_ways(canvases))
+        return nearest_rotation(self._both_ways(canvases)[0])
 
-    def _both_ways(self, canvases: Tensor) -> Tensor:
+    def _both_ways(self, canvases: Tensor) -> tuple[Tensor, Tensor]:
         both, count = self._look(torch.cat([canvases, canvases.flip(-1)])), canvases.shape[0]
         one, other = both[:count], both[count:]
         maps = (one + _in_mirror(other)) / 2
-        read, there = self._read(maps).matrices, self._read(_in_mirror(maps)).matrices
+        seen, there = self._read(maps), self._read(_in_mirror(maps)).matrices
         # Mirroring keeps the signs of a rotation matrix's entries but for those between x and another axis.
-        signs = read.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
-        return read + signs * there[:, list(MIRROR)]
+        signs = there.new_tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
+        return seen.matrices + signs * there[:, list(MIRROR)], seen.joints.spread
 
     def _look(self, canvases: Tensor) -> Tensor:
         # In half precision places would be off by pixels: only the layers with weights work in it.

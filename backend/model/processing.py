@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
@@ -103,6 +105,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         further: Sequence[Sequence[tuple[str, str]]] | None = None,
         templates: Sequence[int] | None = None,
         views: Sequence[View | None] | None = None,
+        seen: Sequence[npt.NDArray[np.float32] | None] | None = None,
     ) -> BatchFeature:
         """Question and fixed answer of each sample as one padded batch.
 
@@ -113,6 +116,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
                 token chooses only that one: the rest is not the model's to say.
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
+            seen: for each sample the pose (J, 3) that was read off its picture already; None to have it read.
             views: for each sample from where its pose is seen, to ask it in that frame; None for the body's own.
 
         Returns:
@@ -126,7 +130,13 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             ValueError: an unknown task, or a task without the image or the pose that it needs.
         """
         prompts = self.prompter.encode(
-            samples, replies=replies, further=further, templates=templates, views=views, closed=with_labels
+            samples,
+            replies=replies,
+            further=further,
+            templates=templates,
+            views=views,
+            seen=seen,
+            closed=with_labels,
         )
         ids, mask = torch.from_numpy(prompts.input_ids), torch.from_numpy(prompts.attention_mask)
         batch: dict[str, Any] = {

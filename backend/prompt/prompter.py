@@ -319,6 +319,12 @@ class Prompter:
         can_be_told = self._view_template is not None and task == "adjust"
         return can_be_told and bool(asks >= 0.5 * chances.sum())
 
+    def reads_picture(self, sample: PromptSample) -> bool:
+        """Whether a pose is read off the sample's picture to be asked about."""
+        if sample.image is None or sample.task not in self.templates:
+            return False
+        return SEEN_POSE_PLACEHOLDER in self._template(sample, 0)["question"]
+
     def asks_for_view(self, words: str) -> bool:
         """Whether these words ask where the camera is."""
         return words == self.verbal_answers.get(VIEW_ANSWER)
@@ -335,6 +341,7 @@ class Prompter:
         further: Sequence[Sequence[tuple[str, str]]] | None = None,
         templates: Sequence[int] | None = None,
         views: Sequence[View | None] | None = None,
+        seen: Sequence[Floats | None] | None = None,
         closed: bool = False,
     ) -> PromptBatch:
         """Question and answer of each sample, side by side.
@@ -345,6 +352,7 @@ class Prompter:
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
             views: for each sample from where its pose is seen, to ask it in that frame; None for the body's own.
+            seen: for each sample the pose (J, 3) that was read off its picture already; None to have it read.
             closed: end each answer with the token that ends a text, for training.
 
         Raises:
@@ -371,17 +379,20 @@ class Prompter:
                 answer = answer if reply is None else reply
             template = "".join(piece.text for piece in pieces if not piece.is_instruction)
             sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
+            read = None if seen is None or not sees_pose else seen[row]
             if sees_pose or shows:
                 if sample.image is None:
                     raise ValueError(f"the task {sample.task!r} needs an image")
-                images.append(sample.image)
+                if read is None or shows:
+                    images.append(sample.image)
             if sees_pose or POSE_PLACEHOLDER in template:
                 given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
+                given = given if read is None else read
                 earlier = [STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)]
                 rot6d, headings[row] = _without_heading([*earlier, given], view)
                 poses += rot6d
                 pose_rows += [row] * len(rot6d)
-                pose_images += [len(images) - 1 if sees_pose else -1] * len(rot6d)
+                pose_images += [len(images) - 1 if sees_pose and read is None else -1] * len(rot6d)
             shows_patches = shows_patches or shows
             prompt_ids, found = self._prompt_ids(pieces, self._places(images[-1]) if shows else 0)
             for first, end in found:

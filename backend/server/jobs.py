@@ -126,6 +126,7 @@ class Job:
             queued_ms=1000 * (self._started - self.submitted),
             engine_ms=1000 * (self._finished - self._started),
             variants=_variants(answers),
+            confidence=_confidence(answers),
         )
 
     def _end(self) -> None:
@@ -157,6 +158,15 @@ class Client:
         self.unfinished = 0
         self.cost = 0
         self.last_asked = self.last_served = self.last_light = -1e9
+
+
+def _confidence(answers: list[Answer]) -> tuple[tuple[float, ...] | None, ...]:
+    """Of each answer, to three places; nothing where no pose is of a picture."""
+    told = tuple(
+        None if answer.confidence is None else tuple(round(float(one), 3) for one in answer.confidence)
+        for answer in answers
+    )
+    return told if any(told) else ()
 
 
 def _variants(answers: list[Answer]) -> tuple[tuple[PoseArray | None, ...], ...]:

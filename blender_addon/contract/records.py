@@ -36,6 +36,7 @@ from .messages import (
     no_poses,
     quote,
 )
+from .skeleton import NUM_JOINTS
 
 MAX_ID_CHARS: Final = 64
 _MAX_TOKEN_CHARS: Final = 1024
@@ -282,6 +283,8 @@ def _encode_result(message: Result) -> dict[str, Any]:
     }
     if len(message.variants) > 1:
         record["variants"] = [_stack(poses) for poses in message.variants]
+    if any(message.confidence):
+        record["confidence"] = [None if one is None else list(one) for one in message.confidence]
     return record
 
 
@@ -318,6 +321,27 @@ def _decode_result(record: Json, source: Source) -> Result:
         queued_ms=_number(record, "queued_ms", 0.0),
         engine_ms=_number(record, "engine_ms", 0.0),
         variants=tuple(map(places, variants)),
+        confidence=_decode_confidence(record, len(has_pose)),
+    )
+
+
+def _decode_confidence(record: Json, answers: int) -> tuple[tuple[float, ...] | None, ...]:
+    told = _items(record, "confidence")
+    if not told:
+        return ()
+    if len(told) != answers or not all(one is None or _are_chances(one) for one in told):
+        raise ProtocolError(
+            "bad_message",
+            f"The confidence of a result must be null or {NUM_JOINTS} numbers from 0 to 1 each.",
+        )
+    return tuple(None if one is None else tuple(map(float, one)) for one in told)
+
+
+def _are_chances(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == NUM_JOINTS
+        and all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1 for one in value)
     )
 
 

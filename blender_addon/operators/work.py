@@ -26,6 +26,7 @@ from ..rig.offset import Blend, blend_weights, carry, towards
 from ..rig.sample import current_frame, is_plain
 from ..session import Connection, new_request_id
 from .activity import Outcome, Variants, activity
+from .certainty import unsure_limbs
 from .picture import Picture, Taking, Wait
 from .target import Follower, find_rig, others_in_pose_mode
 
@@ -114,7 +115,8 @@ def course(order: Order, connection: Connection) -> Course:
     if handle.result is None:
         assert handle.error is not None
         raise handle.error
-    words = " ".join(dict.fromkeys(text.strip() for text in handle.result.texts if text.strip()))
+    texts = [text.strip() for text in (*handle.result.texts, unsure_limbs(handle.result))]
+    words = " ".join(dict.fromkeys(text for text in texts if text))
     report, variants = None, None
     if any(pose is not None for pose in handle.result.poses):
         variants = _variants_of(order, poses, handle.result)

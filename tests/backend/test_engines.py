@@ -24,6 +24,7 @@ from backend.body.rotations import axis_angle_to_matrix as to_matrix
 from backend.body.rotations import matrix_to_rot6d
 from backend.engines import SHIPPED_MODEL, load_engine
 from backend.engines.onnx import OnnxEngine
+from backend.engines.people import NOBODY
 from backend.engines.torch import TorchEngine
 from backend.graph_files import CHECKSUMS_FILE, check_files
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
@@ -32,6 +33,7 @@ from backend.model.storage import pack
 from backend.query import Query
 from blender_addon.contract.messages import Request
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
+from blender_addon.contract.skeleton import STANDING_POSE
 from tests.backend.conftest import tiny_config, tiny_processor
 from training.data.directives.sampler import DirectiveSampler
 from training.data.pool import PosePool
@@ -101,19 +103,41 @@ def test_both_engines_read_pictures_alike(onnx: OnnxEngine, with_torch: TorchEng
     assert_same(queries, onnx, with_torch)
 
 
+@pytest.fixture(scope="module")
+def figure() -> Image.Image:
+    """A picture of somebody who stands there."""
+    try:
+        return draw_poses(STANDING_POSE[None], size=160)[0]
+    except DrawingUnavailableError:
+        pytest.skip("pictures are drawn with OpenGL, which is not here")
+
+
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
-def test_words_that_are_not_read_are_said_to_be_so(engine: str, request: pytest.FixtureRequest) -> None:
-    image = Image.new("RGB", (64, 96), "teal")
-    queries = [Query("estimate", words, image=image) for words in ("the man on the left", " ")]
+def test_words_that_are_not_read_are_said_to_be_so(
+    engine: str, figure: Image.Image, request: pytest.FixtureRequest
+) -> None:
+    queries = [Query("estimate", words, image=figure) for words in ("in a good mood", " ")]
     told, silent = request.getfixturevalue(engine).answer(queries)
     assert "The words were not read" in told.text
     assert silent.text == ""
     np.testing.assert_allclose(told.pose_aa, silent.pose_aa, atol=1e-4)
 
 
-def test_an_edit_without_a_pose_is_asked_of_the_picture(onnx: OnnxEngine) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "with_torch"])
+def test_a_plain_picture_and_noise_move_nothing_and_say_so(
+    engine: str, request: pytest.FixtureRequest
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (90, 50, 3), dtype=np.uint8)
+    pictures = [Image.new("RGB", (64, 96), "grey"), Image.fromarray(noise)]
+    for answer in request.getfixturevalue(engine).answer(
+        [Query(task, "", image=picture) for picture in pictures for task in ("estimate", "adjust")]
+    ):
+        assert (answer.pose_aa, answer.text) == (None, NOBODY)
+
+
+def test_an_edit_without_a_pose_is_asked_of_the_picture(onnx: OnnxEngine, figure: Image.Image) -> None:
     image = io.BytesIO()
-    Image.new("RGB", (64, 96), "teal").save(image, "PNG")
+    figure.save(image, "PNG")
     edit = Request("a", "adjust", "raise the left arm", image_png=image.getvalue())
     edited, seen = Here(onnx).ask([edit, replace(edit, id="b", task="estimate", instruction="")])
     gap = geodesic_degrees(axis_angle_to_matrix(edited.pose_aa), axis_angle_to_matrix(seen.pose_aa))
@@ -121,11 +145,10 @@ def test_an_edit_without_a_pose_is_asked_of_the_picture(onnx: OnnxEngine) -> Non
     assert np.median(gap) < 5
 
 
-def test_all_tasks_may_share_a_batch(onnx: OnnxEngine) -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 50, 3), dtype=np.uint8))
+def test_all_tasks_may_share_a_batch(onnx: OnnxEngine, figure: Image.Image) -> None:
     pose = np.random.default_rng(0).normal(0, 0.4, (24, 3)).astype(np.float32)
     queries = [
-        Query("estimate", "", image=image),
+        Query("estimate", "", image=figure),
         Query("adjust", "raise the left arm and look at the floor on the right", pose),
         Query("generate", "a person who sits"),
         Query("adjust", "nod", pose),

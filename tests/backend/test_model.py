@@ -12,6 +12,7 @@ from backend.body.rotations import heading
 from backend.engines.answers import finish
 from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.pose_reader import CloseLook
 from backend.query import Query
 from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees, matrix_to_axis_angle
@@ -77,6 +78,13 @@ def test_an_image_enters_as_the_pose_that_is_read_from_it_with_its_heading(
             return torch.from_numpy(axis_angle_to_matrix(np.multiply.outer(brightness, SEEN))).float()
 
         monkeypatch.setattr(model.pose_reader, "look_closely", as_bright)
+        monkeypatch.setattr(
+            model.pose_reader,
+            "look_twice",
+            lambda canvases: CloseLook(
+                as_bright(canvases), *(torch.zeros(len(canvases), 24, *more) for more in ((), (2,), ()))
+            ),
+        )
     other = Image.fromarray(np.asarray(IMAGE) // 2)
     queries = [
         EDIT,

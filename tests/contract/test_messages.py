@@ -91,6 +91,12 @@ def random_messages(seed: int) -> list[Message]:
         Result(
             identity, (None, poses(1)[0]), ("no", "yes"), variants=tuple((None, pose) for pose in poses(3))
         ),
+        Result(
+            identity,
+            (None, poses(1)[0]),
+            ("nobody", "one"),
+            confidence=(None, tuple(round(dice.random(), 3) for _ in range(24))),
+        ),
         ErrorMessage(dice.choice(list(CODES)), text(), dice.choice([None, identity])),
         Cancel(identity),
     ]

@@ -297,8 +297,10 @@ def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     old, new = before.pose_reader.trunk.state_dict(), after.pose_reader.trunk.state_dict()
     assert all(torch.equal(old[name], new[name]) == name.startswith("fine") for name in old)
     image = Image.new("RGB", (60, 40), "teal")
-    answer = TorchEngine.load(tmp_path / "model").answer([Query("estimate", "", image=image)])[0]
-    assert np.isfinite(answer.pose_aa).all()
+    engine = TorchEngine.load(tmp_path / "model")
+    assert np.isfinite(engine.look([image]).matrices).all()
+    # So little trained it is sure of nothing, and says so.
+    assert engine.answer([Query("estimate", "", image=image)])[0].pose_aa is None
 
 
 def test_losses_of_a_reader_need_one(tmp_path: Path, stage1: dict[str, Any]) -> None:

@@ -222,7 +222,7 @@ def photograph_look(rng: np.random.Generator) -> Look:
     )
     return Look(
         body=_dressed(rng) if rng.random() < 0.65 else _bare(rng),
-        background=_backdrop(rng),
+        background=draw_backdrop(rng),
         light=_direction(rng, spread=100, least_height=0.15),
         light_colour=_tinted(rng, float(rng.uniform(0, 0.25)), 1.0),
         light_strength=float(rng.uniform(0.4, 1.3)),
@@ -302,7 +302,7 @@ def _dressed(rng: np.random.Generator) -> Array:
     return colours
 
 
-def _backdrop(rng: np.random.Generator) -> Array:
+def draw_backdrop(rng: np.random.Generator) -> Array:
     """(h, w, 3) of a few soft blotches around one colour, or a plain gradient as in a studio."""
     base = np.array(_tinted(rng, float(rng.uniform(0, 0.5)), float(rng.uniform(0.05, 0.9))))
     if rng.random() < 0.35:

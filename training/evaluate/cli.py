@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 ROBUSTNESS: Final = "robustness"
 VIEW: Final = "view"
+PICTURES: Final = "pictures"
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -35,7 +36,7 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW], required=True)
+    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW, PICTURES], required=True)
     parser.add_argument(
         "--poses",
         type=Path,
@@ -150,6 +151,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _measure_robustness(arguments)
     elif arguments.suite == VIEW:
         _measure_view(arguments)
+    elif arguments.suite == PICTURES:
+        _measure_pictures(arguments)
     else:
         _measure_suite(arguments)
 
@@ -208,6 +211,27 @@ def _measure_view(arguments: argparse.Namespace) -> None:
     print(view_table(report))
     if arguments.json is not None:
         record = view_json(report, {"suite": VIEW, "seed": arguments.seed, "model_name": engine.name})
+        with writing_to(arguments.json):
+            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure_pictures(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from .benchmarks import pose_pool
+    from .honesty import draw_cases, honesty_json, honesty_table, measure_honesty
+
+    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
+        raise ValueError(
+            "the suite pictures draws no sheet, knows no recall and draws its own cases: leave the options out"
+        )
+    engine = _load_engine(arguments)
+    rng, pool = np.random.default_rng(arguments.seed), pose_pool(arguments.poses)
+    cases = draw_cases(rng, lambda rng: pool.draw(rng, 1)[0], arguments.count)
+    report = measure_honesty(engine, cases)
+    print(honesty_table(report))
+    if arguments.json is not None:
+        record = honesty_json(report, {"suite": PICTURES, "seed": arguments.seed, "model_name": engine.name})
         with writing_to(arguments.json):
             arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
