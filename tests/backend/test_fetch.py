@@ -87,7 +87,7 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def test_all_that_is_listed_arrives(web: Web, tmp_path: Path) -> None:
+def test_all_that_is_dataset_arrives(web: Web, tmp_path: Path) -> None:
     assert main(["fetch-weights", web.url, str(tmp_path / "model")]) == 0
     assert {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()} == {
         "config.json": b"{}",

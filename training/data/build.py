@@ -64,10 +64,10 @@ def _run(build: Build, workers: int) -> Iterator[int]:
 
 def _prepared(build: Build) -> Build:
     """The build with its count, and with its poses read once for all workers and later runs."""
-    if SOURCES[build.source].is_listed:
-        listed = SOURCES[build.source].open(build)
-        assert isinstance(listed, Sized)
-        return replace(build, count=len(listed) if build.count is None else min(build.count, len(listed)))
+    if SOURCES[build.source].is_dataset:
+        dataset = SOURCES[build.source].open(build)
+        assert isinstance(dataset, Sized)
+        return replace(build, count=len(dataset) if build.count is None else min(build.count, len(dataset)))
     if build.count is None:
         raise ValueError(f"say how many samples of {build.source} with --count")
     if build.poses is None or "poses" not in SOURCES[build.source].uses:
@@ -137,20 +137,20 @@ def _end_with_parent() -> None:
 
 def _start_worker(build: Build) -> None:
     global _worker
-    from .sources.listed import ListedSamples
+    from .sources.dataset import DatasetSamples
 
     draw = SOURCES[build.source].open(build)
-    if isinstance(draw, ListedSamples):
+    if isinstance(draw, DatasetSamples):
         assert build.count is not None
         draw = draw.some(build.count, build.seed)
     _worker = _Worker(build, draw)
 
 
 def _make_shard(number: int) -> tuple[int, int]:
-    from .sources.listed import ListedSamples
+    from .sources.dataset import DatasetSamples
 
     build, draw = _worker.build, _worker.draw
-    if isinstance(draw, ListedSamples):
+    if isinstance(draw, DatasetSamples):
         start = number * build.shard_size
         samples = draw.rows(start, start + build.shard_size)
     else:
@@ -170,7 +170,7 @@ def _identity(build: Build) -> dict[str, Any]:
     keys += [key for key in ("annotations", "images", "noise_degrees", "body", "held_out") if values[key]]
     if build.start != "pose":
         keys.append("start")
-    if SOURCES[build.source].is_listed:
+    if SOURCES[build.source].is_dataset:
         keys.append("count")  # which of the samples are chosen depends on it
     return {key: str(values[key]) for key in keys}
 

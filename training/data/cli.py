@@ -171,7 +171,7 @@ def _build(arguments: argparse.Namespace) -> None:
     build = replace(
         _drawn_from(arguments, arguments.source, arguments.output), shard_size=arguments.shard_size
     )
-    if build.poses is None and build.source in SOURCES and not SOURCES[build.source].is_listed:
+    if build.poses is None and build.source in SOURCES and not SOURCES[build.source].is_dataset:
         print("no --poses: every pose is constructed")
     require_apart(build.folder, build.poses, build.annotations, build.images)
     if build.poses is not None and build.poses.resolve() in build.folder.resolve().parents:

@@ -19,7 +19,7 @@ from .samples import Sample
 if TYPE_CHECKING:
     from .images import StartGiven
     from .pool import PosePool
-    from .sources.listed import ListedSamples
+    from .sources.dataset import DatasetSamples
     from .sources.pose_set import PoseSet
     from .starts import StartPoses
 
@@ -168,42 +168,42 @@ def posefix(build: Build) -> DrawSamples:
     return _shown(build, PairSampler(_pool(build), settings).draw_many)
 
 
-def posescript_release(build: Build) -> ListedSamples[Any]:
+def posescript_release(build: Build) -> DatasetSamples[Any]:
     """PoseScript's released texts, on poses of the user's AMASS folder."""
     from .sources.annotations import posescript
 
     return posescript(_given(build, "annotations"), _given(build, "poses"), build.split)
 
 
-def posefix_release(build: Build) -> ListedSamples[Any]:
+def posefix_release(build: Build) -> DatasetSamples[Any]:
     """PoseFix's released texts, on poses of the user's AMASS folder."""
     from .sources.annotations import posefix
 
     return posefix(_given(build, "annotations"), _given(build, "poses"), build.split)
 
 
-def posefix_texts(build: Build) -> ListedSamples[Any]:
+def posefix_texts(build: Build) -> DatasetSamples[Any]:
     """PoseFix's released texts without the poses that they start from, for stage 2."""
     from .sources.annotations import posefix_alone
 
     return posefix_alone(_given(build, "annotations"), _given(build, "poses"), build.split)
 
 
-def conversations(build: Build) -> ListedSamples[Any]:
+def conversations(build: Build) -> DatasetSamples[Any]:
     """LLaVA's instruction data, without poses, for stage 3."""
     from .sources.conversations import conversations as read_conversations
 
     return read_conversations(_given(build, "annotations"), build.images)
 
 
-def threedpw(build: Build) -> ListedSamples[Any]:
+def threedpw(build: Build) -> DatasetSamples[Any]:
     """Photographs of 3DPW, for stage 1 and pose estimation."""
     from .sources.photographs import photographs
 
     return photographs(_given(build, "annotations"), _given(build, "images"), "3dpw", build.split)
 
 
-def human36m(build: Build) -> ListedSamples[Any]:
+def human36m(build: Build) -> DatasetSamples[Any]:
     """Photographs of Human3.6M, or of another data set with SMPL fits of that form."""
     from .sources.photographs import photographs
 
@@ -274,13 +274,13 @@ class Source:
     Attributes:
         open: what ``posellava data build`` draws with, for a build; raises ValueError for an option that is missing.
         uses: the options of a build that it uses.
-        is_listed: whether it is read from a data set's files: a build holds each sample at most once.
+        is_dataset: whether it is a data set that is read, so that a build holds each sample at most once.
         is_text: whether it is words and poses alone, and needs no files of the user's.
     """
 
     open: Callable[[Build], DrawSamples]
     uses: tuple[str, ...] = ("poses", "held_out")
-    is_listed: bool = False
+    is_dataset: bool = False
     is_text: bool = False
 
 
@@ -301,12 +301,12 @@ SOURCES: dict[str, Source] = {
     "actions": Source(actions),
     "situations": Source(situations, (), is_text=True),
     "pictures": Source(pictures, ("poses", "held_out", "body")),
-    "posescript_release": Source(posescript_release, _TEXTS, is_listed=True),
-    "posefix_release": Source(posefix_release, _TEXTS, is_listed=True),
-    "posefix_texts": Source(posefix_texts, _TEXTS, is_listed=True),
-    "conversations": Source(conversations, _PHOTOGRAPHS, is_listed=True),
-    "3dpw": Source(threedpw, _PHOTOGRAPHS, is_listed=True),
-    "human36m": Source(human36m, _PHOTOGRAPHS, is_listed=True),
+    "posescript_release": Source(posescript_release, _TEXTS, is_dataset=True),
+    "posefix_release": Source(posefix_release, _TEXTS, is_dataset=True),
+    "posefix_texts": Source(posefix_texts, _TEXTS, is_dataset=True),
+    "conversations": Source(conversations, _PHOTOGRAPHS, is_dataset=True),
+    "3dpw": Source(threedpw, _PHOTOGRAPHS, is_dataset=True),
+    "human36m": Source(human36m, _PHOTOGRAPHS, is_dataset=True),
 }
 """What ``posellava data build`` can draw, or read."""
 
@@ -330,7 +330,7 @@ def check_options(build: Build) -> None:
         raise ValueError(f"{build.source} uses no {' and no '.join(idle)}: leave that out")
     if build.held_out and (build.poses is None or not build.poses.is_dir()):
         raise ValueError("--held-out names poses of AMASS: give its folder with --poses")
-    if build.split == "test" and not SOURCES[build.source].is_listed:
+    if build.split == "test" and not SOURCES[build.source].is_dataset:
         raise ValueError(
             f"{build.source} has the splits train and val; test is for released texts and pictures"
         )

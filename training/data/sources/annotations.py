@@ -28,7 +28,7 @@ from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axi
 from training.data.samples import Sample
 
 from .amass_frames import AmassFrames, Pose
-from .listed import ListedSamples
+from .dataset import DatasetSamples
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Annotation(NamedTuple):
     text: str
 
 
-def posescript(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]:
+def posescript(release: Path, amass: Path, split: str) -> DatasetSamples[Annotation]:
     """Texts that describe a pose: samples of the task ``generate``. A pose's heading counts for nothing there.
 
     Args:
@@ -65,10 +65,10 @@ def posescript(release: Path, amass: Path, split: str) -> ListedSamples[Annotati
         return Sample(_name(entry), "generate", entry.kind, entry.text, target_aa=frames.pose(entry.about))
 
     entries = sorted(_annotations(release, "posescript", ids), key=lambda entry: frames.sequence(entry.about))
-    return ListedSamples(entries, read)
+    return DatasetSamples(entries, read)
 
 
-def posefix(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]:
+def posefix(release: Path, amass: Path, split: str) -> DatasetSamples[Annotation]:
     """Texts that lead from one pose to another: samples of the task ``adjust``.
 
     Two poses of one recording keep their headings, and the text may ask to turn. Of different recordings, both were
@@ -102,10 +102,10 @@ def posefix(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]
         _annotations(release, "posefix", ids),
         key=lambda entry: frames.sequence(str(pairs.get(entry.about, ("",))[0])),
     )
-    return ListedSamples(entries, read)
+    return DatasetSamples(entries, read)
 
 
-def posefix_alone(release: Path, amass: Path, split: str) -> ListedSamples[Annotation]:
+def posefix_alone(release: Path, amass: Path, split: str) -> DatasetSamples[Annotation]:
     """PoseFix's texts without the pose that they start from, for the paper's stage 2: samples of ``generate``.
 
     Args, Raises: as of ``posescript``.

@@ -17,10 +17,10 @@ from typing import Any
 from training.data.records import from_record, load_records
 from training.data.samples import Sample
 
-from .listed import ListedSamples
+from .dataset import DatasetSamples
 
 
-def conversations(path: Path, images: Path | None) -> ListedSamples[Mapping[str, Any]]:
+def conversations(path: Path, images: Path | None) -> DatasetSamples[Mapping[str, Any]]:
     """Questions and answers: samples of the task ``chat``, with their reply and without a target.
 
     Args:
@@ -48,4 +48,4 @@ def conversations(path: Path, images: Path | None) -> ListedSamples[Mapping[str,
             raise FileNotFoundError(f"the picture {sample.image} of sample {sample.id} is missing")
         return replace(sample, kind="conversation")
 
-    return ListedSamples(records, read)
+    return DatasetSamples(records, read)

@@ -24,8 +24,8 @@ from training.data.sound import sound
 from .amass_frames import Pose
 from .check import tell_left_out
 from .clip import PoseFileError
+from .dataset import DatasetSamples
 from .human36m import HUMAN36M_NPZ, fitted_rows
-from .listed import ListedSamples
 from .opened import opened
 from .smpl import whole_pose
 from .threedpw import THREEDPW
@@ -58,7 +58,7 @@ class Photograph(NamedTuple):
     pose_aa: Pose
 
 
-def photographs(annotations: Path, images: Path, kind: str, split: str) -> ListedSamples[Photograph]:
+def photographs(annotations: Path, images: Path, kind: str, split: str) -> DatasetSamples[Photograph]:
     """Samples of the task ``estimate``.
 
     Args:
@@ -93,7 +93,7 @@ def photographs(annotations: Path, images: Path, kind: str, split: str) -> Liste
             raise PoseFileError(f"{entry.path} cannot be used: {error}") from error
         return Sample(entry.name, "estimate", kind, "", target_aa=entry.pose_aa, image=picture)
 
-    return ListedSamples(entries, read)
+    return DatasetSamples(entries, read)
 
 
 def _entries(path: Path, images: Path) -> list[Photograph]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples that a data set lists: read one after the other, not drawn, so that a build holds each of them once."""
+"""Samples of a data set: read one after the other, not drawn, so that a build holds each of them once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_PROBLEMS: Final = 5
 
 
 @dataclass(frozen=True)
-class ListedSamples(Generic[Entry]):
+class DatasetSamples(Generic[Entry]):
     """A list of what there is, and how to read an entry.
 
     Attributes:
@@ -44,10 +44,10 @@ class ListedSamples(Generic[Entry]):
             found += self.rows(int(row), int(row) + 1)
         return found
 
-    def some(self, count: int, seed: int) -> ListedSamples[Entry]:
+    def some(self, count: int, seed: int) -> DatasetSamples[Entry]:
         """``count`` entries at random, in their order; all if there are no more."""
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return ListedSamples([self.entries[int(row)] for row in rows], self.read)
+        return DatasetSamples([self.entries[int(row)] for row in rows], self.read)
 
     def rows(self, start: int, stop: int) -> list[Sample]:
         """Those of the entries in a range that can be read."""
