@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples drawn from patterns: what is asked is met, turns hang together, and answers in words move nothing."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from training.data.patterns import sampler as sampler_module
 from training.data.patterns.drafts import holds, state_of
 from training.data.patterns.loading import default_patterns
 from training.data.patterns.sampler import PatternSampler
+from training.data.patterns.wrapping import in_language
 from training.data.starts import StartPoses
 
 
@@ -86,3 +89,13 @@ def test_held_out_sentences_are_not_drawn_and_cases_meet_their_constraints():
     for case in cases:
         asked = case.asked.constraints()
         assert all(holds(asked, case.start.local, state_of(case.sample.target_aa).local))
+
+
+@pytest.mark.parametrize(
+    ("language", "joined_by"), [("de", "und|dann"), ("fr", "et|puis"), ("es", "y|luego")]
+)
+def test_wishes_of_another_language_are_joined_in_that_language(language, joined_by):
+    rng = np.random.default_rng(0)
+    rows = [in_language(rng, ["eins", "zwei", "drei"], language).lower() for _ in range(40)]
+    assert any(re.search(rf"\b({joined_by})\b", row) for row in rows)
+    assert not any(re.search(r"\b(and|then|please)\b", row) for row in rows)

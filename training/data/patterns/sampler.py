@@ -28,9 +28,10 @@ from .drafts import Asked, Draft, Outcome, State, solve_drafts, state_of
 from .followups import Done, around, part_back, scaled, words_of
 from .language import GROUPS, PatternError, Side, joints
 from .loading import Pattern, default_patterns
+from .numbers import LANGUAGES
 from .saying import drawn, say
 from .starts import Pose, StartPool, draw_poses
-from .wrapping import in_a_row, wrapped
+from .wrapping import in_a_row, in_language, wrapped
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,13 @@ LEAST_AT_ONCE: Final = 128
 FOLLOWUP_SHARE: Final = 0.26
 JOINED_SHARE: Final = 0.28
 """Of instructions without turns before them."""
+IN_LANGUAGES: Final = 0.12
+"""Of those in a row."""
 DESCRIBED_SHARE: Final = 0.1
 """Of the same: whole poses told at length."""
 PARTS_KIND: Final = "described"
 """Of the patterns that descriptions are put together from."""
-ALONE_KINDS: Final = ("terse", "long", "emotion", "speculate", "correction")
+ALONE_KINDS: Final = ("terse", "long", "emotion", "speculate", "correction", "chatty", "sequence")
 """Those that are never one of several in a row."""
 JOINED: Final = (0.5, 0.28, 0.15, 0.07)
 """How often two, three, four and five are joined."""
@@ -61,7 +64,7 @@ FORMS: Final[dict[str, float]] = {
     "instead": 0.05, "no_request": 0.035, "unclear": 0.025,
 }  # fmt: skip
 """How often what follows any edit is of which form."""
-KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.2, "followup": 1.0, "plain": 1.3}
+KIND_FACTORS: Final[Mapping[str, float]] = {"nothing": 0.8, "language": 1.0, "followup": 1.0, "plain": 1.2}
 """How often kinds are drawn, beside the square root of how many sentences they have."""
 
 
@@ -135,6 +138,13 @@ class PatternSampler:
                 [one for one in single if can_be_joined(one, imperative, held_out)], held_out
             )
             for imperative in (True, False)
+        }
+        self._joinable_in = {
+            language: Weighted(
+                [one for one in single if can_be_joined(one, True, held_out, language)], held_out
+            )
+            for language in LANGUAGES
+            if language != "en"
         }
         self._asked = Weighted(
             [one for one in single if one.reply is None and one.task != "generate"], held_out
@@ -277,12 +287,16 @@ class PatternSampler:
 
     def _joined_plan(self, rng: np.random.Generator, pool: StartPool) -> _Plan | None:
         imperative = bool(rng.random() < 0.65)
+        joinable = self._joinable[imperative]
+        if rng.random() < IN_LANGUAGES:
+            imperative = True
+            joinable = self._joinable_in[str(rng.choice(list(self._joinable_in)))]
         count = 2 + int(np.searchsorted(np.cumsum(JOINED), rng.random()))
         clauses: list[_Clause] = []
         moved: set[int] = set()
         rows = np.arange(len(pool))
         for _ in range(4 * count):
-            pattern = self._joinable[imperative].draw(rng)
+            pattern = joinable.draw(rng)
             if pattern is None:
                 return None
             side = side_of(rng, pattern)
@@ -478,9 +492,11 @@ class PatternSampler:
         if text is None:
             one = plan.clauses[0]
             pattern = one.asked.pattern
-            is_plain = pattern.alone or pattern.lang != "en" or bool(plan.history)
+            is_plain = pattern.alone or bool(plan.history)
             unmoved = ~outcome.moved(plan.draft.start)
-            if is_plain:
+            if pattern.lang != "en" and not is_plain:
+                text = in_language(rng, [clause.text for clause in plan.clauses], pattern.lang)
+            elif is_plain:
                 text = type_in(rng, one.text, slip_share=0.08)
             else:
                 row = [clause.text for clause in plan.clauses]
@@ -536,10 +552,10 @@ def _told(rng: np.random.Generator, clauses: Sequence[_Clause]) -> str:
     return type_in(rng, text, slip_share=0.05)
 
 
-def can_be_joined(pattern: Pattern, imperative: bool, held_out: bool) -> bool:
+def can_be_joined(pattern: Pattern, imperative: bool, held_out: bool, language: str = "en") -> bool:
     usable = [one for one in pattern.usable(held_out=held_out) if one.imperative == imperative]
     is_edit = pattern.reply is None and pattern.first is None and pattern.task != "generate"
-    is_plain = not pattern.alone and pattern.lang == "en" and pattern.kind not in ALONE_KINDS
+    is_plain = not pattern.alone and pattern.lang == language and pattern.kind not in ALONE_KINDS
     return bool(usable) and is_edit and is_plain
 
 

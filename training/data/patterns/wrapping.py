@@ -69,6 +69,18 @@ def in_a_row(rng: np.random.Generator, clauses: Sequence[str]) -> str:
     return text
 
 
+def in_language(rng: np.random.Generator, clauses: Sequence[str], language: str) -> str:
+    """One or several clauses of another language as one instruction, now and then with a polite word."""
+    words = _words()["languages"][language]
+    text = clauses[0]
+    for number, clause in enumerate(clauses[1:], start=2):
+        # The last is joined by "and", those before it mostly by commas.
+        text += (_one(rng, words["row"]) if number == len(clauses) else ", ") + clause
+    if rng.random() < 2 * POLITE_SHARE:
+        text = _one(rng, words["polite"]).replace("{}", text)
+    return type_in(rng, text, slip_share=0.08)
+
+
 def terse(rng: np.random.Generator, text: str) -> str:
     """As a note: without articles, in lower case, abbreviated here and there."""
     text = _FILLERS.sub("", text).strip()
