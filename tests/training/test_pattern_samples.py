@@ -87,7 +87,7 @@ def test_held_out_sentences_are_not_drawn_and_cases_meet_their_constraints():
     cases = PatternSampler(StartPoses(None), patterns, held_out=True).cases(np.random.default_rng(3), 60)
     assert len(cases) > 20
     for case in cases:
-        asked = case.asked.constraints()
+        asked = [one for one in case.asked.constraints() if one.weight >= 1]  # a soft wish may be missed
         assert all(holds(asked, case.start.local, state_of(case.sample.target_aa).local))
 
 
