@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-SECONDS = 480
+SECONDS = 900
 """Blender's module can hang when the process ends; then it is killed."""
 
 
