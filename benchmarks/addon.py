@@ -10,6 +10,8 @@ The built extension, in headless Blender, against ``posellava serve`` with the m
   window; the picture that is encoded is noise, the hardest to compress. The drawing holds the main thread, the only one
   that may draw, for one redraw more, which depends on scene and graphics card: 0.25 s were seen without one.
   ``make test-gui`` checks the rest of it in a real window.
+- ``read_1000_s``: from pressing the button until 1,000 poses of an armature of 600 bones with a constraint are read, as
+  in a window: in steps with a timer's pause between them, while playback goes on to another frame in each.
 - ``batch_250_keys_s``: a walk of 250 frames, all keyed, edited by one instruction, *Each Frame*: from the operator
   until the last key; the median of three.
 """
@@ -31,6 +33,8 @@ from demo.run import BLENDER_SECONDS, backend
 ROUNDS: Final = 60
 WARM_UP: Final = 5
 RANGE_FRAMES: Final = 240
+READ_FRAMES: Final = 1000
+READ_BONES: Final = 600
 BATCH_FRAMES: Final = 250
 
 INSIDE: Final = """
@@ -40,7 +44,8 @@ sys.stdout.flush()
 out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what Blender prints does not belong to the figures
 EXTENSION = "bl_ext.user_default.posellava"
-extension, rounds, warm_up, range_frames, batch_frames = sys.argv[1], *map(int, sys.argv[2:6])
+extension, rounds, warm_up, range_frames, batch_frames, read_frames, read_bones = (
+    sys.argv[1], *map(int, sys.argv[2:8]))
 bpy.ops.wm.read_factory_settings(use_empty=True)
 bpy.ops.extensions.package_install_files(filepath=extension, repo="user_default", enable_on_install=True)
 preferences = bpy.context.preferences.addons[EXTENSION].preferences
@@ -113,7 +118,31 @@ for instruction in instructions[:3]:
     bpy.ops.posellava.edit_pose(instruction=instruction, frame_list=f"1:{batch_frames}", range_mode="EACH")
     batches.append(time.perf_counter() - began)
     assert all(len(curve.keyframe_points) == batch_frames for curve in part("rig.curves").action_curves(walker))
-print(json.dumps({"times": times, "plain": plain, "with_view": with_view, "batches": batches}), file=out, flush=True)
+
+activity.end()
+bpy.ops.posellava.add_figure()
+rig = bpy.context.object
+bpy.data.objects.remove(rig.children[0])
+bpy.ops.object.mode_set(mode="EDIT")
+for number in range(read_bones - len(rig.data.edit_bones)):
+    hair = rig.data.edit_bones.new(f"Hair {number}")
+    hair.head, hair.tail = (0, 0, 1.8), (0, 0, 1.9)
+    hair.parent = rig.data.edit_bones["Head"]
+bpy.ops.object.mode_set(mode="OBJECT")
+copy = rig.pose.bones["L_Wrist"].constraints.new("COPY_ROTATION")
+copy.target, copy.subtarget, copy.influence = rig, "R_Wrist", 0.5
+for frame in (1, read_frames):
+    rig.pose.bones["L_Knee"].rotation_quaternion = (1, 0.001 * frame, 0, 0)
+    rig.pose.bones["L_Knee"].keyframe_insert("rotation_quaternion", frame=frame)
+order = work.Order("adjust", instructions[0], rig.session_uid, tuple(range(1, 1 + read_frames)),
+                   frozenset(skeleton.BODY_PARTS), 1.0)
+reading, ask, ticks = time.perf_counter(), part("operators.ask"), 0
+for _ in work._read(order):
+    ticks += 1
+    bpy.context.scene.frame_set(bpy.context.scene.frame_current % read_frames + 1)
+    time.sleep(ask.TICK_SECONDS)
+reading = time.perf_counter() - reading
+print(json.dumps({"reading": reading, "ticks": ticks, "times": times, "plain": plain, "with_view": with_view, "batches": batches}), file=out, flush=True)
 """
 
 
@@ -128,7 +157,7 @@ def main() -> None:
         }
         script = Path(folder) / "inside.py"
         script.write_text(INSIDE)
-        numbers = map(str, (ROUNDS, WARM_UP, RANGE_FRAMES, BATCH_FRAMES))
+        numbers = map(str, (ROUNDS, WARM_UP, RANGE_FRAMES, BATCH_FRAMES, READ_FRAMES, READ_BONES))
         command = [sys.executable, str(script), str(extension), *numbers]
         done = subprocess.run(
             command, env=environment, stdout=subprocess.PIPE, text=True, timeout=BLENDER_SECONDS, check=True
@@ -148,6 +177,14 @@ def main() -> None:
             }
             for name, kind in (("addon_block_ms", "plain"), ("addon_block_view_ms", "with_view"))
         ),
+        {
+            "name": "read_1000_s",
+            "value": round(measured["reading"], 2),
+            "unit": "s",
+            "frames": READ_FRAMES,
+            "bones": READ_BONES,
+            "steps": measured["ticks"],
+        },
         {
             "name": "batch_250_keys_s",
             "value": round(statistics.median(measured["batches"]), 2),

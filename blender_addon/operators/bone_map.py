@@ -57,13 +57,53 @@ class _Correct(OperatorMixIn):
 
 
 class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
-    """Have the active bone play this joint: click the bone in Pose Mode, then press the eyedropper"""
+    """Click the bone that plays this joint in the viewport; a script takes the active bone"""
 
     bl_idname = "posellava.pick_bone"
-    bl_label = "Take the Active Bone"
+    bl_label = "Pick a Bone"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
     joint: EnumProperty(name="Joint", items=JOINT_ITEMS, options={"SKIP_SAVE"})
+
+    _active: bpy.types.Object | None
+    _was_posed: bool
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
+        """Wait for the click, in Pose Mode, the only one in which bones can be clicked."""
+        try:
+            armature = find_armature(context)
+        except RigError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self._active, self._was_posed = context.view_layer.objects.active, armature.mode == "POSE"
+        context.view_layer.objects.active = armature
+        if not self._was_posed:
+            bpy.ops.object.mode_set(mode="POSE")
+        joint = self.joint.replace("_", " ")
+        context.workspace.status_text_set(
+            f"Click the bone that plays the {joint}; Esc or right click to leave it"
+        )
+        context.window.cursor_modal_set("EYEDROPPER")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> OperatorResult:
+        """Take the bone that is clicked; what turns the view is passed on."""
+        if event.type in {"ESC", "RIGHTMOUSE"}:
+            self._leave(context)
+            return {"CANCELLED"}
+        if event.type != "LEFTMOUSE" or event.value != "PRESS":
+            return {"PASS_THROUGH"}
+        if not _click_bone(context, event):
+            self.report({"INFO"}, "There is no bone there; click one, or press Esc.")
+            return {"RUNNING_MODAL"}
+        result = self.execute(context)
+        self._leave(context)
+        return result
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Called by Blender when the window goes away or another file is opened."""
+        context.workspace.status_text_set(None)
 
     def correct(self, armature: ArmatureObject) -> None:
         """Take the active bone."""
@@ -71,6 +111,26 @@ class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
         if active is None:
             raise RigError("No bone is active; click one in Pose Mode first.")
         set_bone(armature, JOINT_INDEX[self.joint], active.name)
+
+    def _leave(self, context: bpy.types.Context) -> None:
+        """Back to the object that was active, in Object Mode unless bones were being posed."""
+        context.workspace.status_text_set(None)
+        context.window.cursor_modal_restore()
+        if not self._was_posed:
+            bpy.ops.object.mode_set(mode="OBJECT")
+        context.view_layer.objects.active = self._active
+
+
+def _click_bone(context: bpy.types.Context, event: bpy.types.Event) -> bool:
+    """Select the bone under the mouse, in whichever viewport of the window that is; whether there is one."""
+    for area in context.window.screen.areas:
+        for region in area.regions if area.type == "VIEW_3D" else ():
+            x, y = event.mouse_x - region.x, event.mouse_y - region.y
+            if region.type == "WINDOW" and 0 <= x < region.width and 0 <= y < region.height:
+                with context.temp_override(area=area, region=region):
+                    bpy.ops.view3d.select(deselect_all=True, location=(x, y))
+                    return bool(bpy.context.selected_pose_bones)
+    return False
 
 
 def _bones(self: Any, context: bpy.types.Context, typed: str) -> list[str]:

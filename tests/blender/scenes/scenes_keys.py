@@ -299,3 +299,17 @@ def an_object_that_moves_is_an_animated_character_too() -> None:
     near(bent(anna, "R_Knee", 20), 90)
     near(bent(anna, "R_Knee", 10), 0, 0.01)
     near(bent(anna, "R_Knee", 30), 0, 0.01)
+
+
+@scene
+def an_active_keying_set_adds_no_channels_and_leaves_none_out() -> None:
+    anna = figure()
+    keying = bpy.context.scene.keying_sets.new(idname="elbow", name="Elbow")
+    path = anna.pose.bones["L_Elbow"].path_from_id("location")
+    keying.paths.add(anna, path)
+    bpy.context.scene.keying_sets.active = keying
+    ask(KNEE)
+    assert keyed_frames(anna, "R_Knee") == [1]
+    assert {curve.data_path for curve in curves(anna)} == {
+        anna.pose.bones["R_Knee"].path_from_id("rotation_quaternion")
+    }

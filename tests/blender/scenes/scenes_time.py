@@ -244,6 +244,52 @@ def an_armature_removed_meanwhile_is_told() -> None:
 
 
 @scene
+def a_mode_switched_meanwhile_changes_nothing() -> None:
+    anna = figure()
+    finish = begin("Anna")
+    bpy.ops.object.mode_set(mode="POSE")
+    assert finish() == ""
+    near(bent(anna, "L_Knee", 1), 90)
+    assert anna.mode == "POSE"
+
+
+@scene
+def an_armature_in_edit_mode_when_the_answer_comes_is_told() -> None:
+    anna = figure()
+    finish = begin("Anna")
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert "Edit Mode" in finish()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert curves(anna) == []
+
+
+@scene
+def playback_meanwhile_changes_nothing() -> None:
+    anna = figure()
+    walk(anna)
+    hips = turns(anna, ("L_Hip",), range(1, 41))
+    go(1)
+    finish = begin("Anna")
+    for frame in range(2, 30):
+        go(frame)
+    assert finish() == ""
+    assert bpy.context.scene.frame_current == 29
+    near(bent(anna, "L_Knee", 1), 90)
+    same(turns(anna, ("L_Hip",), range(1, 41)), hips)
+
+
+@scene
+def a_file_opened_meanwhile_gets_nothing() -> None:
+    figure()
+    finish = begin("Anna")
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert "removed" in finish()
+    assert not part("operators.activity").activity.running
+    other = figure()
+    assert curves(other) == []
+
+
+@scene
 def keys_of_bones_that_are_gone_are_no_frames() -> None:
     anna = figure()
     key(anna, "L_Hip", "x", (1, 0), (20, 30))
