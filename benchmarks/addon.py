@@ -142,7 +142,9 @@ for _ in work._read(order):
     bpy.context.scene.frame_set(bpy.context.scene.frame_current % read_frames + 1)
     time.sleep(ask.TICK_SECONDS)
 reading = time.perf_counter() - reading
-print(json.dumps({"reading": reading, "ticks": ticks, "times": times, "plain": plain, "with_view": with_view, "batches": batches}), file=out, flush=True)
+measured = {"reading": reading, "ticks": ticks, "times": times, "plain": plain, "with_view": with_view}
+measured["batches"] = batches
+print(json.dumps(measured), file=out, flush=True)
 """
 
 

@@ -18,7 +18,13 @@ from benchmarks import addon, data, engines, server, training
         pytest.param(
             addon,
             {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3, "BATCH_FRAMES": 3},
-            {"edit_round_trip_ms", "addon_block_ms", "addon_block_view_ms", "batch_250_keys_s"},
+            {
+                "edit_round_trip_ms",
+                "addon_block_ms",
+                "addon_block_view_ms",
+                "read_1000_s",
+                "batch_250_keys_s",
+            },
             marks=pytest.mark.slow,
         ),
         pytest.param(
