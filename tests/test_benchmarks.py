@@ -17,7 +17,14 @@ from benchmarks import addon, data, engines, server, training
         (data, {"BATCH": 32, "ROUNDS": 1, "WARM_UP": 0}, {"posepart_triplets_per_s", "captions_per_s"}),
         pytest.param(
             addon,
-            {"ROUNDS": 2, "WARM_UP": 1, "RANGE_FRAMES": 3, "BATCH_FRAMES": 3},
+            {
+                "ROUNDS": 2,
+                "WARM_UP": 1,
+                "RANGE_FRAMES": 3,
+                "BATCH_FRAMES": 3,
+                "READ_FRAMES": 5,
+                "READ_BONES": 40,
+            },
             {
                 "edit_round_trip_ms",
                 "addon_block_ms",

@@ -197,10 +197,19 @@ class Ask(OperatorMixIn):
         """Collect everything the request needs and put its course together; raises what Failure names."""
         self._take_settings(context)
         activity.begin()
+        self._course = self._reach_and_ask(self._order(context, keyed))
+
+    def _order(self, context: bpy.types.Context, keyed: bool) -> Order:
+        """What is asked of whom, and how the answer is written."""
         armature = find_target(context)
         rig = Rig.of(armature)
         frames = self.frames_to_key(context, rig)
-        order = Order(
+        if not keyed and frames != tuple(list_frames(context, rig, "CURRENT")):
+            raise RigError(
+                "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
+                "posed; choose Current under Frames, or have keys set."
+            )
+        return Order(
             task=self.task,
             instruction=self.instruction.strip(),
             armature=armature.session_uid,
@@ -212,12 +221,6 @@ class Ask(OperatorMixIn):
             options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits, self.ik_targets),
             **self.way_over_range(context, rig, frames),
         )
-        if not keyed and order.frames != tuple(list_frames(context, rig, "CURRENT")):
-            raise RigError(
-                "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
-                "posed; choose Current under Frames, or have keys set."
-            )
-        self._course = self._reach_and_ask(order)
 
     def _take_settings(self, context: bpy.types.Context) -> None:
         """Fill in from the panel what the caller did not give."""

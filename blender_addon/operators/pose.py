@@ -123,20 +123,23 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
     ) -> dict[str, Any]:
         """The frames of reference, and how the change comes and goes."""
+        if len(frames) < 2 or not self._is_range(self.frames):
+            return {}
         before, after = is_animated_beyond(rig, frames)
-        is_range = len(frames) > 1 and self._is_range(self.frames)
         blend = Blend(
-            into=self.blend_in if is_range and before else 0,
-            out=self.blend_out if is_range and after else 0,
+            into=self.blend_in if before else 0,
+            out=self.blend_out if after else 0,
             smooth=self.ease == "SMOOTH",
         )
-        if not is_range or self.range_mode != "OFFSET":
-            return {"blend": blend}
+        return {"blend": blend, "references": self._references(context, rig)}
+
+    def _references(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
+        """The frames whose change is carried over; none where each frame is asked about."""
+        if self.range_mode != "OFFSET":
+            return ()
         if self.reference_list:
-            references = tuple(time_of(current_scene(), frame) for frame in parse_frames(self.reference_list))
-        else:
-            references = tuple(list_frames(context, rig, self.reference))
-        return {"blend": blend, "references": references}
+            return tuple(time_of(current_scene(), frame) for frame in parse_frames(self.reference_list))
+        return tuple(list_frames(context, rig, self.reference))
 
     def _is_range(self, frames: str) -> bool:
         return bool(self.frame_list) or frames == "RANGE"

@@ -87,45 +87,53 @@ def course(order: Order, connection: Connection) -> Course:
     """
     if order.task == "adjust":
         _check_number(order, connection.limits.max_poses)
-    picture = None
-    if order.take_picture is not None:
-        picture = yield from _heard(order.take_picture())
-        yield from _give_way()
-    poses = no_poses()
-    history: tuple[Turn, ...] = ()
-    if order.task == "adjust":
-        poses = yield from _read(order)
-        history = _history(order, poses)
-    request = Request(
+    picture = yield from _take_picture(order)
+    poses = (yield from _read(order)) if order.task == "adjust" else no_poses()
+    sent_at = time.perf_counter()
+    result = yield from _answered(connection, _request(order, picture, poses))
+    texts = [text.strip() for text in (*result.texts, unsure_limbs(result))]
+    words = " ".join(dict.fromkeys(text for text in texts if text))
+    variants = report = None
+    if any(pose is not None for pose in result.poses):
+        variants = _variants_of(order, poses, result)
+        report = show(variants)
+        _remember(order, poses, words, report)
+    elapsed = 1000 * (time.perf_counter() - sent_at)
+    return Outcome(order.task, order.instruction, words, report, elapsed, variants, _alone(order, report))
+
+
+def _request(order: Order, picture: Picture | None, poses: PoseArray) -> Request:
+    """The order as it is sent."""
+    return Request(
         id=new_request_id(),
         task=order.task,
         instruction=order.instruction,
         poses=poses,
         image_png=None if picture is None else picture.png,
-        view=None if picture is None else _view_of_first(order, picture.view, poses),
-        history=history,
+        view=None if picture is None else picture.view,
+        history=_history(order, poses),
         parts=None if order.parts == BODY_PARTS.keys() else order.parts,
         strength=order.strength,
         variants=order.variants,
     )
-    sent_at = time.perf_counter()
+
+
+def _answered(connection: Connection, request: Request) -> Generator[Wait | None, None, Result]:
+    """Send the request and wait for its result; raises ProtocolError where it failed."""
     handle = connection.submit(request)
     activity.sent(handle)
     yield handle.wait
     if handle.result is None:
         assert handle.error is not None
         raise handle.error
-    texts = [text.strip() for text in (*handle.result.texts, unsure_limbs(handle.result))]
-    words = " ".join(dict.fromkeys(text for text in texts if text))
-    report, variants = None, None
-    if any(pose is not None for pose in handle.result.poses):
-        variants = _variants_of(order, poses, handle.result)
-        report = show(variants)
-        if report.changed and len(order.frames) == 1 and len(poses) == 1:
-            after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
-            activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
-    elapsed = 1000 * (time.perf_counter() - sent_at)
-    return Outcome(order.task, order.instruction, words, report, elapsed, variants, _alone(order, report))
+    return handle.result
+
+
+def _remember(order: Order, poses: PoseArray, words: str, report: WriteReport) -> None:
+    """Remember an edit of one pose, to send along with the next."""
+    if report.changed and len(order.frames) == 1 and len(poses) == 1:
+        after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
+        activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
 
 
 def _alone(order: Order, report: WriteReport | None) -> str:
@@ -179,17 +187,21 @@ def _history(order: Order, poses: PoseArray) -> tuple[Turn, ...]:
     return activity.conversation.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
 
 
-def _heard(taking: Generator[Wait | None, None, Picture]) -> Generator[Wait | None, None, Picture]:
-    """The steps of making a picture; raises ProtocolError where Cancel was pressed between two of them."""
+def _take_picture(order: Order) -> Generator[Wait | None, None, Picture | None]:
+    """The picture that is to be sent, in steps; raises ProtocolError where Cancel was pressed between two of them."""
+    if order.take_picture is None:
+        return None
+    taking = order.take_picture()
     try:
         while True:
             yield next(taking)
             _check_abandoned()
     except StopIteration as end:
         picture: Picture = end.value
-        return picture
     finally:
         taking.close()
+    yield from _give_way()
+    return picture
 
 
 def _give_way() -> Generator[None, None, None]:

@@ -12,7 +12,8 @@ What the rest of the add-on uses:
 
 The way of a pose is four steps, each a module that knows only the ones before it: ``sample`` reads the scene,
 ``plan`` works out what changes, ``write`` sets the keys, ``verify`` reads back what came of it. ``armature`` takes
-them in order; ``body`` is what all of them know of the armature.
+them in order; ``body`` is what all of them know of the armature, ``ik`` says for ``plan`` where the targets of inverse
+kinematics have to be. ``blender_types`` says of Blender's types what its stubs leave open.
 
 How an armature is recognised: ``recognise`` asks ``families`` (names, from the files in ``bone_maps/``) for a
 ``bone_map``, else ``structure``; ``correct`` keeps what the user says instead, ``fk`` hands limbs of control rigs over;
