@@ -41,6 +41,16 @@ def write_checksums(folder: Path, files: list[str]) -> None:
     (folder / CHECKSUMS_FILE).write_text(json.dumps({"sha256": sums}, indent=1) + "\n", encoding="utf-8")
 
 
+def check_weights(folder: Path) -> None:
+    """See to it that the weights are whole, where there are checksums of them; for an engine without graphs.
+
+    Raises:
+        FileNotFoundError, ValueError: as check_files does.
+    """
+    if has_graphs(folder):
+        _check(folder, {name: one for name, one in _checksums(folder).items() if not name.endswith(".onnx")})
+
+
 def check_files(folder: Path) -> None:
     """See to it that graphs and weights are there, whole, and belong together.
 
@@ -52,12 +62,19 @@ def check_files(folder: Path) -> None:
         raise FileNotFoundError(
             f"there are no ONNX graphs in {folder}; write them with: posellava graphs {folder}, or take --engine torch"
         )
+    _check(folder, _checksums(folder))
+
+
+def _checksums(folder: Path) -> dict[str, str]:
     try:
         sums: dict[str, str] = json.loads((folder / CHECKSUMS_FILE).read_text(encoding="utf-8"))["sha256"]
-        names = list(sums)
+        return dict(sums)
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CHECKSUMS_FILE} is damaged: copy or download the model again") from None
-    for name in names:
+
+
+def _check(folder: Path, sums: dict[str, str]) -> None:
+    for name in sums:
         file = folder / name
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: copy or download the model again")

@@ -4,6 +4,7 @@
 May import bpy and the contract.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import bpy
@@ -110,6 +111,9 @@ PICTURE_ITEMS: Final = [
 ]
 
 
+LOCAL_BACKEND_ROWS: Final[list[Callable[[bpy.types.Context, bpy.types.UILayout], None]]] = []
+"""What draws the state of the extension's own backend in the preferences; ui/ adds it, which knows that state."""
+
 _before_undo: dict[str, dict[str, Any]] = {}
 """Scene name -> its options, while Blender undoes or redoes a step."""
 
@@ -154,9 +158,8 @@ class PoseLlavaPreferences(bpy.types.AddonPreferences):
         layout.label(
             text="Without an address the backend that comes with the extension answers:", icon="INFO"
         )
-        row = layout.row()
-        row.operator("posellava.start_local_backend", icon="PLAY")
-        row.operator("posellava.stop_local_backend", icon="PAUSE")
+        for draw_rows in LOCAL_BACKEND_ROWS:
+            draw_rows(context, layout)
         layout.prop(self, "keying")
 
 

@@ -20,6 +20,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from backend.body.rotations import nearest_rotation  # noqa: E402
+from backend.graph_files import check_weights  # noqa: E402
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
@@ -61,6 +62,7 @@ class TorchEngine:
         if is_adapter(folder):
             model, processor = load_adapter(folder, dtype=dtype)
         elif (folder / "config.json").is_file():
+            check_weights(folder)
             model, processor = load_whole(folder, dtype=dtype)
         else:
             raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")

@@ -16,7 +16,7 @@ from ..rig.blender_types import Icon, PanelMixIn
 from ..rig.bone_map import RigError
 from ..rig.editable import RestPositionError
 from ..session import State
-from ..settings import PoseLlavaSettings, preferences, settings
+from ..settings import LOCAL_BACKEND_ROWS, PoseLlavaSettings, preferences, settings
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .light import icon_of
@@ -170,7 +170,7 @@ def _draw_range(chosen: PoseLlavaSettings, column: bpy.types.UILayout) -> None:
 def _draw_connection(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     status = backend.status()
     if local_backend.is_chosen(context) and status.state is not State.CONNECTED:
-        local_row.draw(layout, lambda box, text, icon: _wrapped(context, box, text, icon))
+        _draw_local_backend(context, layout)
         return
     row = layout.row()
     label = row.row()
@@ -304,6 +304,10 @@ def _characters(context: bpy.types.Context) -> int:
     return max(int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH), 16)
 
 
+def _draw_local_backend(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+    local_row.draw(layout, lambda box, text, icon: _wrapped(context, box, text, icon))
+
+
 def _wrapped(context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: Icon) -> None:
     """A text in as many lines as the sidebar's width asks for; Blender's own labels are cut off."""
     column = layout.column(align=True)
@@ -331,10 +335,12 @@ def register() -> None:
     setattr(bpy.types.WindowManager, PROGRESS, done)
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    LOCAL_BACKEND_ROWS.append(_draw_local_backend)
 
 
 def unregister() -> None:
     """Called when the add-on is disabled."""
+    LOCAL_BACKEND_ROWS.remove(_draw_local_backend)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
     delattr(bpy.types.WindowManager, PROGRESS)

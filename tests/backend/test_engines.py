@@ -302,6 +302,16 @@ def flip(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_the_torch_engine_finds_damaged_weights_too(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SHIPPED_MODEL, tmp_path / "model"))
+    damage(folder / "answer.onnx")  # which it does not read
+    weights = folder / "model-00002-of-00002.safetensors"
+    damage(weights)
+    with pytest.raises((FileNotFoundError, ValueError), match=rf"{weights.name} is (damaged|missing)"):
+        TorchEngine.load(folder)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 @pytest.mark.parametrize(
     "name", ["answer.onnx", "picture.onnx", "model-00001-of-00002.safetensors", CHECKSUMS_FILE]
 )

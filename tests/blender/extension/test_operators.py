@@ -256,6 +256,45 @@ local_backend.obstacle = real
     assert "instruction is empty" in result["own"], "the extension's own backend starts by itself"
 
 
+def test_the_preferences_say_how_the_local_backend_is_and_why_it_failed(
+    in_blender: Callable[..., dict[str, Any]],
+) -> None:
+    result = in_blender(
+        PREPARE
+        + """
+from types import SimpleNamespace
+from bl_ext.user_default.posellava import settings
+from bl_ext.user_default.posellava.local import LocalState, LocalStatus
+from bl_ext.user_default.posellava.operators import local_backend
+class Layout:
+    def __init__(self, said):
+        self.__dict__["said"] = said
+    def __setattr__(self, name, value):
+        pass
+    def __getattr__(self, name):
+        def call(*arguments, **options):
+            self.said.append(options.get("text") or str(arguments[-1] if arguments else ""))
+            return Layout(self.said)
+        return call
+context = SimpleNamespace(
+    region=SimpleNamespace(width=3000), preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1.0)))
+def drawn(state, *lines):
+    local_backend.status = lambda: LocalStatus(state, "What to do.", lines)
+    said = []
+    settings.PoseLlavaPreferences.draw(SimpleNamespace(layout=Layout(said)), context)
+    return said
+for state in LocalState:
+    result[state.value] = drawn(state, "the last line")
+"""
+    )
+    for state, button in (("stopped", "start"), ("starting", "stop"), ("ready", "stop"), ("failed", "start")):
+        said = " | ".join(filter(None, result[state]))
+        assert f"Local backend: {state}" in said
+        assert ("Stop" in result[state]) == (button == "stop")
+        assert ("posellava.start_local_backend" in said) == (button == "start")
+        assert ("What to do. | the last line" in said) == (state == "failed")
+
+
 def test_cancel_is_heard_while_poses_are_still_read(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
