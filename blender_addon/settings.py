@@ -243,6 +243,10 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         description="Where inverse kinematics (IK) drives a limb, move and key what it follows",
     )
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
+    changed: BoolProperty(
+        name="Change It as the Instruction Says",
+        description="Start at the pose in the picture and change it: as in the photo, but with the left arm down",
+    )
     image: PointerProperty(
         name="Image", description="The image to estimate a pose from", type=bpy.types.Image
     )

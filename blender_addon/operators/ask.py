@@ -189,6 +189,10 @@ class Ask(OperatorMixIn):
         """The fields of the order that say how a range of frames is edited."""
         return {}
 
+    def starts_at_picture(self) -> bool:
+        """Whether the pose in the picture is changed instead of one in the scene."""
+        return False
+
     def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
         """What makes the picture to send, or None."""
         return None
@@ -209,8 +213,10 @@ class Ask(OperatorMixIn):
                 "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
                 "posed; choose Current under Frames, or have keys set."
             )
+        at_picture = self.starts_at_picture()
         return Order(
-            task=self.task,
+            task="adjust" if at_picture else self.task,
+            at_picture=at_picture,
             instruction=self.instruction.strip(),
             armature=armature.session_uid,
             frames=frames,

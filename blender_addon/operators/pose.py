@@ -184,9 +184,14 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "estimate"
-    _from_panel = ("parts", "picture", "anchors", "limits", "ik_targets")
+    _from_panel = ("parts", "picture", "changed", "anchors", "limits", "ik_targets")
 
     picture: EnumProperty(name="From", items=PICTURE_ITEMS, options={"SKIP_SAVE"})
+    changed: BoolProperty(
+        name="Change It as the Instruction Says",
+        description="Start at the pose in the picture and change it: as in the photo, but with the left arm down",
+        options={"SKIP_SAVE"},
+    )
     filepath: StringProperty(
         name="File", description="An image file; overrides From", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )
@@ -194,8 +199,17 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """An image."""
-        lacking = chosen.picture == "IMAGE" and chosen.image is None
-        return "No image is chosen; open one under Estimate From." if lacking else ""
+        if chosen.picture == "IMAGE" and chosen.image is None:
+            return "No image is chosen; open one under Estimate From."
+        if chosen.changed and not chosen.instruction.strip():
+            return "The instruction is empty; type how the pose in the picture is to be changed."
+        return ""
+
+    def starts_at_picture(self) -> bool:
+        """Whether the pose that is seen is to be changed."""
+        if self.changed and not self.properties.is_property_set("instruction"):
+            self.instruction = settings(bpy.context).instruction
+        return bool(self.changed)
 
     def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
         """The file, the image or the view."""

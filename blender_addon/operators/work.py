@@ -46,6 +46,7 @@ class Order:
 
     Attributes:
         task: ``adjust``, ``generate`` or ``estimate``.
+        at_picture: whether the pose to adjust is the one that the picture shows.
         instruction: what the user asked for.
         armature: the armature object's session_uid, which renaming and undo leave as it is.
         frames: the frames to key.
@@ -66,10 +67,16 @@ class Order:
     parts: frozenset[str]
     strength: float
     variants: int = 1
+    at_picture: bool = False
     take_picture: Taking | None = None
     references: tuple[float, ...] = ()
     blend: Blend = field(default_factory=Blend)
     options: WriteOptions = field(default_factory=WriteOptions)
+
+    @property
+    def starts_in_scene(self) -> bool:
+        """Whether poses of the scene are changed."""
+        return self.task == "adjust" and not self.at_picture
 
     @property
     def asked(self) -> tuple[float, ...]:
@@ -85,10 +92,10 @@ def course(order: Order, connection: Connection) -> Course:
         RigError: the armature cannot be used, or is gone.
         PictureError: the picture cannot be made.
     """
-    if order.task == "adjust":
+    if order.starts_in_scene:
         _check_number(order, connection.limits.max_poses)
     picture = yield from _take_picture(order)
-    poses = (yield from _read(order)) if order.task == "adjust" else no_poses()
+    poses = (yield from _read(order)) if order.starts_in_scene else no_poses()
     sent_at = time.perf_counter()
     result = yield from _answered(connection, _request(order, picture, poses))
     texts = [text.strip() for text in (*result.texts, unsure_limbs(result))]
@@ -223,7 +230,7 @@ def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
         np.stack([sent[row] if pose is None else pose for row, pose in enumerate(poses)])
         for poses in result.variants
     ]
-    if order.task == "adjust":
+    if order.starts_in_scene:
         # What the model left as it was sent may have been posed anew by the user while it worked.
         turned = np.any([(poses != sent).any(axis=(0, 2)) for poses in answers], axis=0)
         kept = frozenset(np.flatnonzero(~turned).tolist())

@@ -138,6 +138,7 @@ class POSELLAVA_PT_estimate(_Tab, bpy.types.Panel):
         column.row().prop(chosen, "picture", expand=True)
         if chosen.picture == "IMAGE":
             column.template_ID(chosen, "image", open="image.open")
+        column.prop(chosen, "changed")
 
 
 class POSELLAVA_MT_recall(bpy.types.Menu):

@@ -59,6 +59,7 @@ class ScriptedEngine:
 def record(query: Query) -> dict[str, Any]:
     """What a test wants to know of a query."""
     return {
+        "task": query.task,
         "instruction": query.instruction,
         "variants": query.variants,
         "view": None if query.view is None else [query.view.yaw, query.view.pitch],

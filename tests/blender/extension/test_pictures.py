@@ -239,3 +239,53 @@ result["views"] = views
     # Turned to its right by a quarter, it has what was at its left behind it.
     assert abs(right_turned[0]) == pytest.approx(180, abs=6)
     assert json.loads(asked.read_text())["variants"] == 4
+
+
+def test_the_view_is_that_of_the_frame_that_is_asked_about(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked.json"
+    result = in_blender(
+        FIGURE
+        + CAMERA
+        + """
+import json, numpy
+from bl_ext.user_default.posellava.rig.armature import Rig
+poses = numpy.stack([Rig.of(figure).read_current()] * 2)
+poses[1, 0] = (0, math.radians(-90), 0)
+Rig.of(figure).write([1, 10], poses, joints=frozenset({0}))
+bpy.context.scene.frame_set(1)
+look_from(4, 0, 0.9)
+views = []
+for frames in ("1", "10"):
+    error = call(bpy.ops.posellava.edit_pose, instruction="look", frame_list=frames, send_view=True)
+    views.append(json.load(open(os.environ["ASKED"]))["view"] if not error else error)
+result["views"] = views
+""",
+        URL=start_backend("--asked", str(asked)).url,
+        ASKED=str(asked),
+    )
+    now, then = np.degrees(np.array(result["views"]))[:, 0]
+    # The camera stands at the figure's left; at frame 10 the figure has turned to its right, and has it behind it.
+    assert now == pytest.approx(90, abs=3)
+    assert abs(then) == pytest.approx(180, abs=3)
+
+
+def test_a_pose_in_a_picture_is_changed_as_the_instruction_says(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    asked, path = tmp_path / "asked.json", tmp_path / "photo.png"
+    Image.new("RGB", (60, 80), "teal").save(path)
+    result = in_blender(
+        FIGURE
+        + """
+bpy.context.scene.posellava.instruction = "as there, but the left arm down"
+result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=os.environ["IMAGE"], changed=True)
+""",
+        URL=start_backend("--asked", str(asked)).url,
+        IMAGE=str(path),
+    )
+    assert result["error"] == ""
+    told = json.loads(asked.read_text())
+    assert told["instruction"] == "as there, but the left arm down"
+    assert (told["task"], told["pose"]) == ("adjust", None)
