@@ -104,7 +104,7 @@ def run(words: list[str], folder: Path) -> None:
         assert serving.stdout is not None
         said = next((line for line in serving.stdout if "ws://" in line), None)
         serving.terminate()
-        serving.wait(60)
+        serving.wait(600)
         assert said
         return
     done = subprocess.run(

@@ -75,7 +75,7 @@ def markdown(table: Table) -> str:
         lines.append("")
     if table.samples_seen:
         seen = ", ".join(f"{row} {count:,}" for row, count in table.samples_seen.items())
-        lines += [f"Samples seen in {order.effort.minutes:g} minutes of a core: {seen}.", ""]
+        lines += [f"Samples seen, with --minutes {order.effort.minutes:g} of a core: {seen}.", ""]
     return "\n".join([*lines, COMPARABLE, ""])
 
 
