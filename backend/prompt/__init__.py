@@ -9,11 +9,15 @@ blender_addon.contract.
 
 from .prompter import PromptBatch, Prompter, PromptSample
 from .templates import (
+    COMPACT_SPEECH,
     COMPACT_TEMPLATES,
     COMPACT_TURN,
     COMPACT_VIEW,
+    EARLIER_POSE_PLACEHOLDER,
     IMAGE_PLACEHOLDER,
     NUM_POSE_TOKENS,
+    OWN_WORDS,
+    PAPER_SPEECH,
     PAPER_TEMPLATES,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
@@ -25,11 +29,15 @@ from .templates import (
 from .tokens import PromptTokenizer
 
 __all__ = [
+    "COMPACT_SPEECH",
     "COMPACT_TEMPLATES",
     "COMPACT_TURN",
     "COMPACT_VIEW",
+    "EARLIER_POSE_PLACEHOLDER",
     "IMAGE_PLACEHOLDER",
     "NUM_POSE_TOKENS",
+    "OWN_WORDS",
+    "PAPER_SPEECH",
     "PAPER_TEMPLATES",
     "POSE_OUTPUT",
     "POSE_PLACEHOLDER",

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fills the templates in, cuts the text into tokens and lays a batch out.
 
-Turns before the question stand before it, each with its instruction and the pose that it was asked of.
+Turns before the question stand before it, each with its instruction and the pose that it was asked of; those of a
+conversation with what was answered, too.
 
 Legend: B samples, L the longest one's tokens, P poses read (``<pose>`` placeholders, row by row), J = 24 joints, T
 instructions, N the longest one's tokens.
@@ -28,8 +29,10 @@ from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 from .spelling import Spelling
 from .templates import (
     CONVERSATION_TASK,
+    EARLIER_POSE_PLACEHOLDER,
     IMAGE_PLACEHOLDER,
     NUM_POSE_TOKENS,
+    OWN_WORDS,
     POSE_OUTPUT,
     POSE_PLACEHOLDER,
     SEEN_POSE_PLACEHOLDER,
@@ -37,13 +40,16 @@ from .templates import (
     Templates,
     fitting,
     height_words,
+    in_own_words,
     reads_image,
 )
 from .tokens import PromptTokenizer
 
 PROCESSOR_FILE: Final = "processor_config.json"
 MAX_TURNS: Final = 3
-"""So many of the last turns are read."""
+"""So many of the last turns are read with an edit."""
+MAX_SPOKEN_TURNS: Final = 8
+"""And so many with a question of a conversation."""
 NO_PLACE: Final = -1
 """In ``text_places``: the token is of no instruction."""
 Ints = npt.NDArray[np.int64]
@@ -220,10 +226,42 @@ class Prompter:
             template: which of the templates that fit what is given, counted round.
 
         Raises:
-            ValueError: a task that has no template; a pose to adjust that is neither given nor seen.
+            ValueError: a task that has no template; a pose to adjust or describe that is neither given nor seen.
         """
-        pieces, answer = self._pieces(sample, template)
-        return "".join(piece.text for piece in pieces), answer
+        rounds = self._rounds(sample, None, template)
+        asked = "".join(piece.text for pieces, _ in rounds for piece in pieces)
+        return asked, rounds[-1][1]
+
+    def speaks(self, task: str) -> bool:
+        """Whether a task is answered in the model's own words."""
+        return in_own_words(self.templates[task])
+
+    def _rounds(
+        self, sample: PromptSample, reply: str | None, template: int = 0, view: View | None = None
+    ) -> list[tuple[list[_Piece], str]]:
+        """Questions, wrapped, and what is answered to each; the last one is what is asked now."""
+        if sample.task != CONVERSATION_TASK or (reply is None and sample.task not in self.templates):
+            pieces, answer = self._pieces(sample, template, view)
+            return [(pieces, answer if reply is None else reply)]
+        turns = list(sample.history)[-MAX_SPOKEN_TURNS:]
+        rounds = [
+            (self._asked(turn.instruction, turn.pose is not None, False, later=number > 0), self._said(turn))
+            for number, turn in enumerate(turns)
+        ]
+        shown = sample.pose_aa is not None, sample.image is not None
+        asked = self._asked(sample.instruction, *shown, later=bool(turns))
+        return [*rounds, (asked, OWN_WORDS if reply is None else reply)]
+
+    def _said(self, turn: Turn) -> str:
+        """What was answered in an earlier turn; its ``<POSE>`` are such where there is a pose for each."""
+        parts = turn.words.split(POSE_OUTPUT)
+        if len(parts) - 1 != len(turn.poses):
+            parts = [turn.words]
+        cut = [
+            self.tokenizer.cut(self.tokenizer.words_only(part), self._max_instruction_tokens)
+            for part in parts
+        ]
+        return POSE_OUTPUT.join(cut)
 
     def _pieces(
         self, sample: PromptSample, template: int = 0, view: View | None = None
@@ -244,15 +282,27 @@ class Prompter:
         if sample.task not in self.templates:
             raise ValueError(f"unknown task {sample.task!r}; this model knows {', '.join(self.templates)}")
         templates, has_image = self.templates[sample.task], sample.image is not None
-        fit = fitting(templates, has_pose=sample.pose_aa is not None, has_image=has_image)
+        fit = fitting(
+            templates,
+            has_pose=sample.pose_aa is not None,
+            has_image=has_image,
+            has_earlier=_earlier_pose(sample) is not None,
+        )
         chosen = templates[fit[number % len(fit)]]
-        if sample.task == "adjust" and sample.pose_aa is None and not reads_image(chosen["question"]):
+        changes = sample.task == "adjust"
+        if (
+            (changes or (POSE_PLACEHOLDER in chosen["question"] and self.speaks(sample.task)))
+            and sample.pose_aa is None
+            and not reads_image(chosen["question"])
+        ):
             way_out = (
                 "this model sees none in a picture"
                 if has_image
                 else "use 'generate' to make one from words alone"
+                if changes
+                else "give one"
             )
-            raise ValueError(f"the task 'adjust' needs a pose; {way_out}")
+            raise ValueError(f"the task {sample.task!r} needs a pose; {way_out}")
         return chosen
 
     def _filled(self, template: str, instruction: str) -> Iterator[_Piece]:
@@ -264,25 +314,19 @@ class Prompter:
             yield _Piece(words if plain else words.removeprefix(" "))
 
     def _turns(self, sample: PromptSample) -> Sequence[Turn]:
-        """The turns that are read with a sample, oldest first: none where no pose is to be changed."""
-        if self._turn_template is None or sample.pose_aa is None:
+        """The turns that are read with an edit, oldest first: none where no pose is to be changed."""
+        if self._turn_template is None or sample.pose_aa is None or self.speaks(sample.task):
             return ()
         return tuple(sample.history)[-MAX_TURNS:]
 
-    def _conversation(self, sample: PromptSample) -> list[_Piece]:
-        """The question of a conversation, wrapped: the user's words, after the image and the pose where there are."""
-        before, after = self._prompt_format.split("{question}")
-        shown = "" if sample.image is None else f"{IMAGE_PLACEHOLDER}\n"
-        shown += "" if sample.pose_aa is None else f"{POSE_PLACEHOLDER} "
-        return [
-            _Piece(before + shown),
-            _Piece(self.plain(sample.instruction), is_instruction=True),
-            _Piece(after),
-        ]
-
-    def _later_turn(self, question: str) -> str:
-        """The question of a later turn, wrapped; what a format says before the first turn is not said again."""
-        return self._prompt_format.rpartition(". ")[2].replace("{question}", self.plain(question))
+    def _asked(self, question: str, has_pose: bool, has_image: bool, *, later: bool) -> list[_Piece]:
+        """A question of a conversation, wrapped: the user's words, after the image and the pose where there are. What a
+        format says before the first turn is not said again."""
+        wrapping = self._prompt_format.rpartition(". ")[2] if later else self._prompt_format
+        before, after = wrapping.split("{question}")
+        shown = f"{IMAGE_PLACEHOLDER}\n" if has_image else ""
+        shown += f"{POSE_PLACEHOLDER} " if has_pose else ""
+        return [_Piece(before + shown), _Piece(self.plain(question), is_instruction=True), _Piece(after)]
 
     def first_ids(self, task: str) -> list[int]:
         """(1 + V,) the tokens that an answer can begin with: a pose's, then those of the V verbal answers in order."""
@@ -344,10 +388,12 @@ class Prompter:
         seen: Sequence[Floats | None] | None = None,
         closed: bool = False,
     ) -> PromptBatch:
-        """Question and answer of each sample, side by side.
+        """Question and answer of each sample, side by side; of what is answered in the model's own words only the
+        question, where there is no reply.
 
         Args:
-            samples: each asks for one pose, or is of the task ``chat`` and has a reply.
+            samples: each asks for one pose or for words; one of the task ``chat`` has a reply where the checkpoint has
+                no template for it.
             replies: for each sample the words to answer with, or None for its template's.
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
@@ -372,12 +418,12 @@ class Prompter:
         for row, sample in enumerate(samples):
             reply = None if replies is None else replies[row]
             view = None if views is None else views[row]
-            if sample.task == CONVERSATION_TASK and reply is not None:
-                pieces, answer = self._conversation(sample), reply
-            else:
-                pieces, answer = self._pieces(sample, 0 if templates is None else templates[row], view)
-                answer = answer if reply is None else reply
-            template = "".join(piece.text for piece in pieces if not piece.is_instruction)
+            number = 0 if templates is None else templates[row]
+            rounds = self._rounds(sample, reply, number, view)
+            answer = rounds[-1][1]
+            template = "".join(
+                piece.text for pieces, _ in rounds for piece in pieces if not piece.is_instruction
+            )
             sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
             read = None if seen is None or not sees_pose else seen[row]
             if sees_pose or shows:
@@ -385,26 +431,31 @@ class Prompter:
                     raise ValueError(f"the task {sample.task!r} needs an image")
                 if read is None or shows:
                     images.append(sample.image)
-            if sees_pose or POSE_PLACEHOLDER in template:
-                given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
-                given = given if read is None else read
-                earlier = [STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)]
-                rot6d, headings[row] = _without_heading([*earlier, given], view)
+            shown = self._poses_read(sample, template, read)
+            if shown:
+                rot6d, headings[row] = _without_heading(shown, view)
                 poses += rot6d
                 pose_rows += [row] * len(rot6d)
                 pose_images += [len(images) - 1 if sees_pose and read is None else -1] * len(rot6d)
             shows_patches = shows_patches or shows
-            prompt_ids, found = self._prompt_ids(pieces, self._places(images[-1]) if shows else 0)
-            for first, end in found:
-                text = (self.tokenizer.bos_id, *prompt_ids[first:end], self.tokenizer.eos_id)
-                spans.append((row, first, end, texts.setdefault(text, len(texts))))
-            fixed = bool(self.verbal_answers) and (reply is None or reply in self.verbal_answers.values())
+            prompt_ids: list[int] = []
+            for number, (pieces, said) in enumerate(rounds):
+                patches = self._places(images[-1]) if shows and number == len(rounds) - 1 else 0
+                asked_ids, found = self._prompt_ids(pieces, patches, begins=number == 0)
+                for first, end in found:
+                    text = (self.tokenizer.bos_id, *asked_ids[first:end], self.tokenizer.eos_id)
+                    place = texts.setdefault(text, len(texts))
+                    spans.append((row, len(prompt_ids) + first, len(prompt_ids) + end, place))
+                prompt_ids += asked_ids
+                if number < len(rounds) - 1:
+                    prompt_ids += [*self.tokenizer.ids(said), self.tokenizer.eos_id]
+            fixed = bool(self.verbal_answers) and answer != OWN_WORDS
+            fixed = fixed and (reply is None or reply in self.verbal_answers.values())
             answer_at.append(len(prompt_ids))
             turns = [(prompt_ids, answer)]
-            turns += [
-                (self.tokenizer.ids(self._later_turn(asked)), said)
-                for asked, said in (() if further is None else further[row])
-            ]
+            for asked, said in () if further is None else further[row]:
+                pieces = self._asked(asked, False, False, later=True)
+                turns.append((self.tokenizer.ids("".join(piece.text for piece in pieces)), said))
             row_ids: list[int] = []
             row_learnt: list[int] = []
             for number, (asked_ids, said) in enumerate(turns):
@@ -412,7 +463,7 @@ class Prompter:
                 if (closed and not fixed) or number < len(turns) - 1:
                     said_ids.append(self.tokenizer.eos_id)
                 row_ids += asked_ids + said_ids
-                learnt = [1] + [0] * (len(said_ids) - 1) if fixed else [1] * len(said_ids)
+                learnt = [int(place == 0 or not fixed) for place in range(len(said_ids))]
                 row_learnt += [0] * len(asked_ids) + learnt
             ids.append(row_ids)
             is_learnt.append(row_learnt)
@@ -439,7 +490,26 @@ class Prompter:
             text_places=text_places,
         )
 
-    def _prompt_ids(self, pieces: Sequence[_Piece], patches: int) -> tuple[list[int], list[tuple[int, int]]]:
+    def _poses_read(self, sample: PromptSample, template: str, seen: Floats | None = None) -> list[Floats]:
+        """The poses (J, 3) that a prompt shows, in their order; ``seen`` is the one that was read from the picture."""
+        if sample.task == CONVERSATION_TASK:
+            turns = list(sample.history)[-MAX_SPOKEN_TURNS:]
+            shown = [turn.pose for turn in turns] + [sample.pose_aa]
+            return [pose for pose in shown if pose is not None] if POSE_PLACEHOLDER in template else []
+        sees_pose = SEEN_POSE_PLACEHOLDER in template
+        if not sees_pose and POSE_PLACEHOLDER not in template:
+            return []
+        given = STANDING_POSE if sees_pose or sample.pose_aa is None else sample.pose_aa
+        given = given if seen is None else seen
+        if EARLIER_POSE_PLACEHOLDER in template:
+            earlier = _earlier_pose(sample)
+            assert earlier is not None
+            return [earlier, given]
+        return [*(STANDING_POSE if turn.pose is None else turn.pose for turn in self._turns(sample)), given]
+
+    def _prompt_ids(
+        self, pieces: Sequence[_Piece], patches: int, *, begins: bool = True
+    ) -> tuple[list[int], list[tuple[int, int]]]:
         """The tokens of a question with its placeholders expanded, and from where to where its instructions are."""
         text, spans = "", []
         for piece in pieces:
@@ -448,13 +518,17 @@ class Prompter:
                 spans.append((len(text), len(text) + len(words)))
             else:
                 words = words.replace(SEEN_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
+                words = words.replace(EARLIER_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
                 words = words.replace(POSE_PLACEHOLDER, POSE_PLACEHOLDER * NUM_POSE_TOKENS)
                 words = words.replace(IMAGE_PLACEHOLDER, IMAGE_PLACEHOLDER * patches)
             text += words
         ids, starts = self.tokenizer.ids_and_starts(text)
-        # The token that begins the prompt comes before all of these.
-        found = [(1 + bisect_left(starts, first), 1 + bisect_left(starts, end)) for first, end in spans]
-        return [self.tokenizer.bos_id, *ids], found
+        before = [self.tokenizer.bos_id] if begins else []
+        found = [
+            (len(before) + bisect_left(starts, first), len(before) + bisect_left(starts, end))
+            for first, end in spans
+        ]
+        return [*before, *ids], found
 
     def _places(self, image: Image.Image) -> int:
         if self._image_tokens is None:
@@ -462,6 +536,11 @@ class Prompter:
                 f"a template has {IMAGE_PLACEHOLDER}, but nothing says how many places an image takes"
             )
         return self._image_tokens(image)
+
+
+def _earlier_pose(sample: PromptSample) -> Floats | None:
+    """The pose that the last turn before a question shows."""
+    return sample.history[-1].pose if sample.history else None
 
 
 def _without_heading(

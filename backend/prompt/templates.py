@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The placeholders of a prompt and the wording of the tasks, which is stored with each checkpoint.
 
-In a question ``{instruction}``, ``<pose>``, ``<image>`` and ``<seen_pose>`` are filled in. An answer that holds
-``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. Answers in words are fixed
-too: the first token that the model would say chooses between them and a pose.
+In a question ``{instruction}``, ``<pose>``, ``<earlier_pose>``, ``<image>`` and ``<seen_pose>`` are filled in. An
+answer that holds ``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. The few answers in
+words to an edit are fixed too: the first token that the model would say chooses between them and a pose. A task whose
+answer is empty is answered in the model's own words, token by token.
 
 A task may have templates for different inputs: one that holds ``<pose>`` and ``<image>`` is for a pose with a picture,
 and so on. The first that fits what is given is the one to ask with; training asks in all of them.
@@ -20,13 +21,18 @@ SEEN_POSE_PLACEHOLDER: Final = "<seen_pose>"
 """Where the pose that is read from the image enters the prompt, as at ``<pose>``; a template's word, no token."""
 IMAGE_PLACEHOLDER: Final = "<image>"
 """Where an image enters the prompt; takes as many places as its tiles have patches."""
+EARLIER_POSE_PLACEHOLDER: Final = "<earlier_pose>"
+"""Where the pose that the last turn shows enters the prompt, as at ``<pose>``; a template's word, no token."""
 POSE_OUTPUT: Final = "<POSE>"
 """The token whose hidden state the pose decoder turns into a pose."""
 NUM_POSE_TOKENS: Final = 25
 """Z_avg, the learned global token, and Z_local, one token a joint."""
 
 CONVERSATION_TASK: Final = "chat"
-"""Words alone, for training on conversations; it has no template."""
+"""A conversation: what was said before stands before the question, and ``<POSE>`` anywhere in the answer is a pose. A
+checkpoint that has a template for it converses; how its turns are laid out is the prompter's."""
+OWN_WORDS: Final = ""
+"""The answer of a template whose question is answered in the model's own words."""
 
 Templates = dict[str, list[dict[str, str]]]
 """For each task one or more pairs of ``question`` and ``answer``."""
@@ -155,6 +161,28 @@ READER_TEMPLATES: Final[Templates] = {
 }
 """For a small model with a pose reader: a picture enters as the pose that is read from it, of which nothing is said."""
 
+COMPACT_SPEECH: Final[Templates] = {
+    "describe": [
+        {"question": "describe: <pose>", "answer": OWN_WORDS},
+        {"question": "changed: <earlier_pose> <pose>", "answer": OWN_WORDS},
+        {"question": "describe: <seen_pose>", "answer": OWN_WORDS},
+    ]
+}
+"""How a small model is asked to describe a pose, what changed between two, and the pose that is seen in a picture."""
+
+PAPER_SPEECH: Final[Templates] = {
+    "describe": [
+        {"question": "<pose> Describe the pose of this person.", "answer": OWN_WORDS},
+        {
+            "question": "<earlier_pose> <pose> What has changed from the first pose to the second?",
+            "answer": OWN_WORDS,
+        },
+        {"question": "<image>\nDescribe the pose of the person in this image.", "answer": OWN_WORDS},
+    ],
+    CONVERSATION_TASK: [{"question": "{instruction}", "answer": OWN_WORDS}],
+}
+"""The same for a model that starts from LLaVA, which also converses."""
+
 COMPACT_TURN: Final = "earlier: {instruction} <pose> "
 """How a small model reads a turn before the question: what was asked, and of which pose."""
 
@@ -183,18 +211,26 @@ def height_words(pitch: float) -> str:
     return "level" if not steps else f"{abs(steps) * HEIGHT_STEP} {'up' if steps > 0 else 'down'}"
 
 
-def fitting(templates: list[dict[str, str]], *, has_pose: bool, has_image: bool) -> list[int]:
+def fitting(
+    templates: list[dict[str, str]], *, has_pose: bool, has_image: bool, has_earlier: bool = False
+) -> list[int]:
     """Numbers of the templates that read what is given: all of it, or else the pose alone.
 
-    A picture that no template reads is left aside, as a viewport render is by models that do not look at it. Where no
-    pose is given, a template with ``<pose>`` does as well: the standing pose stands in. Never empty.
+    A picture that no template reads is left aside, as a viewport render is by models that do not look at it, and so is
+    the pose of an earlier turn. Where no pose is given, a template with ``<pose>`` does as well: the standing pose
+    stands in. Never empty.
     """
     reads = [_reads(template["question"]) for template in templates]
-    for wanted in ((has_pose, has_image), (has_pose, False)):
+    for wanted in (
+        (has_pose, has_image, has_earlier),
+        (has_pose, has_image, False),
+        (has_pose, False, has_earlier),
+        (has_pose, False, False),
+    ):
         found = [number for number, one in enumerate(reads) if one == wanted]
         if found:
             return found
-    return [number for number, (_, image) in enumerate(reads) if not image] or list(range(len(reads)))
+    return [number for number, (_, image, _) in enumerate(reads) if not image] or list(range(len(reads)))
 
 
 def reads_image(question: str) -> bool:
@@ -202,5 +238,10 @@ def reads_image(question: str) -> bool:
     return IMAGE_PLACEHOLDER in question or SEEN_POSE_PLACEHOLDER in question
 
 
-def _reads(question: str) -> tuple[bool, bool]:
-    return POSE_PLACEHOLDER in question, reads_image(question)
+def in_own_words(templates: list[dict[str, str]]) -> bool:
+    """Whether a task of these templates is answered in the model's own words."""
+    return templates[0]["answer"] == OWN_WORDS
+
+
+def _reads(question: str) -> tuple[bool, bool, bool]:
+    return POSE_PLACEHOLDER in question, reads_image(question), EARLIER_POSE_PLACEHOLDER in question

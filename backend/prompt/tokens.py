@@ -11,10 +11,19 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from .templates import IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER, SEEN_POSE_PLACEHOLDER
+from .templates import (
+    EARLIER_POSE_PLACEHOLDER,
+    IMAGE_PLACEHOLDER,
+    POSE_OUTPUT,
+    POSE_PLACEHOLDER,
+    SEEN_POSE_PLACEHOLDER,
+)
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 TOKENIZER_SETTINGS_FILE: Final = "tokenizer_config.json"
+_SPACED_STOP: Final = re.compile(r" +(?=[.,;:!?)])")
+_HYPHEN: Final = re.compile(r" ([-']) ")
+_SENTENCE: Final = re.compile(r"(^|[.!?] )([a-z])")
 _MARKS: Final = "<>[]/|"
 """What marks a special token as one; without it the token is a plain word."""
 
@@ -30,8 +39,16 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, special: Sequence[str], *, bos: str, eos: str, pad: str) -> None:
         self._tokenizer = tokenizer
+        normalizer = tokenizer.normalizer
+        self._lower = normalizer is not None and bool(normalizer.normalize_str("A") == "a")
         self.bos_id, self.eos_id, self.pad_id = (self.id_of(token) for token in (bos, eos, pad))
-        placeholders = (IMAGE_PLACEHOLDER, POSE_PLACEHOLDER, SEEN_POSE_PLACEHOLDER, POSE_OUTPUT)
+        placeholders = (
+            IMAGE_PLACEHOLDER,
+            POSE_PLACEHOLDER,
+            SEEN_POSE_PLACEHOLDER,
+            EARLIER_POSE_PLACEHOLDER,
+            POSE_OUTPUT,
+        )
         every = sorted({*special, *placeholders}, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, every)))
 
@@ -83,6 +100,29 @@ class PromptTokenizer:
         """The ids of a text and where in it each token begins."""
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return encoded.ids, [start for start, _ in encoded.offsets]
+
+    def said(self, ids: Sequence[int]) -> str:
+        """What tokens say: special ones left out but ``<POSE>``, which stays where it is.
+
+        A tokenizer that knows no capitals gets one at the beginning of each sentence. A text begins as its beginning
+        does, so that it can be shown while it grows; what is not whole yet ends in U+FFFD.
+        """
+        output = self.id_of(POSE_OUTPUT)
+        parts: list[list[int]] = [[]]
+        for token in ids:
+            if token == output:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        text = f" {POSE_OUTPUT} ".join(map(self._decoded, parts)).strip()
+        text = _SPACED_STOP.sub("", text)
+        return _SENTENCE.sub(lambda found: found[1] + found[2].upper(), text) if self._lower else text
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        if self._tokenizer.decoder is None:  # word pieces as they are
+            text = _HYPHEN.sub(r"\1", text.replace(" ##", ""))
+        return text.strip(" ")
 
     def words_only(self, text: str) -> str:
         """The text with every special token in it reduced to a plain word, however deep one lies in another."""

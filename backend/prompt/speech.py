@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a small model that was trained to pose also speaks: a voice in a folder beside its weights.
+
+A voice is copies of the language model's last layers that were taught to speak, and a head for the tokens that they
+say. They take these layers' place for the tasks that are answered in the model's own words; all other answers stay the
+same to the bit. ``speech.json`` says how these tasks are asked, which tokens may be said, and which weights the voice
+was taught on: on others it would say anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .templates import Templates
+
+SPEECH_FOLDER: Final = "speech"
+SPEECH_FILE: Final = "speech.json"
+VOICE_FILE: Final = "voice.safetensors"
+NOT_THE_TRUNKS: Final = "pose_reader."
+"""Weights whose names begin so have no part in what is said."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What ``speech.json`` holds.
+
+    Attributes:
+        templates: of the tasks that it answers.
+        tokens: all that may be said, in the order of the head's rows.
+        trunk: name and SHA-256 of each file of weights that the voice was taught on.
+    """
+
+    templates: Templates
+    tokens: tuple[int, ...]
+    trunk: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write it into a voice's folder."""
+        held = {"templates": self.templates, "tokens": list(self.tokens), "trunk": dict(self.trunk)}
+        (folder / SPEECH_FILE).write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+
+
+def read_speech(model: Path) -> Speech | None:
+    """The speech of the model in a folder; None where it has no voice.
+
+    Raises:
+        ValueError: the file is damaged, or the voice was taught on other weights.
+    """
+    folder = model / SPEECH_FOLDER
+    file = folder / SPEECH_FILE
+    if not file.is_file():
+        return None
+    try:
+        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        speech = Speech(dict(held["templates"]), tuple(map(int, held["tokens"])), dict(held["trunk"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}): copy or download the model again") from None
+    if trunk_of(model) != speech.trunk:
+        raise ValueError(
+            f"the voice in {folder} was taught on other weights than those in {model}: teach one on these with "
+            f"'posellava train-speech', or delete the folder, and the model does not speak"
+        )
+    return speech
+
+
+def trunk_of(model: Path) -> dict[str, str]:
+    """Name and SHA-256 of each file of weights in a folder that what is said depends on."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(model.glob("*.safetensors"))
+        if any(not name.startswith(NOT_THE_TRUNKS) for name in _tensors(file))
+    }
+
+
+def _tensors(file: Path) -> list[str]:
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]
