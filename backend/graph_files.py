@@ -20,6 +20,10 @@ VARIANTS_INPUTS: Final = ("thoughts", "state", "moves")
 """What that graph takes of the answer's outputs, beside the matrices."""
 PICTURE_GRAPH: Final = "picture.onnx"
 """From pictures to poses; only where the model has a pose reader."""
+PROMPT_GRAPH: Final = "prompt.onnx"
+"""From a question to its first word and what the next ones need; only where the model speaks, as the next."""
+WORD_GRAPH: Final = "word.onnx"
+"""From a word to the next."""
 CHECKSUMS_FILE: Final = "graphs.json"
 """``{"sha256": {file name: checksum}}`` of the graphs and of the weights that they were written for."""
 

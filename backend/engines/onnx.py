@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ from PIL import Image
 from backend.graph_files import (
     ANSWER_GRAPH,
     PICTURE_GRAPH,
+    PROMPT_GRAPH,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
+    WORD_GRAPH,
     check_files,
 )
 from backend.memory import give_back
@@ -35,15 +37,27 @@ from blender_addon.contract.messages import View
 
 from .answers import answers_of
 from .people import Seen
+from .speaking import apart, speak
 from .threads import usable_threads
 from .viewing import SeenPoses, answer_seeing
 
+Floats = npt.NDArray[np.float32]
 LEAST_PART: Final = 4
 """Queries that are worth a thread of their own."""
 LARGE_BATCH: Final = 8
 """Queries; what more of them need in memory is given back after each call."""
 _FREEING: Final = onnxruntime.RunOptions()
 _FREEING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+
+_SPOKEN: Final = ["logits", "keys", "values"]
+
+
+class Cache(NamedTuple):
+    """What words have left behind: keys and values (layers, B, heads, L, D)."""
+
+    keys: Floats
+    values: Floats
 
 
 class OnnxEngine:
@@ -74,16 +88,48 @@ class OnnxEngine:
         return engine
 
     def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
-        """Answer all queries, each by a single prefill, a part of a large batch on each thread.
+        """Answer all queries, each by a single prefill, a part of a large batch on each thread; and what is answered in
+        the model's own words one word after the other, of which ``heard`` is told.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
+        return apart(self.prompter, queries, self._answer_all, self._speak, heard)
+
+    def _answer_all(self, queries: Sequence[Query]) -> list[Answer]:
         size = max(LEAST_PART, -(-len(queries) // self._threads))
         parts = [queries[start : start + size] for start in range(0, len(queries), size)]
         if len(parts) == 1:
             return self._answer_part(queries)
         return [answer for part in self._parts.map(self._answer_part, parts) for answer in part]
+
+    def _speak(self, queries: Sequence[Query], heard: Heard | None) -> list[Answer]:
+        return speak(self.prompter, queries, self, heard)
+
+    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Floats, Cache]:
+        """See ``Reader``."""
+        told = {
+            "input_ids": prompts.input_ids,
+            "poses": prompts.poses,
+            "texts": prompts.texts,
+            "text_places": prompts.text_places,
+        }
+        asked = [given.name for given in self._prompt.get_inputs()]
+        logits, keys, values = self._prompt.run(_SPOKEN, {name: told[name] for name in asked})
+        return logits, Cache(keys, values)
+
+    def go_on(self, tokens: npt.NDArray[np.int64], state: Cache) -> tuple[Floats, Cache]:
+        """See ``Reader``."""
+        given = {"input_ids": tokens[:, None], "keys": state.keys, "values": state.values}
+        logits, keys, values = self._word.run(_SPOKEN, given)
+        return logits, Cache(keys, values)
+
+    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+        """See ``Reader``."""
+        told = {**self._places(prompts), "poses": prompts.poses, "choices": np.zeros((1, 1), dtype=np.int64)}
+        (matrices,) = self._answer.run(["matrices"], {name: told[name] for name in self._asked})
+        found: npt.NDArray[np.float64] = matrices[0].astype(np.float64)
+        return found
 
     def _answer_part(self, queries: Sequence[Query]) -> list[Answer]:
         return answer_seeing(self.prompter, queries, self._ask, self.look)
@@ -136,7 +182,9 @@ class OnnxEngine:
         """What a graph may be told beside the poses; see backend.model.graphs.AnswerGraph."""
         ids = prompts.input_ids
         rows = np.arange(len(ids))
-        output_at = np.argmax(ids == self.prompter.tokenizer.id_of(POSE_OUTPUT), axis=1)
+        # The last one: those before it are of earlier answers.
+        is_output = ids == self.prompter.tokenizer.id_of(POSE_OUTPUT)
+        output_at = ids.shape[1] - 1 - np.argmax(is_output[:, ::-1], axis=1)
         is_pose = ids == self.prompter.tokenizer.id_of(POSE_PLACEHOLDER)
         before = is_pose.cumsum(axis=1)[rows, output_at] // NUM_POSE_TOKENS
         per_row = is_pose.sum(axis=1) // NUM_POSE_TOKENS
@@ -165,6 +213,22 @@ class OnnxEngine:
     def _variants(self) -> onnxruntime.InferenceSession:
         """Made when other answers are first wished for."""
         return self._session(VARIANTS_GRAPH, threads=1)
+
+    @cached_property
+    def _prompt(self) -> onnxruntime.InferenceSession:
+        return self._speaking_session(PROMPT_GRAPH)
+
+    @cached_property
+    def _word(self) -> onnxruntime.InferenceSession:
+        return self._speaking_session(WORD_GRAPH)
+
+    def _speaking_session(self, graph: str) -> onnxruntime.InferenceSession:
+        """Made at the first word: most sessions never hear one."""
+        if not (self._folder / graph).is_file():
+            raise ValueError(
+                f"the graphs in {self._folder} say no words; write them again with: posellava graphs {self._folder}"
+            )
+        return self._session(graph, threads=1)
 
     @cached_property
     def _pictures(self) -> onnxruntime.InferenceSession:

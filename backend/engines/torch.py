@@ -3,7 +3,8 @@
 
 An edit is one prefill: the reply's wording up to ``<POSE>`` is fixed, so question and reply go through the model
 together and the state of ``<POSE>`` is decoded. From the state before the reply is told whether the model would answer
-with words instead. May import backend.model and backend.body, as no other engine.
+with words instead. Own words are said one after the other, with a cache (see ``speaking``). May import backend.model
+and backend.body, as no other engine.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from .threads import keep_threads_from_spinning, usable_threads
 
 keep_threads_from_spinning()
 
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from backend.body.rotations import nearest_rotation  # noqa: E402
 from backend.graph_files import check_weights  # noqa: E402
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
+from backend.model.speech import Voice  # noqa: E402
+from backend.prompt import PromptBatch  # noqa: E402
+from backend.prompt.speech import read_speech  # noqa: E402
 from backend.query import Answer, Heard, Query  # noqa: E402
 from blender_addon.contract.messages import View  # noqa: E402
 
 from .answers import answers_of  # noqa: E402
 from .people import Seen  # noqa: E402
+from .speaking import apart, speak  # noqa: E402
 from .viewing import SeenPoses, answer_seeing  # noqa: E402
 
 
@@ -36,9 +43,15 @@ class TorchEngine:
     """Answers queries with one loaded model. Not thread-safe: one thread calls it."""
 
     def __init__(
-        self, model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor, *, name: str
+        self,
+        model: PoseLlavaForConditionalGeneration,
+        processor: PoseLlavaProcessor,
+        *,
+        name: str,
+        voice: Voice | None = None,
     ) -> None:
         self.model = model.eval()
+        self.voice = (Voice.own(model) if voice is None else voice).to(model.device).eval()
         self.processor = processor
         self.name = name
         self.tasks: tuple[str, ...] = tuple(processor.templates)
@@ -54,7 +67,8 @@ class TorchEngine:
 
         Raises:
             FileNotFoundError: no model in that folder, or the base of an adapter is missing.
-            ValueError: weights of the model are missing or damaged, or torch has no such device.
+            ValueError: weights of the model are missing or damaged, its voice is of another model, or torch has no such
+                device.
         """
         _require_device(device)
         torch.set_num_threads(threads or usable_threads())
@@ -66,15 +80,25 @@ class TorchEngine:
             model, processor = load_whole(folder, dtype=dtype)
         else:
             raise FileNotFoundError(f"no model in {folder}: expected config.json and model.safetensors there")
-        return cls(model.to(device), processor, name=f"posellava-{folder.name}")
+        model.to(device)
+        voice = None
+        speech = read_speech(folder)
+        if speech is not None:
+            voice = Voice.load(model, folder, speech)
+            processor.add_speech(speech)
+        return cls(model, processor, name=f"posellava-{folder.name}", voice=voice)
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
-        """Answer all queries in one batch by a single prefill, those about the camera by one more.
+        """Answer all queries in one batch by a single prefill, those about the camera by one more; and what is answered
+        in the model's own words one word after the other, of which ``heard`` is told.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
+        return apart(self.processor.prompter, queries, self._pose, self._speak, heard)
+
+    def _pose(self, queries: Sequence[Query]) -> list[Answer]:
         look = None if self.model.pose_reader is None else self.look
         return answer_seeing(self.processor.prompter, queries, self._ask, look)
 
@@ -103,6 +127,52 @@ class TorchEngine:
         close = reader.look_twice(self.processor.canvases(images).to(self.model.device, self.model.dtype))
         spread, places, first = (part.float().cpu().numpy() for part in close[1:])
         return Seen(nearest_rotation(close.sums.float()).cpu().double().numpy(), spread, places, first)
+
+    def _speak(self, queries: Sequence[Query], heard: Heard | None) -> list[Answer]:
+        return speak(self.processor.prompter, queries, self, heard)
+
+    @torch.inference_mode()
+    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Any, Any]:
+        """See ``Reader``."""
+        inputs = self._inputs(queries, prompts)
+        with self.voice.in_place(self.model):
+            output = self.model(**inputs, logits_to_keep=None, use_cache=True)
+        return self._logits(output), output.past_key_values
+
+    @torch.inference_mode()
+    def go_on(self, tokens: npt.NDArray[np.int64], state: Any) -> tuple[Any, Any]:
+        """See ``Reader``."""
+        with self.voice.in_place(self.model):
+            output = self.model(
+                input_ids=torch.from_numpy(tokens[:, None]).to(self.model.device),
+                past_key_values=state,
+                logits_to_keep=None,
+                use_cache=True,
+            )
+        return self._logits(output), output.past_key_values
+
+    @torch.inference_mode()
+    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+        """See ``Reader``."""
+        inputs = self._inputs([query], prompts)
+        output = self.model(**inputs, logits_to_keep=None, use_cache=False)
+        matrices: npt.NDArray[np.float64] = output.gated_matrices()[-1].double().cpu().numpy()
+        return matrices
+
+    def _inputs(self, queries: Sequence[Query], prompts: PromptBatch) -> Any:
+        """The model's inputs for questions, with what was answered so far."""
+        inputs = self.processor.encode(queries)
+        inputs["input_ids"] = torch.from_numpy(prompts.input_ids)
+        inputs["attention_mask"] = torch.from_numpy(prompts.attention_mask)
+        inputs = inputs.to(self.model.device)
+        for name in ("headings", "answer_at"):
+            del inputs[name]
+        return inputs
+
+    def _logits(self, output: PoseLlavaOutput) -> npt.NDArray[np.float32]:
+        assert output.hidden_states is not None
+        logits: npt.NDArray[np.float32] = self.voice.head(output.hidden_states[:, -1]).float().cpu().numpy()
+        return logits
 
     def describe(self) -> dict[str, Any]:
         """Name, sizes and tasks."""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the ONNX graphs of a saved model beside its weights, for ``backend.engines.onnx``.
 
-Graphs: ``answer.onnx`` from words and poses to poses, ``variants.onnx`` from what that thought to other poses,
-``picture.onnx`` from pictures to poses. Batch, length and
-number of poses are free. The weights stay where they are: every initialiser that equals a tensor of the safetensors
-files becomes a reference to its bytes there (ONNX's external data), made float32 when it is loaded. So a graph is
-small, whatever precision the weights are stored in, and the model is there once. A table that is only looked up, as
-that of the words is, stays as it is stored, and the rows that are looked up are made float32: it saves 30 MB.
+``answer.onnx`` goes from words and poses to poses, ``variants.onnx`` from what that thought to other poses,
+``picture.onnx`` from pictures to poses. Where the model speaks, ``prompt.onnx`` goes from a question to its first word
+and the cache, ``word.onnx`` from a word and the cache to the next word. Batch, length and number of poses are free. The
+weights stay where they are: every initialiser that equals a tensor of the safetensors files becomes a reference to its
+bytes there (ONNX's external data), made float32 when it is loaded. So a graph is small, whatever precision the weights
+are stored in, and the model is there once. A table that is only
+looked up, as that of the words is, stays as it is stored, and the rows that are looked up are made float32: it saves
+30 MB.
 
 Legend: B rows, L tokens, P poses read, N pictures, J = 24 joints, H = hidden size. Needs the packages onnx and
 onnxscript, which ``posellava[train]`` brings.
@@ -30,24 +32,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from backend.body.kinematics import forward_kinematics
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from backend.graph_files import (
     ANSWER_GRAPH,
     PICTURE_GRAPH,
+    PROMPT_GRAPH,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
+    WORD_GRAPH,
     write_checksums,
 )
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
+from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, read_speech
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .llava import load_whole
 from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
 from .pose_decoder import PoseContext
 from .pose_reader import CloseLook, PoseReader
+from .speech import Voice
 from .storage import SCALE
 from .variants import PoseVariants
 
@@ -69,7 +76,8 @@ def write_graphs(folder: Path) -> None:
     """Write the graphs of the model in a folder and the checksums of graphs and weights.
 
     Raises:
-        ValueError: the model reads an image's patches, or a weight of it is not in its files.
+        ValueError: the model reads an image's patches, a weight of it is not in its files, or its voice is of another
+            model.
     """
     model, processor = load_whole(folder, dtype=torch.float32, attention="eager")
     # Its tables are made once for all: made during the tracing, they would hold no numbers.
@@ -87,7 +95,15 @@ def write_graphs(folder: Path) -> None:
     if model.pose_reader is not None:
         _write(folder / PICTURE_GRAPH, PictureGraph(model.pose_reader), _picture_example(), weights)
         written.append(PICTURE_GRAPH)
-    write_checksums(folder, [*written, *weights.files])
+    speech = read_speech(folder)
+    prompter = processor.prompter
+    if speech is not None or any(map(prompter.speaks, prompter.templates)):
+        voice = Voice.own(model) if speech is None else Voice.load(model, folder, speech)
+        _write(folder / PROMPT_GRAPH, PromptGraph(model, voice.eval()), _prompt_example(model), weights)
+        _write(folder / WORD_GRAPH, WordGraph(model, voice.eval()), _word_example(model), weights)
+        written += [PROMPT_GRAPH, WORD_GRAPH]
+    told = [] if speech is None else [f"{SPEECH_FOLDER}/{SPEECH_FILE}"]
+    write_checksums(folder, [*written, *weights.files, *told])
 
 
 class AnswerGraph(nn.Module):
@@ -130,20 +146,7 @@ class AnswerGraph(nn.Module):
         """
         model, backbone = self.model, self.model.model
         all_poses = torch.cat([poses, STANDING_ROT6D])
-        pose_global, pose_local = backbone.pose_encoder(all_poses)
-        tokens = backbone.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)).flatten(
-            0, 1
-        )
-        is_pose = input_ids == model.config.pose_token_index
-        number = (is_pose.flatten().long().cumsum(0) - 1).clamp_min(0).view(input_ids.shape)
-        embeds = torch.where(
-            is_pose.unsqueeze(-1), tokens[number], backbone.get_input_embeddings()(input_ids)
-        )
-        if backbone.text_encoder is not None:
-            assert texts is not None
-            assert text_places is not None
-            embeds = embeds + backbone.text_projector.added(backbone.text_encoder(texts), text_places)
-
+        embeds, pose_local = _embedded(model, input_ids, all_poses, texts, text_places)
         positions = torch.arange(input_ids.shape[1])
         visible = (positions <= positions.unsqueeze(1)) & (attention_mask != 0).unsqueeze(1)
         hidden = backbone.language_model(
@@ -193,6 +196,89 @@ class VariantsGraph(nn.Module):
     def forward(self, thoughts: Tensor, state: Tensor, matrices: Tensor, moves: Tensor) -> Tensor:
         """(B, K, J, 3, 3), likeliest first; see ``PoseVariants``."""
         return self.variants.ranked(thoughts, state, matrices, moves)
+
+
+class PromptGraph(nn.Module):
+    """Reads a question that is answered in the model's own words."""
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration, voice: Voice) -> None:
+        super().__init__()
+        self.model, self.voice = model, voice
+
+    def forward(
+        self, input_ids: Tensor, poses: Tensor, texts: Tensor | None = None, text_places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits (B, V) of the first word, and the cache: keys and values (layers, B, heads, L, D).
+
+        Args:
+            input_ids: (B, L), all of one length.
+            poses: (P, J, 6) rot6d without heading, one for each ``<pose>``, row by row.
+            texts, text_places: (T, N) and (B, L), where the model has a text encoder.
+        """
+        embeds, _ = _embedded(self.model, input_ids, torch.cat([poses, STANDING_ROT6D]), texts, text_places)
+        positions = torch.arange(input_ids.shape[1])
+        mask = torch.where(positions <= positions.unsqueeze(1), 0.0, _NOT_SEEN)[None, None]
+        return _said(self.voice, embeds, mask, positions, DynamicCache())
+
+
+class WordGraph(nn.Module):
+    """Reads one more word."""
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration, voice: Voice) -> None:
+        super().__init__()
+        self.embedding, self.voice = model.get_input_embeddings(), voice
+
+    def forward(self, input_ids: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits (B, V) of the next word and the cache with this one.
+
+        Args:
+            input_ids: (B, 1).
+            keys, values: (layers, B, heads, L, D), the cache so far.
+        """
+        cache = DynamicCache()
+        for number in range(keys.shape[0]):
+            cache.update(keys[number], values[number], number)
+        past = keys.shape[3]
+        mask = torch.zeros(1, 1, 1, past + 1)
+        return _said(self.voice, self.embedding(input_ids), mask, torch.arange(past, past + 1), cache)
+
+
+def _embedded(
+    model: PoseLlavaForConditionalGeneration,
+    input_ids: Tensor,
+    all_poses: Tensor,
+    texts: Tensor | None,
+    text_places: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (B, L, H) with the poses' tokens and what the text encoder says, and Z_local (P + 1, J, D), of the
+    standing pose, too, which comes last."""
+    backbone = model.model
+    pose_global, pose_local = backbone.pose_encoder(all_poses)
+    tokens = backbone.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)).flatten(0, 1)
+    is_pose = input_ids == model.config.pose_token_index
+    number = (is_pose.flatten().long().cumsum(0) - 1).clamp_min(0).view(input_ids.shape)
+    embeds = torch.where(is_pose.unsqueeze(-1), tokens[number], backbone.get_input_embeddings()(input_ids))
+    if backbone.text_encoder is not None:
+        assert texts is not None
+        assert text_places is not None
+        embeds = embeds + backbone.text_projector.added(backbone.text_encoder(texts), text_places)
+    return embeds, pose_local
+
+
+def _said(
+    voice: Voice, embeds: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits after the last of the embeddings, and the cache with all of them."""
+    hidden = voice.language_model(
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        position_ids=positions.unsqueeze(0),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    keys = torch.stack([layer.keys for layer in cache.layers])
+    values = torch.stack([layer.values for layer in cache.layers])
+    return voice.head(hidden[:, -1]), keys, values
 
 
 class PictureGraph(nn.Module):
@@ -265,6 +351,36 @@ def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
         "moves": torch.rand(3, NUM_JOINTS, generator=rng) > 0.5,
     }
     return _Example(inputs, {name: {0: "batch"} for name in inputs}, ["variants"])
+
+
+_SPOKEN: Final = ["logits", "keys", "values"]
+
+
+def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+    """Two rows, one with two poses and one with one."""
+    config = model.config
+    ids = torch.full((2, 70), config.text_config.bos_token_id)
+    ids[0, 5:55], ids[1, 7:32] = config.pose_token_index, config.pose_token_index
+    poses_aa = torch.randn(3, NUM_JOINTS, 3, generator=torch.Generator().manual_seed(0))
+    text = {0: "batch", 1: "length"}
+    inputs = {"input_ids": ids, "poses": matrix_to_rot6d(axis_angle_to_matrix(poses_aa))}
+    free = {"input_ids": text, "poses": {0: "poses"}}
+    if model.model.text_encoder is not None:
+        inputs["texts"] = torch.full((4, 13), config.text_config.bos_token_id)
+        inputs["text_places"] = torch.arange(2 * 70).view(2, 70) % 26 - 1
+        free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
+    return _Example(inputs, free, _SPOKEN)
+
+
+def _word_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+    config = model.config.text_config
+    head = config.head_dim or config.hidden_size // config.num_attention_heads
+    shape = (config.num_hidden_layers, 2, config.num_key_value_heads, 37, head)
+    generator = torch.Generator().manual_seed(0)
+    cache = {name: torch.randn(shape, generator=generator) for name in ("keys", "values")}
+    inputs = {"input_ids": torch.full((2, 1), config.bos_token_id), **cache}
+    free = {"input_ids": {0: "batch"}, "keys": {1: "batch", 3: "length"}, "values": {1: "batch", 3: "length"}}
+    return _Example(inputs, free, _SPOKEN)
 
 
 def _picture_example() -> _Example:
@@ -349,7 +465,11 @@ class _Weights:
     the model and in the file may differ."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = sorted(file.name for file in folder.glob("*.safetensors"))
+        own = sorted(file.name for file in folder.glob("*.safetensors"))
+        voice = sorted(
+            f"{SPEECH_FOLDER}/{file.name}" for file in (folder / SPEECH_FOLDER).glob("*.safetensors")
+        )
+        self.files = [*own, *voice]
         self._places: dict[tuple[tuple[int, ...], bytes], _Place] = {}
         for name in self.files:
             data = (folder / name).read_bytes()

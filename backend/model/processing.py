@@ -17,6 +17,7 @@ from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 
 from backend.prompt import COMPACT_TEMPLATES, IMAGE_PLACEHOLDER, Prompter, PromptSample, PromptTokenizer
 from backend.prompt.pictures import canvases
+from backend.prompt.speech import Speech
 from backend.prompt.templates import Templates
 from blender_addon.contract.messages import View
 
@@ -95,6 +96,11 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             pose_threshold=pose_threshold,
             view_template=view_template,
         )
+
+    def add_speech(self, speech: Speech) -> None:
+        """Ask for the tasks of a voice, too, and let it say its tokens."""
+        self.templates = self.prompter.templates = {**self.templates, **speech.templates}
+        self.prompter.spoken_tokens = speech.tokens
 
     def encode(
         self,

@@ -10,6 +10,8 @@ Legend: B rows, H = hidden size, V tokens that may be said.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +84,16 @@ class Voice(nn.Module):
             with torch.no_grad():
                 weight.copy_(value)
         return voice.eval()
+
+    @contextmanager
+    def in_place(self, model: PoseLlavaForConditionalGeneration) -> Iterator[None]:
+        """Within this the voice's language model is in the place of the model's own."""
+        own = model.model.language_model
+        model.model.language_model = self.language_model
+        try:
+            yield
+        finally:
+            model.model.language_model = own
 
     def taught(self) -> dict[str, nn.Parameter]:
         """The weights of the copies, the norm and the head, by name; what is the model's own is not among them."""

@@ -26,6 +26,7 @@ from blender_addon.contract.messages import Turn, View
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
 
+from .speech import read_speech
 from .spelling import Spelling
 from .templates import (
     CONVERSATION_TASK,
@@ -133,6 +134,7 @@ class Prompter:
         verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
         pose_threshold: the least probability of a pose among the answers at which it is given.
         view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
+        spoken_tokens: all that may be said in the model's own words; None for every token.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Prompter:
         verbal_answers: Mapping[str, str] | None = None,
         pose_threshold: float = 0.5,
         view_template: str | None = None,
+        spoken_tokens: Sequence[int] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.templates = templates
@@ -159,6 +162,7 @@ class Prompter:
         self.verbal_answers = dict(verbal_answers or {})
         self.pose_threshold = pose_threshold
         self._view_template = view_template
+        self.spoken_tokens = spoken_tokens
 
     @classmethod
     def load(cls, folder: Path) -> Prompter:
@@ -166,14 +170,15 @@ class Prompter:
 
         Raises:
             FileNotFoundError: a file of it is not there.
-            ValueError: a file of it is damaged.
+            ValueError: a file of it is damaged, or its voice is of another model.
         """
         file = folder / PROCESSOR_FILE
+        speech = read_speech(folder)
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
             return cls(
                 PromptTokenizer.load(folder),
-                settings["templates"],
+                settings["templates"] | ({} if speech is None else speech.templates),
                 prompt_format=settings["prompt_format"],
                 max_instruction_tokens=settings["max_instruction_tokens"],
                 known_words=settings["known_words"],
@@ -181,6 +186,7 @@ class Prompter:
                 verbal_answers=settings.get("verbal_answers"),
                 pose_threshold=settings.get("pose_threshold", 0.5),
                 view_template=settings.get("view_template"),
+                spoken_tokens=None if speech is None else speech.tokens,
             )
         except OSError:
             raise FileNotFoundError(f"there is no {file}: copy or download the model again") from None
@@ -235,6 +241,17 @@ class Prompter:
     def speaks(self, task: str) -> bool:
         """Whether a task is answered in the model's own words."""
         return in_own_words(self.templates[task])
+
+    def may_say(self, task: str) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """The tokens (V,) that the logits of a task's own words are of, and which of them may be said: none that marks
+        a place, and ``<POSE>`` in a conversation alone."""
+        tokenizer = self.tokenizer
+        every = range(tokenizer.size) if self.spoken_tokens is None else self.spoken_tokens
+        banned = [tokenizer.bos_id, tokenizer.pad_id, *tokenizer.placeholder_ids]
+        if task != CONVERSATION_TASK:
+            banned.append(tokenizer.id_of(POSE_OUTPUT))
+        tokens = np.array(every, dtype=np.int64)
+        return tokens, ~np.isin(tokens, banned)
 
     def _rounds(
         self, sample: PromptSample, reply: str | None, template: int = 0, view: View | None = None

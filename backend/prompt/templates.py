@@ -2,9 +2,9 @@
 """The placeholders of a prompt and the wording of the tasks, which is stored with each checkpoint.
 
 In a question ``{instruction}``, ``<pose>``, ``<earlier_pose>``, ``<image>`` and ``<seen_pose>`` are filled in. An
-answer that holds ``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. The few answers in
-words to an edit are fixed too: the first token that the model would say chooses between them and a pose. A task whose
-answer is empty is answered in the model's own words, token by token.
+answer that holds ``<POSE>`` is fixed wording, so that one prefill over question and answer yields the pose. The few
+answers in words to an edit are fixed too: the first token that the model would say chooses between them and a pose. A
+task whose answer is empty is answered in the model's own words, token by token.
 
 A task may have templates for different inputs: one that holds ``<pose>`` and ``<image>`` is for a pose with a picture,
 and so on. The first that fits what is given is the one to ask with; training asks in all of them.
@@ -165,10 +165,9 @@ COMPACT_SPEECH: Final[Templates] = {
     "describe": [
         {"question": "describe: <pose>", "answer": OWN_WORDS},
         {"question": "changed: <earlier_pose> <pose>", "answer": OWN_WORDS},
-        {"question": "describe: <seen_pose>", "answer": OWN_WORDS},
     ]
 }
-"""How a small model is asked to describe a pose, what changed between two, and the pose that is seen in a picture."""
+"""How a small model is asked to describe a pose, and what changed between two."""
 
 PAPER_SPEECH: Final[Templates] = {
     "describe": [

@@ -86,6 +86,18 @@ class PromptTokenizer:
             raise ValueError(f"the tokenizer has no token {token}")
         return found
 
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        size: int = self._tokenizer.get_vocab_size()
+        return size
+
+    @property
+    def placeholder_ids(self) -> list[int]:
+        """The tokens at whose places poses and images enter."""
+        found = map(self._tokenizer.token_to_id, (POSE_PLACEHOLDER, IMAGE_PLACEHOLDER))
+        return [token for token in found if token is not None]
+
     def vocabulary(self) -> dict[str, int]:
         """Every token and its id."""
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()

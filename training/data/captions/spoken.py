@@ -46,11 +46,12 @@ MOVES: Final = {
     "foot_up": ("leg_move", 1, 1, "foot", "higher"), "foot_down": ("leg_move", 1, -1, "foot", "lower"),
     "foot_forward": ("leg_move", 2, 1, "foot", "further forward"),
     "foot_back": ("leg_move", 2, -1, "foot", "further back"),
-    "elbow_bent": ("elbow", None, -1, "elbow", "more bent"), "elbow_straight": ("elbow", None, 1, "elbow", "straighter"),
+    "elbow_bent": ("elbow", None, -1, "elbow", "more bent"),
+    "elbow_straight": ("elbow", None, 1, "elbow", "straighter"),
     "knee_bent": ("knee", None, -1, "knee", "more bent"), "knee_straight": ("knee", None, 1, "knee", "straighter"),
 }  # fmt: skip
-"""Changes that are told by their direction: the number of ``measure_changes`` that says it, which of its axes, its sign,
-what moved and how it now is. As there, a limb is compared as if a trunk that moved had carried it along."""
+"""Changes that are told by their direction: the number of ``measure_changes`` that says it, which of its axes, its
+sign, what moved and how it now is. As there, a limb is compared as if a trunk that moved had carried it along."""
 _END: Final = re.compile(r"[.!?]+\s*|\n+")
 
 

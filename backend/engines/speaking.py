@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers in the model's own words, token by token: the same for every engine.
+
+Of all that may follow the likeliest token is said, so that an answer is the same each time. ``<POSE>`` may come
+anywhere in an answer and more than once; what was said up to it is then read once more, as an edit's question is, and
+the pose decoded. Questions of one length are answered side by side.
+
+Legend: B questions side by side, L their tokens, V tokens that may be said.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.prompt import POSE_OUTPUT, PromptBatch, Prompter
+from backend.query import Answer, Heard, Query
+from blender_addon.contract.kinematics import yaw_matrix
+
+from .answers import finish
+
+MOST_TOKENS: Final = 160
+"""An answer ends after so many."""
+SIDE_BY_SIDE: Final = 32
+MOST_POSES: Final = 8
+"""In one answer; as many as a turn of the history may hold."""
+Floats = npt.NDArray[np.float32]
+State = TypeVar("State")
+
+
+class Reader(Protocol[State]):
+    """What an engine does of it. A state is what the words so far have left behind, and nobody else's: between two
+    words the engine may be asked something else."""
+
+    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Floats, State]:
+        """The logits (B, V) of the first words, and the state after the questions."""
+        ...
+
+    def go_on(self, tokens: npt.NDArray[np.int64], state: State) -> tuple[Floats, State]:
+        """The logits (B, V) of what follows the tokens (B,)."""
+        ...
+
+    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+        """(J, 3, 3) the pose of the last ``<POSE>`` in the one row of ``prompts``, without the heading."""
+        ...
+
+
+@dataclass
+class _Saying:
+    """An answer that grows."""
+
+    tokens: list[int]
+    ended: bool = False
+
+
+def apart(
+    prompter: Prompter,
+    queries: Sequence[Query],
+    pose: Callable[[Sequence[Query]], list[Answer]],
+    say: Callable[[Sequence[Query], Heard | None], list[Answer]],
+    heard: Heard | None,
+) -> list[Answer]:
+    """Answers in order, where those in the model's own words are given by ``say`` and all others by ``pose``.
+
+    Raises:
+        ValueError: an unknown task, or a query that lacks the pose or image its task needs.
+    """
+    spoken = [
+        place
+        for place, query in enumerate(queries)
+        if query.task in prompter.templates and prompter.speaks(query.task)
+    ]
+    if not spoken:
+        return pose(queries)
+    rest = [place for place in range(len(queries)) if place not in set(spoken)]
+    told = None if heard is None else lambda number, words: heard(spoken[number], words)
+    answers = dict(zip(rest, pose([queries[place] for place in rest]) if rest else [], strict=True))
+    answers |= zip(spoken, say([queries[place] for place in spoken], told), strict=True)
+    return [answers[place] for place in range(len(queries))]
+
+
+def speak(
+    prompter: Prompter, queries: Sequence[Query], reader: Reader[State], heard: Heard | None = None
+) -> list[Answer]:
+    """Answer questions of tasks that are answered in the model's own words.
+
+    Args:
+        prompter: lays the questions out.
+        queries: what is asked.
+        reader: the engine's part.
+        heard: is told what has been said after each word; see ``Heard``.
+
+    Raises:
+        ValueError: a query that lacks the pose or image that its task needs.
+    """
+    answers: dict[int, Answer] = {}
+    for places in _of_one_length(prompter, queries):
+        asked = [queries[place] for place in places]
+        prompts = prompter.encode(asked)
+        said = _say(prompter, asked, prompts, reader, places, heard)
+        for row, place in enumerate(places):
+            answers[place] = _answer(prompter, asked[row], _row(prompts, row), said[row].tokens, reader)
+    return [answers[place] for place in range(len(queries))]
+
+
+def _of_one_length(prompter: Prompter, queries: Sequence[Query]) -> Iterator[list[int]]:
+    """Places of queries whose questions are equally long and of one task."""
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for place, query in enumerate(queries):
+        found[query.task, prompter.encode([query]).input_ids.shape[1]].append(place)
+    for places in found.values():
+        for start in range(0, len(places), SIDE_BY_SIDE):
+            yield places[start : start + SIDE_BY_SIDE]
+
+
+def _say(
+    prompter: Prompter,
+    queries: Sequence[Query],
+    prompts: PromptBatch,
+    reader: Reader[State],
+    places: Sequence[int],
+    heard: Heard | None,
+) -> list[_Saying]:
+    tokens, allowed = prompter.may_say(queries[0].task)
+    end, output = prompter.tokenizer.eos_id, prompter.tokenizer.id_of(POSE_OUTPUT)
+    said = [_Saying([]) for _ in queries]
+    logits, state = reader.read(prompts, queries)
+    for _ in range(MOST_TOKENS):
+        chosen = tokens[np.where(allowed, logits, -np.inf).argmax(axis=1)]
+        for saying, token, place in zip(said, chosen.tolist(), places, strict=True):
+            if saying.ended:
+                continue
+            full = token == output and saying.tokens.count(output) == MOST_POSES
+            if token == end or full:
+                saying.ended = True
+                continue
+            saying.tokens.append(token)
+            if heard is not None and not heard(
+                place, prompter.tokenizer.said(saying.tokens).rstrip("\ufffd")
+            ):
+                saying.ended = True
+        if all(saying.ended for saying in said):
+            break
+        logits, state = reader.go_on(chosen, state)
+    return said
+
+
+def _answer(
+    prompter: Prompter, query: Query, prompts: PromptBatch, tokens: list[int], reader: Reader[State]
+) -> Answer:
+    """The words, and the poses that stand in them; the first one is the answer's, all of them its variants."""
+    text = prompter.tokenizer.said(tokens).replace("\ufffd", "")
+    output = prompter.tokenizer.id_of(POSE_OUTPUT)
+    matrices = [
+        reader.poses(_with_tokens(prompts, tokens[: place + 1]), query)
+        for place, token in enumerate(tokens)
+        if token == output
+    ]
+    if not matrices:
+        return Answer(None, text)
+    turned = np.stack(matrices)
+    turned[:, 0] = yaw_matrix(float(prompts.headings[0])) @ turned[:, 0]
+    poses_aa = finish([query] * len(turned), turned)
+    return Answer(poses_aa[0], text, poses_aa if len(poses_aa) > 1 else None)
+
+
+def _row(prompts: PromptBatch, row: int) -> PromptBatch:
+    """One of questions side by side, by itself."""
+    own = prompts.pose_rows == row
+    pictures = prompts.pose_images[own]
+    first = int(pictures.max()) if len(pictures) and pictures.max() >= 0 else None
+    return replace(
+        prompts,
+        input_ids=prompts.input_ids[row : row + 1],
+        attention_mask=prompts.attention_mask[row : row + 1],
+        answer_at=prompts.answer_at[row : row + 1],
+        is_learnt=prompts.is_learnt[row : row + 1],
+        poses=prompts.poses[own],
+        headings=prompts.headings[row : row + 1],
+        images=[] if first is None else [prompts.images[first]],
+        pose_rows=np.zeros(int(own.sum()), dtype=np.int64),
+        pose_images=np.where(pictures >= 0, 0, -1),
+        text_places=prompts.text_places[row : row + 1],
+    )
+
+
+def _with_tokens(prompts: PromptBatch, tokens: Sequence[int]) -> PromptBatch:
+    """A question with what was answered to it so far."""
+    more = np.array([tokens], dtype=np.int64)
+    return replace(
+        prompts,
+        input_ids=np.concatenate([prompts.input_ids, more], axis=1),
+        attention_mask=np.concatenate([prompts.attention_mask, np.ones_like(more)], axis=1),
+        text_places=np.concatenate([prompts.text_places, np.full_like(more, -1)], axis=1),
+    )
