@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import bpy
 
+from .contract.messages import SPOKEN_TASKS
 from .contract.skeleton import BODY_PARTS
 from .operators.activity import Outcome, activity
 from .rig.armature import find_armature
@@ -140,6 +141,39 @@ def estimate(
     return _ask("estimate_pose", armature, parts, url, token, instruction=instruction, filepath=image)
 
 
+def describe(
+    *,
+    since: int | None = None,
+    armature: str | None = None,
+    url: str | None = None,
+    token: str | None = None,
+) -> Outcome:
+    """Have the model say what the pose at the current frame is like, or what changed since another frame; nothing is
+    changed. ``since`` is that frame; the other arguments are as for edit(). The words are the outcome's ``words``.
+
+    Raises:
+        CommandError: the model does not speak, or has nothing to say.
+    """
+    if since is None:
+        return _ask("describe_pose", armature, tuple(BODY_PARTS), url, token)
+    return _ask("what_changed", armature, tuple(BODY_PARTS), url, token, since="FRAME", since_frame=since)
+
+
+def talk(
+    instruction: str,
+    *,
+    shows_pose: bool = True,
+    armature: str | None = None,
+    url: str | None = None,
+    token: str | None = None,
+) -> Outcome:
+    """Ask the model something, with the pose at the current frame where ``shows_pose``; what was said before in this
+    Blender goes along. A pose in the answer is keyed. Arguments as for edit(); raises as describe()."""
+    return _ask(
+        "talk", armature, tuple(BODY_PARTS), url, token, instruction=instruction, shows_pose=shows_pose
+    )
+
+
 def _ask(
     operator: str,
     armature: str | None,
@@ -176,7 +210,7 @@ def _ask(
     outcome = activity.outcome
     if outcome is None:  # no error either: the operator heard Ctrl-C
         raise KeyboardInterrupt
-    if outcome.report is None:
+    if outcome.report is None and not (outcome.task in SPOKEN_TASKS and outcome.words):
         raise CommandError(f"{outcome.words} {outcome.summary()}".strip())
     return outcome
 
@@ -221,7 +255,13 @@ def _make_active(name: str | None) -> None:
             layer.objects.active = next(iter(armatures.values()))
 
 
-COMMANDS: Final[dict[str, Callable[..., Any]]] = {"edit": edit, "generate": generate, "estimate": estimate}
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "edit": edit,
+    "generate": generate,
+    "estimate": estimate,
+    "describe": describe,
+    "talk": talk,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -240,7 +280,8 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     if outcome.words:
         print(outcome.words)
-    print(outcome.summary(most=24))
+    if outcome.report is not None or not outcome.words:
+        print(outcome.summary(most=24))
     if save:
         try:
             bpy.ops.wm.save_as_mainfile(filepath=str(Path(save).resolve()), copy=True)
@@ -270,15 +311,16 @@ def _join_frames(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--armature", help="name of the armature object, when there are several")
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--armature", help="name of the armature object, when there are several")
+    asking.add_argument("--url", help=f"address of the backend (or ${URL_VARIABLE})")
+    asking.add_argument("--token", help=f"token of the backend (or better ${TOKEN_VARIABLE})")
+    asking.add_argument("--frame", type=int, help="make this the current frame first")
+    asking.add_argument("--save", metavar="FILE.blend", help="save the result there")
+    common = argparse.ArgumentParser(add_help=False, parents=[asking])
     common.add_argument(
         "--parts", nargs="+", choices=tuple(BODY_PARTS), default=tuple(BODY_PARTS), help="parts that may move"
     )
-    common.add_argument("--url", help=f"address of the backend (or ${URL_VARIABLE})")
-    common.add_argument("--token", help=f"token of the backend (or better ${TOKEN_VARIABLE})")
-    common.add_argument("--frame", type=int, help="make this the current frame first")
-    common.add_argument("--save", metavar="FILE.blend", help="save the result there")
     parser = argparse.ArgumentParser(
         prog="posellava", description="Edit, generate and estimate poses by language."
     )
@@ -306,6 +348,11 @@ def _parser() -> argparse.ArgumentParser:
     one = tasks.add_parser("estimate", parents=[common], help="take on the pose of the person in an image")
     one.add_argument("--image", required=True)
     one.add_argument("--instruction", default="")
+    one = tasks.add_parser("describe", parents=[asking], help="say what the pose is like, or what changed")
+    one.add_argument("--since", type=int, metavar="FRAME", help="say what changed since this frame")
+    one = tasks.add_parser("talk", parents=[asking], help="ask the model something")
+    one.add_argument("--instruction", required=True)
+    one.add_argument("--no-pose", dest="shows_pose", action="store_false", help="without showing it the pose")
     return parser
 
 

@@ -105,6 +105,12 @@ KEYING_ITEMS: Final = [
     ("NEVER", "Never", "An edit only poses the bones at the current frame; set keys yourself"),
 ]
 
+SINCE_ITEMS: Final = [
+    ("EDIT", "Last Edit", "The pose before the last edit of this figure"),
+    ("KEY", "Previous Key", "The pose at the last frame before this one at which the character has keys"),
+    ("FRAME", "Frame", "The pose at a frame that a script names"),
+]
+
 PICTURE_ITEMS: Final = [
     ("IMAGE", "Image", "Estimate the pose of the person in an image"),
     ("VIEWPORT", "Viewport", "Estimate the pose of what the 3D viewport shows"),
@@ -242,6 +248,15 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         name="Key IK Targets",
         description="Where inverse kinematics (IK) drives a limb, move and key what it follows",
     )
+    question: StringProperty(
+        name="Question", description="What to ask the model", options={"TEXTEDIT_UPDATE"}
+    )
+    shows_pose: BoolProperty(
+        name="Show the Pose",
+        description="Show the model the pose at the current frame along with the question",
+        default=True,
+    )
+    since: EnumProperty(name="Since", description="What the pose is compared with", items=SINCE_ITEMS)
     picture: EnumProperty(name="From", description="What a pose is estimated from", items=PICTURE_ITEMS)
     changed: BoolProperty(
         name="Change It as the Instruction Says",

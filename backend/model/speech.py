@@ -13,7 +13,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,8 +25,6 @@ from .llava import readable_weights
 from .modeling import PoseLlavaForConditionalGeneration
 from .storage import SCALE, quantised
 
-_HEAD: Final = "head.weight"
-
 
 class Voice(nn.Module):
     """Says words from the model's embeddings.
@@ -37,6 +35,8 @@ class Voice(nn.Module):
         tokens: (V,) the tokens of the head's rows.
         first: the first layer that is a copy; None where all are the model's own.
     """
+
+    tokens: Tensor
 
     def __init__(
         self, language_model: nn.Module, head: nn.Linear, tokens: Tensor, first: int | None = None
@@ -99,7 +99,7 @@ class Voice(nn.Module):
         """The weights of the copies, the norm and the head, by name; what is the model's own is not among them."""
         if self._first is None:
             return {}
-        found: dict[str, nn.Parameter] = {_HEAD: self.head.weight}
+        found = dict(self.head.named_parameters(prefix="head"))
         for number, layer in enumerate(self.language_model.layers[self._first :], self._first):
             found |= {f"layers.{number}.{name}": weight for name, weight in layer.named_parameters()}
         return found | {

@@ -155,7 +155,8 @@ class Request:
     ``poses`` (N, 24, 3): the start poses, each answered with the same instruction; N = 0 asks for one answer
     without a start pose. ``parts``: names of BODY_PARTS that may move, None for all. ``strength`` 0 keeps the
     start pose, 1 takes the model's answer, between them the rotation is interpolated. ``history``: earlier
-    turns, oldest first. ``view``: where the camera is, None when that is not known. ``variants``: how many
+    turns, oldest first; with the task ``describe`` a last turn that shows a pose asks what changed from it to the start
+    pose. ``view``: where the camera is, None when that is not known. ``variants``: how many
     different answers are wished for, 1 to MAX_VARIANTS; a model may have fewer. The model is deterministic, so
     there is no seed.
     """
@@ -193,9 +194,10 @@ class Result:
 
     A pose is (24, 3), or None where the model answered in words only, to an edit as well: it did not understand, or
     nothing was to be moved, and nothing moves. ``variants``: all the answers there are, best first, each with a pose
-    per start pose; the first one is ``poses``, and every one has None where ``poses`` has it. ``confidence``: for each
-    answer about the chance of each of its 24 joints, 0 to 1, of lying within 10 cm of where a picture shows it, None
-    where the pose is of no picture; empty where none is. Milliseconds:
+    per start pose; the first one is ``poses``, and every one has None where ``poses`` has it. Of the task ``chat`` they
+    are the poses of the answer, in the order of the ``<POSE>`` in its text. ``confidence``: for each answer about the
+    chance of each of its 24 joints, 0 to 1, of lying within 10 cm of where a picture shows it, None where the pose is
+    of no picture; empty where none is. Milliseconds:
     ``queued_ms`` from arrival until the model began, ``engine_ms`` from then until the last pose was there.
     """
 
@@ -242,9 +244,13 @@ def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TAS
         return ProtocolError(code, sentence, request.id)
 
     if request.task not in tasks:
-        raise refuse(
-            "unknown_task", f"Unknown task {quote(request.task)}; this model does {', '.join(tasks)}."
-        )
+        known = f"this model does {', '.join(tasks)}"
+        if request.task in SPOKEN_TASKS:
+            raise refuse(
+                "unknown_task",
+                f"The model was not taught to speak, so it cannot {request.task}; {known}. Load one that was.",
+            )
+        raise refuse("unknown_task", f"Unknown task {quote(request.task)}; {known}.")
     if len(request.instruction) > limits.max_text_chars:
         raise refuse(
             "bad_text",

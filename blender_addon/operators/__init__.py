@@ -7,7 +7,8 @@ request from reading poses to writing keys. ``picture`` makes what is sent along
 ``framing`` of the figure. ``backend`` keeps the one connection, ``local_backend`` the extension's own backend, which
 ``local_control`` starts and ends; ``activity`` the request that runs and what came of the last one, ``conversation``
 the edits before, ``variant`` keys the last answer in another way; ``handlers`` and ``situation`` say when they are no
-longer true. ``bone_map`` corrects which bone plays which joint.
+longer true. ``bone_map`` corrects which bone plays which joint. ``speak`` has what is answered in words,
+``talk`` what was said.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -15,7 +16,7 @@ work is done in short steps on window timer events. In background the same opera
 
 import bpy
 
-from . import backend, bone_map, handlers
+from . import backend, bone_map, handlers, speak
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
 from .figure import POSELLAVA_OT_add_figure
 from .local_control import POSELLAVA_OT_start_local_backend, POSELLAVA_OT_stop_local_backend
@@ -42,6 +43,7 @@ CLASSES = (
     POSELLAVA_OT_key_ik_targets,
     POSELLAVA_OT_recall,
     *bone_map.CLASSES,
+    *speak.CLASSES,
 )
 
 

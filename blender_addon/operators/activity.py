@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..contract.messages import PoseArray, ProtocolError
+from ..contract.messages import SPOKEN_TASKS, PoseArray, ProtocolError
 from ..rig.armature import WriteOptions, WriteReport
 from ..session import Edit, Handle, History
 from .conversation import Conversation
+from .talk import Talk
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Outcome:
     """What came of a request that was answered.
 
     Attributes:
-        task: ``adjust``, ``generate`` or ``estimate``.
+        task: one of the protocol's TASKS.
         instruction: what the user asked for.
         words: what the model said.
         report: what was keyed; None where the model answered in words alone and nothing was touched.
@@ -78,6 +79,8 @@ class Outcome:
     def summary(self, most: int = 3) -> str:
         """What was done, for the user: which joints moved most, by how much, on how many frames, and what kept others
         from it."""
+        if self.report is None and self.task in SPOKEN_TASKS:
+            return "" if self.words else "The model had nothing to say."
         if self.report is None:
             return "The model gave no pose; nothing was changed. Say it in other words."
         return " ".join((_movement(self.report, most), *_hindrances(self.report, most), self.alone)).rstrip()
@@ -168,6 +171,7 @@ class Activity:
         notice: why the last request, or an attempt to connect, came to nothing; None when it did not.
         history: every request that was answered.
         conversation: the edits that led to the poses that figures have now.
+        talk: the conversation in words.
     """
 
     preparing: bool = False
@@ -177,6 +181,7 @@ class Activity:
     notice: Notice | None = None
     history: History = field(default_factory=History)
     conversation: Conversation = field(default_factory=Conversation)
+    talk: Talk = field(default_factory=Talk)
 
     @property
     def running(self) -> bool:

@@ -23,6 +23,7 @@ def _forget_all(*_: Any) -> None:
     activity.end()
     activity.forget()
     activity.conversation.clear()
+    activity.talk.clear()
 
 
 _HANDLERS: Final = (

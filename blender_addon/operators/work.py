@@ -17,7 +17,16 @@ import bpy
 import numpy as np
 
 from ..contract.kinematics import heading, yaw_matrix
-from ..contract.messages import PoseArray, ProtocolError, Request, Result, Turn, View, no_poses
+from ..contract.messages import (
+    SPOKEN_TASKS,
+    PoseArray,
+    ProtocolError,
+    Request,
+    Result,
+    Turn,
+    View,
+    no_poses,
+)
 from ..contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..contract.skeleton import BODY_PARTS
 from ..rig.armature import Rig, WriteOptions, WriteReport
@@ -45,7 +54,7 @@ class Order:
     """Everything about a request that is known before it starts.
 
     Attributes:
-        task: ``adjust``, ``generate`` or ``estimate``.
+        task: one of the protocol's TASKS.
         at_picture: whether the pose to adjust is the one that the picture shows.
         instruction: what the user asked for.
         armature: the armature object's session_uid, which renaming and undo leave as it is.
@@ -57,6 +66,8 @@ class Order:
         references: the frames that the model is asked about, ascending, and whose change is carried over to ``frames``;
             empty where it is asked about each of these.
         blend: how the change comes and goes over the frames.
+        shows_pose: whether a question that is answered in words shows the pose at ``frames``.
+        said: the turns before such a question.
         options: how the poses are written.
     """
 
@@ -71,12 +82,19 @@ class Order:
     take_picture: Taking | None = None
     references: tuple[float, ...] = ()
     blend: Blend = field(default_factory=Blend)
+    shows_pose: bool = True
+    said: tuple[Turn, ...] = ()
     options: WriteOptions = field(default_factory=WriteOptions)
 
     @property
     def starts_in_scene(self) -> bool:
         """Whether poses of the scene are changed."""
         return self.task == "adjust" and not self.at_picture
+
+    @property
+    def shows_poses(self) -> bool:
+        """Whether the poses at the frames are sent."""
+        return self.starts_in_scene or (self.task in SPOKEN_TASKS and self.shows_pose)
 
     @property
     def asked(self) -> tuple[float, ...]:
@@ -95,7 +113,7 @@ def course(order: Order, connection: Connection) -> Course:
     if order.starts_in_scene:
         _check_number(order, connection.limits.max_poses)
     picture = yield from _take_picture(order)
-    poses = (yield from _read(order)) if order.starts_in_scene else no_poses()
+    poses = (yield from _read(order)) if order.shows_poses else no_poses()
     sent_at = time.perf_counter()
     result = yield from _answered(connection, _request(order, picture, poses))
     texts = [text.strip() for text in (*result.texts, unsure_limbs(result))]
@@ -105,6 +123,8 @@ def course(order: Order, connection: Connection) -> Course:
         variants = _variants_of(order, poses, result)
         report = show(variants)
         _remember(order, poses, words, report)
+    if order.task == "chat":
+        _remember_talk(order, poses, words, result)
     elapsed = 1000 * (time.perf_counter() - sent_at)
     return Outcome(order.task, order.instruction, words, report, elapsed, variants, _alone(order, report))
 
@@ -138,9 +158,17 @@ def _answered(connection: Connection, request: Request) -> Generator[Wait | None
 
 def _remember(order: Order, poses: PoseArray, words: str, report: WriteReport) -> None:
     """Remember an edit of one pose, to send along with the next."""
-    if report.changed and len(order.frames) == 1 and len(poses) == 1:
+    if order.task == "adjust" and report.changed and len(order.frames) == 1 and len(poses) == 1:
         after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
         activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
+
+
+def _remember_talk(order: Order, poses: PoseArray, words: str, result: Result) -> None:
+    """Remember a question and its answer, to send along with the next."""
+    answered = [variant[0] for variant in result.variants if variant[0] is not None]
+    shown = poses[0] if len(poses) else None
+    said = Turn(order.instruction, shown, words, np.stack(answered) if answered else no_poses())
+    activity.talk.add(said)
 
 
 def _alone(order: Order, report: WriteReport | None) -> str:
@@ -190,7 +218,9 @@ def _read(order: Order) -> Generator[None, None, PoseArray]:
 
 
 def _history(order: Order, poses: PoseArray) -> tuple[Turn, ...]:
-    """What was asked of this figure before, where one pose is edited: a turn has one pose."""
+    """What was said before; of an edit what was asked of this figure, where one pose is edited: a turn has one pose."""
+    if order.task in SPOKEN_TASKS:
+        return order.said
     return activity.conversation.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
 
 
@@ -230,13 +260,13 @@ def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
         np.stack([sent[row] if pose is None else pose for row, pose in enumerate(poses)])
         for poses in result.variants
     ]
-    if order.starts_in_scene:
+    if len(sent):
         # What the model left as it was sent may have been posed anew by the user while it worked.
         turned = np.any([(poses != sent).any(axis=(0, 2)) for poses in answers], axis=0)
         kept = frozenset(np.flatnonzero(~turned).tolist())
         answers = [_over_range(order, sent, poses) for poses in answers]
     else:
-        rig, keep_turn = find_rig(order.armature), order.task == "generate"
+        rig, keep_turn = find_rig(order.armature), order.task != "estimate"
         answers = [_face_as_before(rig, order.frames, poses, keep_turn=keep_turn) for poses in answers]
     return Variants(order.armature, order.frames, tuple(answers), joints, kept, order.options)
 

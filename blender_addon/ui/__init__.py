@@ -8,17 +8,19 @@ file imports the rest only when it registers it.
 
 def register() -> None:
     """Called when the add-on is enabled."""
-    from . import light, menus, panel
+    from . import light, menus, panel, talk
 
     light.register()
     panel.register()
+    talk.register()
     menus.register()
 
 
 def unregister() -> None:
     """Called when the add-on is disabled."""
-    from . import light, menus, panel
+    from . import light, menus, panel, talk
 
     menus.unregister()
+    talk.unregister()
     panel.unregister()
     light.unregister()

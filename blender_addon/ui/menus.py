@@ -21,6 +21,8 @@ class POSELLAVA_MT_main(bpy.types.Menu):
         layout.operator("posellava.edit_pose", icon="POSE_HLT")
         layout.operator("posellava.generate_pose", icon="ARMATURE_DATA")
         layout.operator("posellava.estimate_pose", icon="IMAGE_DATA")
+        layout.operator("posellava.describe_pose", icon="TEXT")
+        layout.operator("posellava.what_changed", icon="ARROW_LEFTRIGHT")
         layout.operator("posellava.cancel", icon="CANCEL")
         layout.separator()
         layout.operator("posellava.connect", icon="LINKED")

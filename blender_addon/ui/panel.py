@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar tab PoseLLaVA: common controls first, the rest in subpanels."""
 
-import textwrap
 from typing import Any, Final
 
 import bpy
@@ -12,7 +11,7 @@ from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..operators.situation import standing_notice
 from ..operators.target import find_target, others_in_pose_mode
-from ..rig.blender_types import Icon, PanelMixIn
+from ..rig.blender_types import PanelMixIn
 from ..rig.bone_map import RigError
 from ..rig.editable import RestPositionError
 from ..session import State
@@ -20,15 +19,12 @@ from ..settings import LOCAL_BACKEND_ROWS, PoseLlavaSettings, preferences, setti
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .light import icon_of
+from .text import characters, wrapped
 
 LONGEST_RECALL: Final = 12
 """Instructions in the recall menu."""
 PROMINENT: Final = 1.4
 """Height of the main button."""
-CHARACTER_WIDTH: Final = 6.4
-"""Average width of a character of the interface font, in pixels at scale 1."""
-MARGIN: Final = 62
-"""Pixels at scale 1 beside a wrapped text: borders, icon, scroll bar."""
 PROGRESS: Final = "posellava_progress"
 """The window manager's property that shows how far a request is."""
 FIELD_BUTTONS: Final = 4
@@ -191,7 +187,7 @@ def _draw_connection(context: bpy.types.Context, layout: bpy.types.UILayout) -> 
     if status.state in (State.CONNECTING, State.FAILED):
         box = layout.box()
         box.alert = status.state is State.FAILED
-        _wrapped(context, box, status.sentence, "INFO" if status.state is State.CONNECTING else "ERROR")
+        wrapped(context, box, status.sentence, "INFO" if status.state is State.CONNECTING else "ERROR")
         if status.state is State.CONNECTING:
             box.operator("posellava.connect", text="Try Now", icon="FILE_REFRESH")
 
@@ -202,7 +198,7 @@ def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None
         armature = find_target(context)
     except RigError as error:
         if not activity.running:
-            _wrapped(context, layout, str(error), "INFO")
+            wrapped(context, layout, str(error), "INFO")
         if isinstance(error, RestPositionError):
             layout.operator("posellava.leave_rest_position", icon="POSE_HLT")
         else:
@@ -211,7 +207,7 @@ def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None
     layout.label(text=armature.name, icon="OUTLINER_OB_ARMATURE")
     others = others_in_pose_mode(context, armature)
     if others:
-        _wrapped(
+        wrapped(
             context,
             layout,
             f"Only this one is posed; {others}",
@@ -229,8 +225,8 @@ def _draw_instruction(context: bpy.types.Context, layout: bpy.types.UILayout) ->
 def _draw_long_instruction(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """All of an instruction of which the field shows a part. Below the buttons, so that they stay under the mouse."""
     instruction = settings(context).instruction
-    if len(instruction) > _characters(context) - FIELD_BUTTONS:
-        _wrapped(context, layout, f"“{instruction}”", "BLANK1")
+    if len(instruction) > characters(context) - FIELD_BUTTONS:
+        wrapped(context, layout, f"“{instruction}”", "BLANK1")
 
 
 def _draw_buttons(layout: bpy.types.UILayout) -> None:
@@ -270,7 +266,7 @@ def _percent_done(_: Any) -> float:
 def _draw_first_steps(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """For who has set nothing up and not asked anything yet."""
     if local_backend.is_chosen(context) and not activity.history.edits:
-        _wrapped(
+        wrapped(
             context,
             layout,
             'Type what should change, such as "raise your left arm", and press Edit Pose.',
@@ -284,12 +280,12 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
     if notice is not None:
         box = layout.box()
         box.alert = notice.failed
-        _wrapped(context, box, notice.sentence, "ERROR" if notice.failed else "INFO")
+        wrapped(context, box, notice.sentence, "ERROR" if notice.failed else "INFO")
     elif outcome is not None:
         box = layout.box()
         if outcome.words:
-            _wrapped(context, box, outcome.words, "SPEAKER")
-        _wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
+            wrapped(context, box, outcome.words, "SPEAKER")
+        wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
         if outcome.held_by_ik:
             box.operator("posellava.key_ik_targets", icon="CON_KINEMATIC")
         if outcome.variants is not None and outcome.number_of_variants > 1:
@@ -299,22 +295,8 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
             row.operator("posellava.show_variant", text="", icon="TRIA_RIGHT").step = 1
 
 
-def _characters(context: bpy.types.Context) -> int:
-    """How many characters of average width a line of the sidebar holds."""
-    scale = context.preferences.system.ui_scale
-    return max(int((context.region.width / scale - MARGIN) / CHARACTER_WIDTH), 16)
-
-
 def _draw_local_backend(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
-    local_row.draw(layout, lambda box, text, icon: _wrapped(context, box, text, icon))
-
-
-def _wrapped(context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: Icon) -> None:
-    """A text in as many lines as the sidebar's width asks for; Blender's own labels are cut off."""
-    column = layout.column(align=True)
-    column.scale_y = 0.85
-    for number, line in enumerate(textwrap.wrap(text, _characters(context))):
-        column.label(text=line, icon=icon if number == 0 else "BLANK1")
+    local_row.draw(layout, lambda box, text, icon: wrapped(context, box, text, icon))
 
 
 CLASSES = (

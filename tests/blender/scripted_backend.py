@@ -3,8 +3,10 @@
 
 It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds; each
 further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
-With ``--picture FILE`` it saves the picture that came with the last request, with ``--asked FILE`` what else came, as
-JSON. Prints ``listening URL`` as ``posellava serve`` does.
+With ``--speaks`` it describes poses and converses: its words say how many poses it was shown and what came before, and
+a question that ends in an exclamation mark is answered with two poses. With ``--picture FILE`` it saves the picture
+that came with the last request, with ``--asked FILE`` what else came, as JSON. Prints ``listening URL`` as
+``posellava serve`` does.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from backend.query import Answer, Heard, Query
 from backend.server import ServerOptions, run_until_signal
+from blender_addon.contract.messages import SPOKEN_TASKS
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
 
 TURN_DEGREES: Final = 40.0
@@ -35,7 +38,11 @@ class ScriptedEngine:
     name = "scripted"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
-    def __init__(self, delay: float, picture: Path | None, asked: Path | None) -> None:
+    def __init__(
+        self, delay: float, picture: Path | None, asked: Path | None, *, speaks: bool = False
+    ) -> None:
+        if speaks:
+            self.tasks = (*self.tasks, *SPOKEN_TASKS)
         self.delay = delay
         self.picture = picture
         self.asked = asked
@@ -47,7 +54,18 @@ class ScriptedEngine:
         if self.asked is not None:
             self.asked.write_text(json.dumps(record(queries[0])))
         time.sleep(self.delay)
-        return [self._answer(query) for query in queries]
+        return [
+            self._speak(query) if query.task in SPOKEN_TASKS else self._answer(query) for query in queries
+        ]
+
+    def _speak(self, query: Query) -> Answer:
+        before = [turn.instruction for turn in query.history]
+        shown = sum(pose is not None for pose in (query.pose_aa, *(turn.pose for turn in query.history)))
+        words = f"I see {shown}, after {before}."
+        if not query.instruction.endswith("!"):
+            return Answer(None, words)
+        poses = np.stack([turned(query.pose_aa), turned(query.pose_aa, 2)])
+        return Answer(poses[0], f"{words} <POSE> or <POSE>", poses)
 
     def _answer(self, query: Query) -> Answer:
         if query.instruction.endswith("?"):
@@ -87,10 +105,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--asked", type=Path)
+    parser.add_argument("--speaks", action="store_true")
     options = parser.parse_args()
     asyncio.run(
         run_until_signal(
-            ScriptedEngine(options.delay, options.picture, options.asked),
+            ScriptedEngine(options.delay, options.picture, options.asked, speaks=options.speaks),
             ServerOptions(port=options.port, token=options.token, batch_size=4),
             lambda url: print(f"listening {url}", flush=True),
         )

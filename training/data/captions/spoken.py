@@ -105,7 +105,7 @@ def _meanings() -> dict[str, tuple[Fact, ...]]:
     found: dict[str, tuple[Fact, ...]] = {}
     every = [Fact(code, "", who) for code in MOVES for who in (LEFT, RIGHT, BOTH)]
     for code in ORDER:
-        sides = (LEFT,) if facts.codes[code].ndim == 1 else (LEFT, RIGHT, BOTH)
+        sides: tuple[int, ...] = (LEFT,) if facts.codes[code].ndim == 1 else (LEFT, RIGHT, BOTH)
         sides = sides[:2] if code == "kneel" else sides
         for category in facts.names[code]:
             if category.startswith("none"):

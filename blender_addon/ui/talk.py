@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The subpanel in which the model speaks: descriptions, what changed, and a conversation."""
+
+from typing import Final
+
+import bpy
+
+from ..contract.messages import SPOKEN_TASKS
+from ..operators.activity import activity
+from ..operators.ask import PANEL_POINTER
+from ..rig.blender_types import PanelMixIn
+from ..settings import settings
+from .text import wrapped
+
+SHOWN_TURNS: Final = 4
+
+
+class POSELLAVA_PT_talk(PanelMixIn, bpy.types.Panel):
+    """What the model says in words."""
+
+    bl_label = "In Words"
+    bl_parent_id = "POSELLAVA_PT_main"
+    bl_category = "PoseLLaVA"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Called by Blender to draw the panel."""
+        layout, chosen = self.layout, settings(context)
+        layout.context_pointer_set(PANEL_POINTER, chosen)
+        column = layout.column()
+        column.operator("posellava.describe_pose", icon="TEXT")
+        row = column.row(align=True)
+        row.operator("posellava.what_changed", icon="ARROW_LEFTRIGHT")
+        row.prop(chosen, "since", text="")
+        layout.separator()
+        for turn in activity.talk.turns[-SHOWN_TURNS:]:
+            box = layout.box()
+            wrapped(context, box, turn.instruction, "USER")
+            wrapped(context, box, turn.words.replace("<POSE>", "(pose)"), "SPEAKER")
+        _draw_words_so_far(context, layout)
+        row = layout.row(align=True)
+        row.prop(chosen, "question", text="", placeholder="Ask something …")
+        row.operator("posellava.talk", text="", icon="PLAY")
+        row = layout.row(align=True)
+        row.prop(chosen, "shows_pose")
+        if activity.talk.turns:
+            row.operator("posellava.forget_talk", text="", icon="TRASH")
+
+
+def _draw_words_so_far(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+    """What is being said, as far as it has come."""
+    handle = activity.handle
+    if handle is None or handle.request.task not in SPOKEN_TASKS:
+        return
+    words = handle.progress.words if handle.progress is not None else ""
+    wrapped(context, layout.box(), words or "…", "SPEAKER")
+
+
+def register() -> None:
+    """Called when the add-on is enabled; after the panel that this one is part of."""
+    bpy.utils.register_class(POSELLAVA_PT_talk)
+
+
+def unregister() -> None:
+    """Called when the add-on is disabled."""
+    bpy.utils.unregister_class(POSELLAVA_PT_talk)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the model says in words: it is shown the right poses, nothing moves, and a conversation goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..scripted_backend import TURN_DEGREES
+from .test_operators import FIGURE
+
+InBlender = Callable[..., dict[str, Any]]
+
+
+def test_a_pose_and_what_changed_are_described_and_nothing_is_keyed(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = []
+def ask(operator, **options):
+    error = call(operator, **options)
+    said.append(error or activity.outcome.words)
+ask(bpy.ops.posellava.describe_pose)
+result["summary"] = activity.outcome.summary()
+ask(bpy.ops.posellava.what_changed, since="EDIT")
+ask(bpy.ops.posellava.what_changed, since="KEY")
+result["keys before"] = keys()
+call(bpy.ops.posellava.edit_pose, instruction="raise the left arm")
+ask(bpy.ops.posellava.what_changed, since="EDIT")
+bpy.context.scene.frame_set(5)
+ask(bpy.ops.posellava.what_changed, since="KEY")
+ask(bpy.ops.posellava.what_changed, since="FRAME", since_frame=3)
+result["said"] = said
+""",
+        URL=start_backend("--speaks").url,
+    )
+    assert result["said"][0] == "I see 1, after []."
+    assert "No edit led to this pose" in result["said"][1]
+    assert "no keys before this frame" in result["said"][2]
+    assert result["said"][3:] == ["I see 2, after ['']."] * 3
+    assert result["summary"] == ""
+    assert result["keys before"] == []
+
+
+def test_a_conversation_goes_on_and_its_poses_are_keyed(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = []
+def ask(instruction, **options):
+    error = call(bpy.ops.posellava.talk, instruction=instruction, **options)
+    said.append(error or activity.outcome.words)
+ask("who is it")
+ask("and now", shows_pose=False)
+ask("show me!")
+result["variants"] = activity.outcome.number_of_variants
+result["degrees"] = activity.outcome.report.degrees
+result["poses"] = [len(turn.poses) for turn in activity.talk.turns]
+bpy.ops.posellava.forget_talk()
+ask("hello")
+result["said"] = said
+""",
+        URL=start_backend("--speaks").url,
+    )
+    assert result["said"] == [
+        "I see 1, after [].",
+        "I see 1, after ['who is it'].",
+        "I see 2, after ['who is it', 'and now']. <POSE> or <POSE>",
+        "I see 1, after [].",
+    ]
+    assert result["variants"] == 2
+    assert result["degrees"] == {"left_shoulder": pytest.approx(TURN_DEGREES, abs=0.01)}
+    assert result["poses"] == [0, 0, 2]
+
+
+def test_a_model_that_was_not_taught_to_speak_says_so(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE + 'result["error"] = call(bpy.ops.posellava.describe_pose)\n', URL=start_backend().url
+    )
+    assert "was not taught to speak" in result["error"]
