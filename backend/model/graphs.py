@@ -24,7 +24,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -301,11 +301,13 @@ def _gathered(hidden: Tensor, places: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Example:
-    """Inputs to trace a graph with, the axes of each that are free, and the names of what comes out."""
+    """Inputs to trace a graph with, the axes of each that are free, the names of what comes out, and the most that a
+    free axis can be, where the model bounds it."""
 
     inputs: dict[str, Tensor]
     free: dict[str, dict[int, str]]
     outputs: list[str]
+    most: dict[str, int] = field(default_factory=dict)
 
 
 def _answer_example(model: PoseLlavaForConditionalGeneration) -> _Example:
@@ -369,7 +371,7 @@ def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
         inputs["texts"] = torch.full((4, 13), config.text_config.bos_token_id)
         inputs["text_places"] = torch.arange(2 * 70).view(2, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
-    return _Example(inputs, free, _SPOKEN)
+    return _Example(inputs, free, _SPOKEN, {"words": config.text_encoder_positions})
 
 
 def _word_example(model: PoseLlavaForConditionalGeneration) -> _Example:
@@ -391,7 +393,8 @@ def _picture_example() -> _Example:
 def _write(target: Path, module: nn.Module, example: _Example, weights: _Weights) -> None:
     """Export a module, put its weights back where they lie, and write the graph."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    dims = {name: torch.export.Dim(name) for axes in example.free.values() for name in axes.values()}
+    names = {name for axes in example.free.values() for name in axes.values()}
+    dims = {name: torch.export.Dim(name, max=example.most.get(name)) for name in names}
     with torch.no_grad(), _plain_attention(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
         program = torch.onnx.export(
