@@ -50,7 +50,7 @@ _FREEING: Final = onnxruntime.RunOptions()
 _FREEING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
-_SPOKEN: Final = ["logits", "keys", "values"]
+_SPOKEN: Final = ["logits", "all_keys", "all_values"]
 
 
 class Cache(NamedTuple):

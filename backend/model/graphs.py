@@ -355,7 +355,7 @@ def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     return _Example(inputs, {name: {0: "batch"} for name in inputs}, ["variants"])
 
 
-_SPOKEN: Final = ["logits", "keys", "values"]
+_SPOKEN: Final = ["logits", "all_keys", "all_values"]
 
 
 def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
