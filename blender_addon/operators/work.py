@@ -266,7 +266,7 @@ def _variants_of(order: Order, sent: PoseArray, result: Result) -> Variants:
         kept = frozenset(np.flatnonzero(~turned).tolist())
         answers = [_over_range(order, sent, poses) for poses in answers]
     else:
-        rig, keep_turn = find_rig(order.armature), order.task != "estimate"
+        rig, keep_turn = find_rig(order.armature), order.task in ("generate", "chat")
         answers = [_face_as_before(rig, order.frames, poses, keep_turn=keep_turn) for poses in answers]
     return Variants(order.armature, order.frames, tuple(answers), joints, kept, order.options)
 
