@@ -61,7 +61,7 @@ def test_the_container_is_made_of_what_there_is() -> None:
     assert "/src[metrics]" in given["RUN"]
     assert "/src/requirements.lock" in given["RUN"]
     assert (ROOT / "requirements.lock").is_file()
-    assert f"useradd --system {given['USER']}" in given["RUN"]
+    assert f"useradd --system --uid {given['USER']} posellava" in given["RUN"]
     entry = json.loads(given["ENTRYPOINT"])
     assert entry[:2] == [next(iter(project["scripts"])), "serve"]
     parser = argparse.ArgumentParser()
