@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,11 +45,13 @@ Look = Callable[[Sequence[Image.Image]], Seen]
 @dataclass(frozen=True)
 class Person:
     """One who is seen: ``pose_aa`` (J, 3) with the heading relative to the camera, ``confidence`` (J,), about each
-    joint's chance of lying within 10 cm of where it really is, and whether it took the words to tell who is meant."""
+    joint's chance of lying within 10 cm of where it really is, whether it took the words to tell who is meant, and a
+    sentence where not all of the body is seen well."""
 
     pose_aa: Floats
     confidence: Floats
     is_named: bool = False
+    caution: str = ""
 
     @property
     def heading(self) -> float:
@@ -58,11 +60,14 @@ class Person:
 
 
 NOBODY: Final = "I see nobody in this picture."
+DOUBTFUL: Final = "Not all of the body is to be seen well: check the limbs."
 PART: Final = "I see no whole body in this picture: choose one that shows all of it."
 SEVERAL: Final = "I see {count} people in this picture: say which one, such as 'the person on the left'."
 
 MOST_DOUBT: Final = 0.95
 """Of a limb group's mean spread; of whole figures one in a hundred is above it, of halves and pairs nearly all."""
+MOST_DOUBT_WITH_CAUTION: Final = 1.15
+"""Where no other figure is found: what is read is then given with a word of caution."""
 MOST_DOUBT_IN_PART: Final = 0.6
 """The same of a part of the picture: half a figure seems whole the sooner, the more parts are looked at."""
 NOBODYS_DOUBT: Final = 1.25
@@ -108,6 +113,8 @@ def person_in(image: Image.Image, words: str, look: Look, seen: Seen | None = No
     windows = [_cut(image, *part) for part in _WINDOWS]
     parts = look(windows)
     people = _people(image, windows, parts)
+    if not people and doubts(seen)[0] <= MOST_DOUBT_WITH_CAUTION:
+        return replace(_person(seen, 0), caution=DOUBTFUL)
     if not people:
         least = min(seen.spread[0, :_BODY].mean(), seen.first_spread[0, :_BODY].mean())
         return NOBODY if least > NOBODYS_DOUBT else PART

@@ -58,7 +58,8 @@ def answer_seeing(prompter: Prompter, queries: Sequence[Query], ask: Ask, look: 
         for row, answer in zip(rows, _as_from_view(prompter, asked, seen, first, ask, people), strict=True):
             one = found.get(row)
             if isinstance(one, Person) and answer.pose_aa is not None:
-                answer = replace(answer, confidence=one.confidence)
+                words = f"{answer.text} {one.caution}".strip()
+                answer = replace(answer, confidence=one.confidence, text=words)
             answers[row] = answer
     return [answer for answer in answers if answer is not None]
 

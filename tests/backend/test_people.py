@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.engines.people import NOBODY, PART, SEVERAL, Person, Seen, confidence_of, person_in
+from backend.engines.people import DOUBTFUL, NOBODY, PART, SEVERAL, Person, Seen, confidence_of, person_in
 from blender_addon.contract.kinematics import yaw_matrix
 
 SURE, UNSURE = 0.2, 1.8
@@ -70,6 +70,12 @@ def test_a_picture_of_nobody_is_said_to_be_one():
 
 def test_a_body_without_legs_is_no_whole_one():
     assert person_in(_picture((50, 70)), "", _Reader(legs=1.6)) == PART
+
+
+def test_a_body_whose_legs_are_hardly_seen_is_given_with_a_word_of_caution():
+    person = person_in(_picture((50, 70)), "", _Reader(legs=1.05))
+    assert isinstance(person, Person)
+    assert person.caution == DOUBTFUL
 
 
 @pytest.mark.parametrize(

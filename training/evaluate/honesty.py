@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 
 from backend.body.draw import Look, Renderer
 from backend.body.neutral import load_neutral_body
+from backend.engines.people import DOUBTFUL
 from backend.query import Answerer, Query
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
@@ -54,6 +55,7 @@ PHOTOGRAPHS: Final = (
     ("skimage", "data/rocket.jpg"),
 )
 """Nobody, or half of a person, in packages that may be installed."""
+WHOLE: Final = "whole"
 LEFT: Final = "the pose of the person on the left"
 ZOOM: Final = 0.55
 """The camera's distance to half a body, beside that to a whole one."""
@@ -101,7 +103,7 @@ def draw_cases(rng: np.random.Generator, draw_pose: DrawPose, count: int) -> lis
         pose = turn_to(draw_pose(rng), draw_heading(rng))
         whole = draw_picture(rng, pose, viewport=rng.random() < VIEWPORT_SHARE)[0]
         cases += [
-            Case("whole", Image.fromarray(whole), (pose,)),
+            Case(WHOLE, Image.fromarray(whole), (pose,)),
             Case("nobody", _nobody(rng)),
             _two(rng, draw_pose),
             Case("half", _half(rng, draw_pose, ("upper", "lower")[number % 2])),
@@ -116,7 +118,9 @@ def measure_honesty(engine: Answerer, cases: Sequence[Case]) -> HonestyReport:
     for case in cases:
         [answer] = engine.answer([Query("estimate", "", image=case.picture)])
         before = told.get(case.kind, Told(0, 0))
-        told[case.kind] = Told(before.pictures + 1, before.keyed + (answer.pose_aa is not None))
+        is_silent = case.kind == WHOLE or DOUBTFUL not in answer.text
+        is_keyed = answer.pose_aa is not None and is_silent
+        told[case.kind] = Told(before.pictures + 1, before.keyed + is_keyed)
         if len(case.poses) > 1:
             [answer] = engine.answer([Query("estimate", LEFT, image=case.picture)])
             right_one = answer.pose_aa is not None and _nearest(answer.pose_aa, case.poses) == 0
@@ -129,7 +133,7 @@ def honesty_table(report: HonestyReport) -> str:
     lines = [f"{'shown':14s}{'pictures':>9s}{'a pose':>8s}{'words':>8s}"]
     for kind, told in report.told.items():
         lines.append(f"{kind:14s}{told.pictures:9d}{told.keyed:8d}{told.pictures - told.keyed:8d}")
-    others = [told for kind, told in report.told.items() if kind != "whole"]
+    others = [told for kind, told in report.told.items() if kind != WHOLE]
     share = sum(told.keyed for told in others) / max(1, sum(told.pictures for told in others))
     lines.append(f"without one whole person: {share:.1%} answered with a pose and not a word")
     if report.named.pictures:
