@@ -18,6 +18,7 @@ import bpy
 
 from . import backend, bone_map, handlers, speak
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
+from .control_maps import POSELLAVA_OT_control_maps
 from .figure import POSELLAVA_OT_add_figure
 from .local_control import POSELLAVA_OT_start_local_backend, POSELLAVA_OT_stop_local_backend
 from .pose import (
@@ -35,6 +36,7 @@ CLASSES = (
     POSELLAVA_OT_start_local_backend,
     POSELLAVA_OT_stop_local_backend,
     POSELLAVA_OT_add_figure,
+    POSELLAVA_OT_control_maps,
     POSELLAVA_OT_edit_pose,
     POSELLAVA_OT_generate_pose,
     POSELLAVA_OT_estimate_pose,

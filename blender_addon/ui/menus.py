@@ -27,6 +27,8 @@ class POSELLAVA_MT_main(bpy.types.Menu):
         layout.separator()
         layout.operator("posellava.connect", icon="LINKED")
         layout.operator("posellava.disconnect", icon="UNLINKED")
+        layout.separator()
+        layout.operator("posellava.control_maps", icon="IMAGE_RGB")
 
 
 def _draw_submenu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
