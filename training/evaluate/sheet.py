@@ -2,8 +2,10 @@
 """Draws the same instructions from ten random start poses: does every answer do what the words say?
 
     python -m training.evaluate.sheet OUT.png [--poses POSES.npz] [--model FOLDER] [--seed N] [--instruction WORDS ...]
+    python -m training.evaluate.sheet OUT.png --variants [--model FOLDER] [--instruction WORDS ...]
 
-The first row shows the starts, each further row an instruction's answers from them, all turned to face alike.
+The first row shows the starts, each further row an instruction's answers from them, all turned to face alike. With
+``--variants`` each entry shows the four answers that the model has to offer to words that describe a pose.
 """
 
 from __future__ import annotations
@@ -41,6 +43,30 @@ INSTRUCTIONS: Final = (
     "Wave with the right hand.",
 )
 """What is asked where nothing else is given."""
+ACTIVE: Final = (
+    "a person running",
+    "someone throws a ball",
+    "a figure skater glides on one leg",
+    "a boxer in the middle of a punch",
+    "somebody climbs a ladder",
+    "a dancer leaps",
+    "a goalkeeper dives for the ball",
+    "a person kicks a football",
+    "someone swings a golf club",
+    "a man pushes a heavy cart",
+    "a woman pulls on a rope",
+    "a tennis player serves",
+    "somebody walks up the stairs",
+    "a person jumps for joy",
+    "an archer draws the bow",
+    "someone sneaks past",
+    "a basketball player shoots",
+    "somebody crawls under a fence",
+    "a fencer lunges",
+    "a person does a cartwheel",
+)
+"""Active poses of which there are many, for the sheet of variants."""
+OFFERED: Final = 4
 
 
 def ten_starts_sheet(engine: Answerer, instructions: Sequence[str], starts_aa: Poses, path: Path) -> None:
@@ -67,6 +93,20 @@ def ten_starts_sheet(engine: Answerer, instructions: Sequence[str], starts_aa: P
     sheet(rows, columns=1).save(path)
 
 
+def variants_sheet(engine: Answerer, descriptions: Sequence[str], path: Path) -> None:
+    """Draws all that the model offers to each description to an image file."""
+    from backend.query import Query
+
+    rows = []
+    for words in descriptions:
+        [answer] = engine.answer([Query("generate", words, variants=OFFERED)])
+        if answer.pose_aa is None:
+            raise ValueError(f"the model has only words for {words!r}: {answer.text}")
+        offered = answer.pose_aa[None] if answer.variants_aa is None else answer.variants_aa
+        rows.append(Row(draw_poses(offered, SIZE), words))
+    sheet(rows, columns=2).save(path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -80,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="WORDS",
         help="a row; may be repeated (default: eight common ones)",
     )
+    parser.add_argument(
+        "--variants", action="store_true", help="the answers that are offered to descriptions"
+    )
     parser.add_argument("--poses", type=Path, help="poses (their val split); else they are constructed")
     parser.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
@@ -88,8 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     from backend.engines import load_engine
 
-    instructions = arguments.instruction or INSTRUCTIONS
+    instructions = arguments.instruction or (ACTIVE if arguments.variants else INSTRUCTIONS)
     try:
+        if arguments.variants:
+            variants_sheet(load_engine(arguments.model), instructions, arguments.output)
+            print(f"what is offered to {len(instructions)} descriptions in {arguments.output}")
+            return 0
         drawn = pose_pool(arguments.poses).draw(np.random.default_rng(arguments.seed), STARTS)
         starts = with_heading(drawn, np.zeros(STARTS))
         engine = load_engine(arguments.model)
