@@ -224,7 +224,7 @@ def give_variants(
             name: getattr(model.config, name) for name in ("pose_variants", "pose_variants_hidden_size")
         }
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        add_weights(partial, {f"variants.{name}": one for name, one in model.variants.state_dict().items()})
+        add_weights(partial, "variants", model.variants.state_dict())
         write_graphs(partial)
     yield f"wrote {output}"
 

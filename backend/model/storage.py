@@ -25,6 +25,7 @@ _EMBEDDINGS: Final = "language_model.model.embed_tokens.weight"
 IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS)
 """What bears it: answers hardly change, and half of its bytes are saved."""
 ON_ITS_OWN: Final = "pose_reader."
+_DECODER: Final = "pose_decoder."
 _LARGEST: Final = 127
 
 
@@ -52,23 +53,31 @@ def pack(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def add_weights(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Adds weights to a saved model, those that it has staying as they are, to the bit; in the precision of the pose
-    decoder's, and in its file."""
+def add_weights(folder: Path, part: str, tensors: dict[str, Tensor]) -> None:
+    """Gives a saved model one part more, ``PART.NAME`` for each of ``tensors``, in the precision of its pose decoder.
+
+    Beside weights in several files the part lies in ``PART.safetensors``, a file of its own: the files that were there
+    stay the same byte for byte, so that a history which holds them does not hold them twice.
+    """
     index_file = folder / INDEX
     index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.is_file() else None
-    like = "pose_decoder."
-    file = WEIGHTS
+    own, decoder = WEIGHTS, WEIGHTS
     if index is not None:
-        file = next(file for name, file in index["weight_map"].items() if name.startswith(like))
-    held = load_file(folder / file)
-    dtype = next(tensor.dtype for name, tensor in held.items() if name.startswith(like))
-    added = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
-    save_file(held | added, folder / file, metadata={"format": "pt"})
+        places: dict[str, str] = index["weight_map"]
+        own, decoder = (
+            f"{part}.safetensors",
+            next(file for name, file in places.items() if name.startswith(_DECODER)),
+        )
+    dtype = next(
+        tensor.dtype for name, tensor in load_file(folder / decoder).items() if name.startswith(_DECODER)
+    )
+    held = load_file(folder / own) if (folder / own).is_file() else {}
+    added = {f"{part}.{name}": tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
+    save_file(held | added, folder / own, metadata={"format": "pt"})
     if index is not None:
         before = sum(held[name].nbytes for name in added if name in held)
-        index["metadata"]["total_size"] += sum(one.nbytes for one in added.values()) - before
-        index["weight_map"] = dict(sorted((index["weight_map"] | dict.fromkeys(added, file)).items()))
+        index["metadata"]["total_size"] += sum(tensor.nbytes for tensor in added.values()) - before
+        index["weight_map"] = dict(sorted((places | dict.fromkeys(added, own)).items()))
         index_file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 

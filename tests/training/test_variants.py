@@ -74,6 +74,12 @@ def offering(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+def test_the_weights_that_were_there_stay_byte_for_byte(plain: Path, offering: Path) -> None:
+    files = sorted(file.name for file in plain.glob("*.safetensors"))
+    assert all((plain / name).read_bytes() == (offering / name).read_bytes() for name in files)
+    assert {file.name for file in offering.glob("*.safetensors")} == {*files, "variants.safetensors"}
+
+
 @pytest.mark.parametrize("engine", [OnnxEngine, TorchEngine])
 def test_a_models_own_answers_stay_to_the_bit(engine: type, plain: Path, offering: Path) -> None:
     before = engine.load(plain, threads=1).answer([replace(one, variants=1) for one in QUERIES])
