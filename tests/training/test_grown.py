@@ -133,9 +133,11 @@ def test_the_first_token_chooses_between_a_pose_and_words(grown: Any) -> None:
     prompter = grown[1].prompter
     first = prompter.first_ids("adjust")
     assert len(set(first)) == 1 + len(VERBAL_ANSWERS)
-    assert prompter.in_words("adjust", [5.0, 1.0, 1.0, 1.0, 1.0]) is None
-    assert prompter.in_words("adjust", [1.0, 1.0, 1.0, 5.0, 1.0]) == VERBAL_ANSWERS["impossible"]
-    assert prompter.in_words("estimate", [1.0, 1.0, 1.0, 5.0, 1.0]) is None
+    pose, impossible = np.ones(len(first)), np.ones(len(first))
+    pose[0] = impossible[1 + list(VERBAL_ANSWERS).index("impossible")] = 5.0
+    assert prompter.in_words("adjust", pose) is None
+    assert prompter.in_words("adjust", impossible) == VERBAL_ANSWERS["impossible"]
+    assert prompter.in_words("estimate", impossible) is None
 
 
 def test_a_batch_mixes_poses_words_and_turns_and_teaches_the_new_parts(grown: Any) -> None:

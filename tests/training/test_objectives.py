@@ -47,7 +47,7 @@ def matrices(*turned: tuple[str, ...]) -> torch.Tensor:
 def batch_of(targets: torch.Tensor) -> Batch:
     count = len(targets)
     return Batch(
-        {},
+        {"labels": torch.tensor([[-100, 2]]).expand(count, 2)},
         targets,
         ["sample"] * count,
         tasks=["adjust"] * count,
@@ -134,6 +134,7 @@ def edited() -> PoseLlavaOutput:
     """The elbow is to bend, and is bent; the decoder turns the neck too; every gate is undecided."""
     return PoseLlavaOutput(
         text_loss=torch.tensor(0.7),
+        logits=torch.zeros(1, 4),
         pose_matrices=matrices(("left_elbow", "neck")),
         gate_logits=torch.zeros(1, 24),
         initial_matrices=matrices(()),
