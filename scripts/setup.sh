@@ -13,9 +13,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# For importing bpy, for rendering without a display, and for compiling DeepSpeed's helper.
+# For importing bpy, for rendering without a display, for compiling DeepSpeed's helper, and for tests of the history.
 packages=(libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6 libice6 libxext6 libxxf86vm1 libgomp1
-    libgl1 libegl1 libgl1-mesa-dri g++)
+    libgl1 libegl1 libgl1-mesa-dri g++ git)
 
 version=""
 for one in 3.11 3.13 3.12; do
