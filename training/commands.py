@@ -181,6 +181,20 @@ def train_retrieval(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def train_speech(argv: Sequence[str]) -> int:
+    """``posellava train-speech``: teach a voice on a model that stays as it is."""
+    from training.speech.cli import train_speech as run
+
+    return run(argv)
+
+
+def measure_speech(argv: Sequence[str]) -> int:
+    """``posellava measure-speech``: facts right and wrong of what a model says."""
+    from training.speech.cli import measure_speech as run
+
+    return run(argv)
+
+
 def reproduce(argv: Sequence[str]) -> int:
     """``posellava reproduce``: make one of the paper's tables."""
     from training.reproduce.cli import reproduce as run

@@ -22,7 +22,7 @@ from .templates import Templates
 SPEECH_FOLDER: Final = "speech"
 SPEECH_FILE: Final = "speech.json"
 VOICE_FILE: Final = "voice.safetensors"
-NOT_THE_TRUNKS: Final = "pose_reader."
+NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.")
 """Weights whose names begin so have no part in what is said."""
 
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``posellava train-speech`` and ``posellava measure-speech``: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backend.arguments import positive
+from backend.prompt.speech import SPEECH_FOLDER, read_speech
+
+
+def train_speech(argv: Sequence[str]) -> int:
+    """``posellava train-speech``: teach a voice on a model that stays as it is."""
+    parser = argparse.ArgumentParser(
+        prog="posellava train-speech",
+        description="Teach a small model to say what it sees of poses. The model itself stays as it is.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="such as training/configs/mini_speech.yaml"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overlay a value, such as minutes=10",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    arguments = parser.parse_args(argv)
+    from .teaching import Progress, load_speech_settings
+    from .teaching import train_speech as run
+
+    def report(progress: Progress) -> None:
+        print(
+            f"step {progress.step}, {progress.samples} samples, {progress.minutes:.1f} minutes: "
+            f"loss {progress.loss:.3f} a token",
+            flush=True,
+        )
+
+    try:
+        settings = load_speech_settings(arguments.config, arguments.set)
+        run(settings, resume=arguments.resume, report=report)
+    except (ValueError, OSError) as error:
+        return _failed("train-speech", error)
+    voice = settings.output / SPEECH_FOLDER
+    print(
+        f"wrote {voice}; copy it into a copy of {settings.model} and run 'posellava graphs' on that, "
+        "and both engines speak"
+    )
+    return 0
+
+
+def measure_speech(argv: Sequence[str]) -> int:
+    """``posellava measure-speech``: facts right and wrong of what a model says."""
+    parser = argparse.ArgumentParser(
+        prog="posellava measure-speech",
+        description="Hold what a model says of poses against the poses, by the captioner's rules.",
+    )
+    parser.add_argument("model", type=Path, metavar="FOLDER", help="a model with a voice")
+    parser.add_argument(
+        "--poses", type=Path, help="a pose file or folder (default: constructed poses); its split 'val'"
+    )
+    parser.add_argument("--count", type=positive, default=300, help="poses, and pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--engine", choices=["auto", "onnx", "torch"], default="auto")
+    parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N of its texts, too")
+    parser.add_argument("--json", action="store_true", help="the numbers as one JSON object")
+    arguments = parser.parse_args(argv)
+    from backend.engines import load_engine
+    from training.evaluate.benchmarks import pose_pool
+
+    from .measure import judge, said_by, taught
+    from .samples import SpeechSampler
+
+    try:
+        if read_speech(arguments.model) is None:
+            raise ValueError(
+                f"the model in {arguments.model} has no voice: teach one with 'posellava train-speech'"
+            )
+        sampler = SpeechSampler(pose_pool(arguments.poses, "val"))
+        rng = np.random.default_rng(arguments.seed)
+        poses = sampler.descriptions(rng, arguments.count)
+        pairs = sampler.differences(rng, arguments.count)
+        engine = load_engine(arguments.model, engine=arguments.engine)
+        of_poses, of_pairs = said_by(engine, poses), said_by(engine, pairs)
+    except (ValueError, OSError) as error:
+        return _failed("measure-speech", error)
+    rows = {"said": judge(poses, of_poses, pairs, of_pairs), "taught": taught(poses, pairs)}
+    if arguments.json:
+        print(json.dumps({name: row.as_dict() for name, row in rows.items()}))
+        return 0
+    print(f"{'':8}{'poses right':>13}{'facts':>7}{'pairs right':>13}{'facts':>7}{'unread':>8}{'found':>8}")
+    for name, row in rows.items():
+        print(
+            f"{name:8}{row.right_of_poses:>13.1%}{row.facts_of_poses:>7.1f}{row.right_of_pairs:>13.1%}"
+            f"{row.facts_of_pairs:>7.1f}{row.unread:>8.1%}{row.found:>8.1%}"
+        )
+    for text in [*of_poses[: arguments.examples], *of_pairs[: arguments.examples]]:
+        print(f"- {text}")
+    return 0
+
+
+def _failed(command: str, error: Exception) -> int:
+    print(f"posellava {command}: {error}", file=sys.stderr)
+    return 1

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holds what a model says of poses against the poses: facts right and wrong, and whether the pose is found by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from backend.query import Answer, Query
+from training.data.captions.spoken import Verdict, judge_description, judge_difference
+from training.data.samples import Sample
+
+POOL: Final = 100
+"""A pose is looked for among so many."""
+NEAR_THE_TOP: Final = 10
+AT_ONCE: Final = 32
+
+
+class Speaker(Protocol):
+    """An engine."""
+
+    def answer(self, queries: Sequence[Query]) -> list[Answer]: ...
+
+
+@dataclass(frozen=True)
+class SpeechReport:
+    """What was said, in numbers.
+
+    Attributes:
+        poses, pairs: how many were told of.
+        right_of_poses, right_of_pairs: the share of the stated facts that hold by the captioner's rules.
+        facts_of_poses, facts_of_pairs: how many were stated on average.
+        unread: the share of sentences that state no known fact.
+        found: the share of poses that are among the first NEAR_THE_TOP of a pool of POOL, in the order of how many of
+            the stated facts hold of each. Ties count by their mean place; so this asks for facts that tell apart, too.
+    """
+
+    poses: int
+    right_of_poses: float
+    facts_of_poses: float
+    pairs: int
+    right_of_pairs: float
+    facts_of_pairs: float
+    unread: float
+    found: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def said_by(speaker: Speaker, samples: Sequence[Sample]) -> list[str]:
+    """What an engine says of each sample's pose, or of what changed since the pose before it.
+
+    Raises:
+        ValueError: the model does not speak.
+    """
+    queries = [Query("describe", "", one.pose_aa, history=one.history) for one in samples]
+    return [
+        answer.text
+        for start in range(0, len(queries), AT_ONCE)
+        for answer in speaker.answer(queries[start : start + AT_ONCE])
+    ]
+
+
+def taught(poses: Sequence[Sample], pairs: Sequence[Sample]) -> SpeechReport:
+    """What the sentences that the samples were given come to: the best that a model which learns them can reach."""
+    return judge(poses, [one.reply or "" for one in poses], pairs, [one.reply or "" for one in pairs])
+
+
+def judge(
+    poses: Sequence[Sample], of_poses: Sequence[str], pairs: Sequence[Sample], of_pairs: Sequence[str]
+) -> SpeechReport:
+    """Texts held against the poses and pairs that they are about, which are as ``SpeechSampler`` draws them.
+
+    Raises:
+        ValueError: there are no poses or no pairs, or not a text for each.
+    """
+    if not poses or not pairs:
+        raise ValueError("give at least one pose and one pair of poses to speak of")
+    single = [judge_description(text, _now(one)) for one, text in zip(poses, of_poses, strict=True)]
+    double = [
+        judge_difference(text, _before(one), _now(one)) for one, text in zip(pairs, of_pairs, strict=True)
+    ]
+    sentences = sum(each.stated + each.unread for each in (*single, *double))
+    places = [
+        _place(text, poses[start : start + POOL], number - start)
+        for start in range(0, len(poses), POOL)
+        for number, text in list(enumerate(of_poses))[start : start + POOL]
+    ]
+    return SpeechReport(
+        poses=len(poses),
+        right_of_poses=_share(single, lambda each: each.right, lambda each: each.stated),
+        facts_of_poses=float(np.mean([each.stated for each in single])),
+        pairs=len(pairs),
+        right_of_pairs=_share(double, lambda each: each.right, lambda each: each.stated),
+        facts_of_pairs=float(np.mean([each.stated for each in double])),
+        unread=sum(each.unread for each in (*single, *double)) / max(1, sentences),
+        found=float(np.mean([place <= NEAR_THE_TOP for place in places])),
+    )
+
+
+def _place(text: str, pool: Sequence[Sample], own: int) -> float:
+    """At which place of the pool, from 1, the pose ``own`` comes by the facts of its text."""
+    right = np.array([judge_description(text, _now(other)).right for other in pool])
+    before, alike = int((right > right[own]).sum()), int((right == right[own]).sum())
+    return 1 + before + (alike - 1) / 2
+
+
+def _share(
+    verdicts: Sequence[Verdict], part: Callable[[Verdict], int], whole: Callable[[Verdict], int]
+) -> float:
+    return sum(map(part, verdicts)) / max(1, sum(map(whole, verdicts)))
+
+
+def _now(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    assert sample.pose_aa is not None
+    return np.asarray(sample.pose_aa, np.float32)
+
+
+def _before(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    pose = sample.history[-1].pose
+    assert pose is not None
+    return np.asarray(pose, np.float32)
