@@ -4,6 +4,7 @@ with its wheels, as a user does it; of the project nothing but the zip is used."
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -265,8 +266,43 @@ def test_what_is_broken_is_said_in_one_sentence(
 
 
 @pytest.mark.slow
-def test_without_permission_to_write_it_works_all_the_same(in_blender: InBlender) -> None:
-    """Neither into the extension's folder nor into the log."""
+def test_killed_in_mid_request_nothing_is_keyed_and_the_next_edit_starts_it_anew(
+    in_blender: InBlender,
+) -> None:
+    """It is halted before the request, so that the request is surely under way when it is killed."""
+    result = in_blender(
+        PREPARE
+        + f"""
+import threading, time
+edit()
+first = local._backend._process.pid
+poses = lambda: [tuple(bone.matrix_basis.to_quaternion()) for bone in bpy.context.object.pose.bones]
+def keys():
+    action = bpy.context.object.animation_data.action
+    return sum(len(curve.keyframe_points) for curve in action.layers[0].strips[0].channelbags[0].fcurves)
+before = poses(), keys()
+os.kill(first, {int(signal.SIGSTOP)})
+def kill():
+    while activity.handle is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(first, {int(signal.SIGKILL)})
+threading.Thread(target=kill, daemon=True).start()
+result["said"] = said(lambda: edit("bend your right knee by 90 degrees"))
+result["kept"] = (poses(), keys()) == before
+result["keys"] = edit("bend your right knee by 90 degrees")
+result["other"] = local._backend._process.pid != first
+"""
+    )
+    assert "backend" in result["said"]
+    assert "Traceback" not in result["said"]
+    assert result["kept"]
+    assert result["keys"] > 0
+    assert result["other"]
+
+
+@pytest.mark.slow
+def test_without_permission_to_write_its_log_it_works_all_the_same(in_blender: InBlender) -> None:
     result = in_blender(
         PREPARE
         + """
@@ -275,6 +311,37 @@ local._log_file = lambda: pathlib.Path("/proc/no/such/backend.log")
 result["keys"] = edit()
 """
     )
+    assert result["keys"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="root mounts a folder so that nobody can write into it",
+)
+def test_in_a_folder_that_cannot_be_written_it_works_all_the_same(
+    in_blender: InBlender, blender_resources: Path, tmp_path: Path
+) -> None:
+    """As where an administrator installed it for everybody."""
+    copy = shutil.copytree(blender_resources, tmp_path / "copy")
+    extensions = copy / "extensions"
+    subprocess.run(["mount", "--bind", extensions, extensions], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", extensions], check=True)
+        result = in_blender(
+            PREPARE
+            + """
+try:
+    open(os.path.join(os.path.dirname(addon.__file__), "x"), "w")
+except OSError as error:
+    result["error"] = error.errno
+result["keys"] = edit()
+""",
+            BLENDER_USER_RESOURCES=str(copy),
+        )
+    finally:
+        subprocess.run(["umount", extensions], check=True)
+    assert result["error"] == errno.EROFS
     assert result["keys"] > 0
 
 
