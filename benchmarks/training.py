@@ -144,6 +144,7 @@ def loss_with_all_logits(
     output = model(**inputs, use_cache=False)
     logits = output.logits[:, :-1].flatten(0, 1).float()
     output["text_loss"] = functional.cross_entropy(logits, labels[:, 1:].flatten())
+    output["logits"] = output.logits[:, :-1][labels[:, 1:] != -100]  # as training's terms expect them
     return weighted_sum(instruction_terms(output, batch, weights), weights)
 
 

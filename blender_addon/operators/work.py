@@ -137,7 +137,7 @@ def _request(order: Order, picture: Picture | None, poses: PoseArray) -> Request
         instruction=order.instruction,
         poses=poses,
         image_png=None if picture is None else picture.png,
-        view=None if picture is None else picture.view,
+        view=None if picture is None else _view_of_first(order, picture.view, poses),
         history=_history(order, poses),
         parts=None if order.parts == BODY_PARTS.keys() else order.parts,
         strength=order.strength,
