@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times one engine in a process of its own: ``python -m benchmarks._engine onnx ROUNDS`` prints a JSON object."""
+"""Times one engine in a process of its own: ``python -m benchmarks._engine onnx ROUNDS FIGURE.png`` prints JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -51,12 +52,12 @@ def median_ms(call: Callable[[int], object], rounds: int) -> float:
     return statistics.median(times[WARM_UP:])
 
 
-def main(name: str, rounds: int) -> None:
-    """Load, measure, print."""
+def main(name: str, rounds: int, figure: Path) -> None:
+    """Load, measure, print; ``figure`` is a picture of one whole figure."""
     engine = load_engine(engine=name)
     rng = np.random.default_rng(0)
     pose = rng.normal(0, 0.3, (24, 3)).astype(np.float32)
-    picture = Image.fromarray(rng.integers(0, 255, (360, 240, 3), dtype=np.uint8))
+    picture = Image.open(figure).convert("RGB")
 
     def edit(number: int) -> None:
         engine.answer([Query("adjust", INSTRUCTIONS[number % len(INSTRUCTIONS)], pose)])
@@ -74,4 +75,4 @@ def main(name: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

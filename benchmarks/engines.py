@@ -29,8 +29,10 @@ from typing import Any, Final
 import numpy as np
 
 import build_addon
+from backend.body.pictures import draw_poses
 from blender_addon.contract.address import Address
 from blender_addon.contract.messages import Request
+from blender_addon.contract.skeleton import STANDING_POSE
 from blender_addon.session import Connection
 from demo.run import BLENDER_SECONDS
 
@@ -39,6 +41,7 @@ ENGINES: Final = ("onnx", "torch")
 ROUNDS: Final = 60
 BATCHES: Final = 5
 POSES: Final = 250
+PICTURE_SIZE: Final = 360
 STARTS: Final = 3
 REST_SECONDS: Final = 3.0
 """After which a server that nobody asks counts as idle."""
@@ -65,8 +68,11 @@ def figure(name: str, value: float, unit: str, **more: Any) -> None:
 
 def measure_engine(engine: str) -> None:
     """In the engine, without a server."""
-    command = [sys.executable, "-m", "benchmarks._engine", engine, str(ROUNDS)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    with tempfile.TemporaryDirectory(prefix="posellava-bench-") as folder:
+        picture = Path(folder) / "figure.png"
+        draw_poses(STANDING_POSE[None], PICTURE_SIZE)[0].save(picture)
+        command = [sys.executable, "-m", "benchmarks._engine", engine, str(ROUNDS), str(picture)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     times = json.loads(done.stdout.splitlines()[-1])
     figure("edit_ms", times["edit_ms"], "ms", engine=engine)
     figure(
