@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,24 @@ from PIL import Image
 
 from blender_addon.contract.skeleton import STANDING_POSE
 from training.data.cli import data
+from training.data.registry import SOURCES
 from training.data.samples import Sample
 from training.data.show import kinds, only_in, vocabulary
 
 from .scipy_chain import chain
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def test_every_source_that_the_page_of_data_lists_can_be_built_and_none_is_left_out() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    made = page.split("## What is made of them")[1].split("###")[0]
+    rows = [line.split(" | ") for line in made.splitlines() if line.startswith("| `")]
+    assert all(len(row) == 3 for row in rows)
+    drawn = {name for name, source in SOURCES.items() if not source.is_dataset}
+    assert {row[0].strip("| `") for row in rows} == drawn
+    assert set(SOURCES) - drawn <= set(re.findall(r"`(\w+)`", page))
 
 
 def joints_mm(pose_aa: np.ndarray) -> np.ndarray:

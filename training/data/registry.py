@@ -292,6 +292,7 @@ SOURCES: dict[str, Source] = {
     "directives": Source(directives, is_text=True),
     "basics": Source(basics),
     "patterns": Source(patterns, is_text=True),
+    "view": Source(view, is_text=True),
     "posepart": Source(posepart, _PAIRS, is_text=True),
     "nudges": Source(nudges, _PAIRS),
     "unsaid": Source(unsaid),
