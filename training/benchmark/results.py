@@ -7,7 +7,7 @@
      "answers": {"sha256", "poses": {id: 24 x 3, or null}},
      "figures": {row: {figure: [value, low, high]}}, "kinds": {kind: {figure: value}},
      "outcomes": {id: {"done", "kept", "drift_degrees", "collides", "answered"}},
-     "contamination": null or {"corpora", "exact", "near"},
+     "contamination": null or {"corpora", "texts", "exact", "near"},
      "sha256": of all the rest}
 
 The answers are in it, so that anybody can judge them anew. Rows are the entry's own, and ``copy``.
@@ -52,8 +52,8 @@ def result(
     contamination: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge answers and put the file together. ``source`` says in words where the cases are from."""
-    judged = judge_all(cases, answers)
     poses = {case["id"]: _plain(answers.get(case["id"])) for case in cases}
+    judged = judge_all(cases, poses)  # as they are written, so that judging them anew gives the same
     held: dict[str, Any] = {
         "format": FORMAT,
         "judging": VERSION,

@@ -124,6 +124,13 @@ def test_a_result_that_was_changed_is_refused(files: Path, capsys: pytest.Captur
     assert "other figures" in capsys.readouterr().err
 
 
+def test_answers_of_many_digits_judged_anew_give_the_figures_of_their_result() -> None:
+    rng = np.random.default_rng(0)
+    answers = {name: (np.array(pose) + rng.normal(0, 0.01, (24, 3))).tolist() for name, pose in GOOD.items()}
+    held = json.loads(json.dumps(results.result(results.Entry("precise"), CASES, answers, source="here")))
+    assert results.judge_again(held, CASES)
+
+
 def test_entries_of_the_same_cases_are_compared_and_others_are_not(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
