@@ -102,10 +102,11 @@ def draw(data: Path, count: int, seed: int) -> list[Sample]:
         source = SampleSource(data / name)
         wanted = math.ceil(count * share / sum(there.values()))
         places = [(shard, row) for shard, size in enumerate(source.sizes) for row in range(size)]
-        order = rng.permutation(len(places))[: 2 * wanted]  # some are answered in words
-        # Row by row of a shard, which is read but once.
-        found = (source.read(*places[index]) for index in sorted(order[: len(order)]))
-        samples += [one for one in found if one.target_aa is not None][:wanted]
+        chosen = rng.permutation(len(places))[: 2 * wanted]  # some are answered in words
+        # Shard by shard, each of which is read but once.
+        found = [source.read(*places[index]) for index in sorted(chosen)]
+        posed = [one for one in found if one.target_aa is not None]
+        samples += [posed[row] for row in rng.permutation(len(posed))[:wanted]]
     return samples
 
 

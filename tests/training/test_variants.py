@@ -19,8 +19,11 @@ from backend.query import Query
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from tests.backend.conftest import tiny_config, tiny_processor
 from training.data.build import run as build_shards
+from training.data.build import write_index
 from training.data.registry import Build
-from training.variants import OTHERS, Thoughts, fit, give_variants
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
+from training.variants import OTHERS, Thoughts, draw, fit, give_variants
 
 POSE = np.random.default_rng(0).normal(0, 0.3, (24, 3)).astype(np.float32)
 QUERIES = [
@@ -72,6 +75,22 @@ def offering(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in give_variants(plain, folder / "model", folder / "data", steps=4, count=32, seed=0):
         pass
     return folder / "model"
+
+
+def test_samples_are_drawn_from_all_shards_and_have_a_pose_to_answer_with(tmp_path: Path) -> None:
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    for number in range(4):
+        rows = [
+            Sample(f"{number}-{row}", "generate", "standing", "stand", target_aa=None if row == 7 else POSE)
+            for row in range(8)
+        ]
+        write_shard(folder / shard_name(number), rows)
+    write_index(folder, {}, [8] * 4)
+    samples = draw(tmp_path, 16, seed=0)
+    assert len({sample.id for sample in samples}) == 16
+    assert {sample.id[0] for sample in samples} == set("0123")
+    assert all(sample.target_aa is not None for sample in samples)
 
 
 def test_the_weights_that_were_there_stay_byte_for_byte(plain: Path, offering: Path) -> None:
