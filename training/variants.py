@@ -21,7 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backend.arguments import positive
 from backend.body.kinematics import forward_kinematics
@@ -43,7 +42,7 @@ from backend.model.variants import PoseVariants
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.stages.batches import Collator
-from training.stages.launch import has_bfloat16
+from training.stages.launch import has_bfloat16, in_bfloat16
 from training.writing import model_folder
 
 OTHERS: Final = 3
@@ -187,13 +186,10 @@ def _errors(answers: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return distance, distance + _ROTATIONS * turned
 
 
-def _precision() -> ExitStack:
-    """bfloat16 where the processor has it; then attention as written, whose backward pass is the quicker one there."""
-    stack = ExitStack()
-    if has_bfloat16(torch.device("cpu")):
-        stack.enter_context(torch.autocast("cpu", torch.bfloat16))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-    return stack
+def _precision() -> AbstractContextManager[Any]:
+    """bfloat16 where the processor has it."""
+    cpu = torch.device("cpu")
+    return in_bfloat16(cpu) if has_bfloat16(cpu) else nullcontext()
 
 
 def give_variants(

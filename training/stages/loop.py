@@ -12,14 +12,13 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from training.run_lock import run_lock
@@ -33,6 +32,7 @@ from .initialise import start_model
 from .launch import (
     gradient_norm,
     has_bfloat16,
+    in_bfloat16,
     join_processes,
     norm_before_step,
     rank,
@@ -236,13 +236,7 @@ class Trainer:
 
     def _precision(self) -> AbstractContextManager[Any]:
         """What the forward pass runs in."""
-        stack = ExitStack()
-        if self._autocasts:
-            stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
-            if self.device.type == "cpu":
-                # The fused attention's backward pass in bfloat16 takes four times the plain one's time there.
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        return stack
+        return in_bfloat16(self.device) if self._autocasts else nullcontext()
 
     def _agree(self, own: _Step, elapsed: float) -> tuple[_Step, float, bool]:
         """All processes' terms (their means), tokens and losses by task, the first one's clock, and whether any was
