@@ -77,4 +77,6 @@ def test_a_model_without_a_voice_and_a_wrong_setting_are_told_in_a_sentence(
     assert measure_speech([str(model)]) == 1
     assert "has no voice: teach one with 'posellava train-speech'" in capsys.readouterr().err
     assert train_speech(["--config", str(CONFIG), "--set", "layrs=3"]) == 1
-    assert "unknown settings layrs" in capsys.readouterr().err
+    assert "unknown key 'layrs'" in capsys.readouterr().err
+    assert train_speech(["--config", str(CONFIG), "--set", "minutes=soon"]) == 1
+    assert "minutes must be a number, not 'soon'" in capsys.readouterr().err

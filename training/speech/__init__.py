@@ -3,5 +3,5 @@
 
 ``samples`` draws poses and pairs of poses with plain words, ``teaching`` trains copies of the last layers to say them,
 ``measure`` holds what is said against the pose, and ``cli`` is ``posellava train-speech`` and ``measure-speech``. May
-import training.data, training.evaluate and backend.
+import training.data, training.evaluate, training.stages.settings and backend.
 """

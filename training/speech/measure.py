@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
-from backend.query import Answer, Query
+from backend.query import Answerer, Query
 from training.data.captions.spoken import Verdict, judge_description, judge_difference
 from training.data.samples import Sample
 
@@ -17,12 +17,6 @@ POOL: Final = 100
 """A pose is looked for among so many."""
 NEAR_THE_TOP: Final = 10
 AT_ONCE: Final = 32
-
-
-class Speaker(Protocol):
-    """An engine."""
-
-    def answer(self, queries: Sequence[Query]) -> list[Answer]: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class SpeechReport:
         return asdict(self)
 
 
-def said_by(speaker: Speaker, samples: Sequence[Sample]) -> list[str]:
+def said_by(speaker: Answerer, samples: Sequence[Sample]) -> list[str]:
     """What an engine says of each sample's pose, or of what changed since the pose before it.
 
     Raises:

@@ -12,31 +12,30 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model import PoseLlavaProcessor
 from backend.model.llava import load_whole
 from backend.model.processing import IGNORED_LABEL
 from backend.model.speech import Voice
 from backend.prompt import COMPACT_SPEECH, PromptSample
-from backend.prompt.speech import Speech, trunk_of
+from backend.prompt.speech import SPEECH_FOLDER, Speech, trunk_of
 from training.data.captions.spoken import vocabulary
 from training.data.samples import Sample
 from training.evaluate.benchmarks import pose_pool
+from training.stages.settings import load
 
 from .samples import SpeechSampler
 
-VOICE: Final = "speech"
 CHECKPOINT: Final = "checkpoint.pt"
-JOURNAL: Final = "journal.jsonl"
+LOG_FILE: Final = "metrics.jsonl"
 CHUNK_BATCHES: Final = 8
 """Samples are drawn for this many batches at once, which is faster."""
 
@@ -58,7 +57,7 @@ class SpeechSettings:
     minutes: float = 60.0
     checkpoint_minutes: float = 5.0
     threads: int = 1
-    steps: int | None = field(default=None)
+    steps: int | None = None
     """Where it is given the run ends after so many, whatever the time."""
 
 
@@ -67,29 +66,10 @@ def load_speech_settings(path: Path, changes: Sequence[str] = ()) -> SpeechSetti
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an unknown key, or a value of the wrong kind.
+        ValueError: an unknown key, a missing one or a value of the wrong type.
     """
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no settings")
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, not {change!r}")
-        values[key] = yaml.safe_load(value)
-    known = {each.name for each in fields(SpeechSettings)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(
-            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )
-    for name in ("model", "output", "poses"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    try:
-        return SpeechSettings(**values)
-    except TypeError as error:
-        raise ValueError(f"{path}: {error}") from None
+    settings: SpeechSettings = load(SpeechSettings, path, changes)
+    return settings
 
 
 @dataclass(frozen=True)
@@ -153,8 +133,8 @@ class Trainer:
             minutes = (time.monotonic() - start) / 60
             if losses:
                 progress = Progress(self.step, samples, minutes, sum(losses) / len(losses))
-                with (settings.output / JOURNAL).open("a", encoding="utf-8") as journal:
-                    journal.write(json.dumps(progress.__dict__) + "\n")
+                with (settings.output / LOG_FILE).open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(asdict(progress)) + "\n")
                 yield progress
             if (time.monotonic() - saved) / 60 >= settings.checkpoint_minutes:
                 self.save()
@@ -165,7 +145,7 @@ class Trainer:
         """Writes the voice and what a later run needs."""
         output = self.settings.output
         speech = Speech(dict(COMPACT_SPEECH), self.tokens, self.trunk)
-        self.voice.save(output / VOICE, speech)
+        self.voice.save(output / SPEECH_FOLDER, speech)
         whole = {
             "weights": [weight.detach() for weight in self._weights],
             "optimiser": self._optimiser.state_dict(),
@@ -243,11 +223,7 @@ def said_tokens(processor: PoseLlavaProcessor) -> tuple[int, ...]:
     return tuple(sorted(found | {tokenizer.eos_id}))
 
 
-def train_speech(
-    settings: SpeechSettings, *, resume: bool, report: Callable[[Progress], None]
-) -> PoseLlavaForConditionalGeneration:
+def train_speech(settings: SpeechSettings, *, resume: bool, report: Callable[[Progress], None]) -> None:
     """A whole run."""
-    trainer = Trainer(settings, resume=resume)
-    for progress in trainer.run():
+    for progress in Trainer(settings, resume=resume).run():
         report(progress)
-    return trainer.model

@@ -196,9 +196,16 @@ class TrainSettings:
 
 
 def load_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
+    """Reads a stage's configuration; see ``load``."""
+    settings: TrainSettings = load(TrainSettings, path, changes)
+    return settings
+
+
+def load(kind: Any, path: Path, changes: Sequence[str] = ()) -> Any:
     """Reads a configuration.
 
     Args:
+        kind: the dataclass that says what it may hold.
         path: YAML file; its ``extends`` names a file, relative to it, whose values it overlays.
         changes: ``section.key=value`` strings that overlay it, values in YAML.
 
@@ -218,8 +225,7 @@ def load_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
             if not isinstance(node, dict):
                 raise ValueError(f"--set {change}: {parent} is not a section")
         node[last] = _safe_load(text, f"--set {change}")
-    settings: TrainSettings = parse(TrainSettings, values, str(path))
-    return settings
+    return parse(kind, values, str(path))
 
 
 def save_settings(settings: TrainSettings, path: Path) -> None:
