@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def eight_edits() -> list[Sample]:
         target[JOINT_INDEX[joint], axis] += np.radians(40 + 5 * number)
         samples.append(Sample(f"edit-{number}", "adjust", joint, words, STANDING_POSE.copy(), target))
     return samples
+
+
+def not_launched() -> dict[str, str]:
+    """The environment for a process of its own: a training in this process has left its rank and port in it."""
+    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return {name: value for name, value in os.environ.items() if name not in launched}
 
 
 def write_json(path: Path, samples: list[Sample]) -> Path:

@@ -23,6 +23,8 @@ from training.stages.plain import STATES_FILE
 from training.stages.settings import SourceSettings
 from training.stages.workers import as_it_grows
 
+from .conftest import not_launched
+
 NOT_THERE = (
     "deepspeed",
     "smplx",
@@ -95,15 +97,12 @@ def test_it_runs_from_poses_to_pieces_where_packages_are_missing(tmp_path: Path)
     (bare / "sitecustomize.py").write_text(
         "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_THERE)
     )
-    # A training in this process before left its own launch in the environment.
-    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    own = {name: value for name, value in os.environ.items() if name not in launched}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "training.on_gpu", "--quick"),
             *("--poses", str(recording), "--output", str(tmp_path / "out")),
         ],
-        env={**own, "PYTHONPATH": f"{bare}{os.pathsep}{Path(__file__).parents[2]}", "OMP_NUM_THREADS": "1"},
+        env={**not_launched(), "PYTHONPATH": f"{bare}{os.pathsep}{Path(__file__).parents[2]}", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

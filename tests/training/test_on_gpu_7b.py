@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,8 @@ from training.stages.memory import model_config
 from training.stages.parts import prepare_parts
 from training.stages.settings import load_settings
 
+from .conftest import not_launched
+
 
 @pytest.mark.parametrize("part", ["edit", "batch"])
 def test_edits_are_asked_in_one_prefill_and_token_by_token(part: str) -> None:
@@ -46,12 +47,9 @@ def test_edits_are_asked_in_one_prefill_and_token_by_token(part: str) -> None:
 @pytest.mark.slow
 def test_each_part_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "findings.jsonl"
-    # Other tests that train in this process have left their rank and port in the environment.
-    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in launched}
     done = subprocess.run(
         [sys.executable, "-m", "training.on_gpu_7b", "--quick", "--output", str(file)],
-        capture_output=True, text=True, check=False, timeout=1200, env=environment,
+        capture_output=True, text=True, check=False, timeout=1200, env=not_launched(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     findings = [json.loads(line) for line in file.read_text().splitlines()]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +19,7 @@ from training import recipe
 from training.recipe import STEPS, RecipeStopped, load_recipe, run, step_settings
 from training.stages.settings import TrainSettings, load_settings
 
-from .conftest import write_yaml
+from .conftest import not_launched, write_yaml
 
 
 def test_the_stages_read_what_the_recipe_builds_and_start_where_the_one_before_ended(tmp_path: Path) -> None:
@@ -89,13 +88,10 @@ def test_missing_poses_are_told_before_anything_is_made(tmp_path: Path) -> None:
 
 
 def run_recipe(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """The recipe in a process of its own: it leaves its process group, which DeepSpeed joins but once. Other tests that
-    train in this process have left their rank and port in the environment, which are not the recipe's."""
-    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in launched}
+    """The recipe in a process of its own: it leaves its process group, which DeepSpeed joins but once."""
     return subprocess.run(
         [sys.executable, "-m", "training.recipe", *arguments],
-        capture_output=True, text=True, check=False, env=environment,
+        capture_output=True, text=True, check=False, env=not_launched(),
     )  # fmt: skip
 
 

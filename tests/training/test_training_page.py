@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from backend.cli import main
 from training.recipe import load_recipe
 
 from . import released_files
+from .conftest import not_launched
 from .test_adapters import llava  # noqa: F401 - a fixture
 from .test_released import Release
 
@@ -93,9 +93,11 @@ def run(words: list[str], folder: Path) -> None:
         assert main(words[1:]) == 0, words
         return
     words = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
-    launched = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in launched}
-    environment |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    environment = not_launched() | {
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+    }
     if words[1] == "serve":
         serving = subprocess.Popen(
             [*words, "--port", "0"], cwd=folder, env=environment, stdout=subprocess.PIPE,
