@@ -20,7 +20,6 @@ from training.data.show import kinds, only_in, vocabulary
 
 from .scipy_chain import chain
 
-
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 
 
