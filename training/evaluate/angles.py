@@ -7,13 +7,14 @@ for an instruction only where the joint has room for the change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from .amounts import AmountCase, Measure, draw_cases
 from .instructions import PosedBody
 
 AMOUNTS: Final = (15, 20, 30, 45, 60)
@@ -31,41 +32,25 @@ class Turn:
     """
 
     sentences: tuple[str, ...]
-    measure: Callable[[PosedBody, str], float]
+    measure: Measure
     sign: int
     room: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class AngleCase:
-    """An instruction with an angle, and what it asks for.
-
-    Attributes:
-        kind: a key of ``TURNS``.
-        instruction: the words.
-        pose_aa: (24, 3) axis-angle, radians.
-        side: "left" or "right".
-        change: degrees by which the measure is to change.
-    """
-
-    kind: str
-    instruction: str
-    pose_aa: npt.NDArray[np.float32]
-    side: str
-    change: float
+class AngleCase(AmountCase):
+    """An instruction with an angle; ``kind`` is a key of ``TURNS``, ``change`` in degrees."""
 
     def error(self, answer_aa: npt.NDArray[np.float32]) -> float:
         """Degrees between the change that was asked for and the one that was made."""
-        measure = TURNS[self.kind].measure
-        made = measure(PosedBody(answer_aa), self.side) - measure(PosedBody(self.pose_aa), self.side)
+        made = self.made(TURNS[self.kind].measure, answer_aa)
         return abs((made - self.change + 180.0) % 360.0 - 180.0)
 
 
-def _flex(joint: str) -> Callable[[PosedBody, str], float]:
+def _flex(joint: str) -> Measure:
     return lambda body, side: body.flex(f"{side[0].upper()}_{joint}")
 
 
-def _angle(name: str) -> Callable[[PosedBody, str], float]:
+def _angle(name: str) -> Measure:
     return lambda body, _: body.angle(name)
 
 
@@ -105,20 +90,10 @@ def draw_angle_cases(
     rng: np.random.Generator, starts_aa: Sequence[npt.NDArray[np.float32]], each: int
 ) -> list[AngleCase]:
     """Up to ``each`` cases of every kind, on start poses drawn from those given; fewer where they lack room."""
-    found: list[AngleCase] = []
-    for kind, turn in TURNS.items():
-        tries = [_try(rng, kind, turn, starts_aa[rng.integers(len(starts_aa))]) for _ in range(10 * each)]
-        found += [case for case in tries if case is not None][:each]
-    return found
+    return draw_cases(AngleCase, TURNS, AMOUNTS, _change, rng, starts_aa, each)
 
 
-def _try(
-    rng: np.random.Generator, kind: str, turn: Turn, pose_aa: npt.NDArray[np.float32]
-) -> AngleCase | None:
-    side, amount = ("left", "right")[rng.integers(2)], int(rng.choice(AMOUNTS))
+def _change(turn: Turn, body: PosedBody, side: str, amount: int) -> float | None:
     change = float(amount * (turn.sign or (1 if side == "left" else -1)))
-    after = turn.measure(PosedBody(pose_aa), side) + change
-    if not turn.room[0] <= after <= turn.room[1]:
-        return None
-    sentence = turn.sentences[rng.integers(len(turn.sentences))]
-    return AngleCase(kind, sentence.format(side=side, n=amount), pose_aa, side, change)
+    low, high = turn.room
+    return change if low <= turn.measure(body, side) + change <= high else None

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from .amounts import AmountCase, Measure, draw_cases
 from .instructions import PosedBody
 
 AMOUNTS: Final = (5, 8, 10, 15, 20)
@@ -34,29 +35,20 @@ class Move:
     """
 
     sentences: tuple[str, ...]
-    measure: Callable[[PosedBody, str], float]
+    measure: Measure
     has_room: Callable[[PosedBody, str, float], bool]
     sign: int = 1
 
 
-@dataclass(frozen=True)
-class LengthCase:
-    """An instruction with a length, and what it asks for; ``change`` in metres."""
-
-    kind: str
-    instruction: str
-    pose_aa: npt.NDArray[np.float32]
-    side: str
-    change: float
+class LengthCase(AmountCase):
+    """An instruction with a length; ``kind`` is a key of ``MOVES``, ``change`` in metres."""
 
     def error(self, answer_aa: npt.NDArray[np.float32]) -> float:
         """Centimetres between the change that was asked for and the one that was made."""
-        measure = MOVES[self.kind].measure
-        made = measure(PosedBody(answer_aa), self.side) - measure(PosedBody(self.pose_aa), self.side)
-        return 100.0 * abs(made - self.change)
+        return 100.0 * abs(self.made(MOVES[self.kind].measure, answer_aa) - self.change)
 
 
-def _wrist(axis: int) -> Callable[[PosedBody, str], float]:
+def _wrist(axis: int) -> Measure:
     return lambda body, side: float(body.at(f"{side[0].upper()}_wrist")[axis])
 
 
@@ -74,7 +66,7 @@ def _within_reach(axis: int) -> Callable[[PosedBody, str, float], bool]:
     return has_room
 
 
-def _between(joint: str) -> Callable[[PosedBody, str], float]:
+def _between(joint: str) -> Measure:
     return lambda body, _: body.distance(f"L_{joint}", f"R_{joint}")
 
 
@@ -110,19 +102,9 @@ def draw_length_cases(
     rng: np.random.Generator, starts_aa: Sequence[npt.NDArray[np.float32]], each: int
 ) -> list[LengthCase]:
     """Up to ``each`` cases of every kind, on start poses drawn from those given; fewer where they lack room."""
-    found: list[LengthCase] = []
-    for kind, move in MOVES.items():
-        tries = [_try(rng, kind, move, starts_aa[rng.integers(len(starts_aa))]) for _ in range(10 * each)]
-        found += [case for case in tries if case is not None][:each]
-    return found
+    return draw_cases(LengthCase, MOVES, AMOUNTS, _change, rng, starts_aa, each)
 
 
-def _try(
-    rng: np.random.Generator, kind: str, move: Move, pose_aa: npt.NDArray[np.float32]
-) -> LengthCase | None:
-    side, amount = ("left", "right")[rng.integers(2)], int(rng.choice(AMOUNTS))
+def _change(move: Move, body: PosedBody, side: str, amount: int) -> float | None:
     change = move.sign * amount / 100
-    if not move.has_room(PosedBody(pose_aa), side, change):
-        return None
-    sentence = move.sentences[rng.integers(len(move.sentences))]
-    return LengthCase(kind, sentence.format(side=side, n=amount), pose_aa, side, change)
+    return change if move.has_room(body, side, change) else None
