@@ -22,10 +22,9 @@ of ``words.yaml``. A pattern that names a side (S_ or O_) is drawn for either; `
 where the words do not ("the raised arm"). Further keys, all optional:
 
 - ``set``: what is done before constraints are met: ``turn 90`` (the whole body, degrees to its left), ``face 90`` (see
-  ``viewing``), ``rest GROUPS``
-  (as in a neutral standing figure), ``zero GROUPS`` (as in the T-pose), ``mirror S_arm`` (from the other side),
-  ``swap GROUPS`` (both sides change places), ``pose NAME GROUPS`` (of a posture by name; ``--postures`` of ``check``
-  lists them), and ``back GROUPS`` (follow-ups: as before the last turn).
+  ``viewing``), ``rest GROUPS`` (as in a neutral standing figure), ``zero GROUPS`` (as in the T-pose), ``mirror S_arm``
+  (from the other side), ``swap GROUPS`` (both sides change places), ``pose NAME GROUPS`` (of a posture by name;
+  ``--postures`` of ``check`` lists them), and ``back GROUPS`` (follow-ups: as before the last turn).
 - ``task: generate``: a pose from words alone (from a neutral standing figure); ``both`` for either.
 - ``reply``: ``unclear``, ``no_request``, ``impossible`` or ``already``: nothing moves, the answer is words.
 - ``lang``: de, fr, es, pt, it; English where it is left out.
@@ -40,7 +39,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -57,6 +56,8 @@ REPLIES: Final = ("unclear", "no_request", "impossible", "already")
 TASKS: Final = ("adjust", "generate", "both")
 HELD_OUT: Final = 5
 """One of so many sentences is held out."""
+ReadFile = Callable[[str, Path], tuple[list["Pattern"], list[str]]]
+"""Reads a file of a kind: its patterns, and its faults in a sentence each."""
 _KEYS: Final = {
     "do", "say", "move", "want", "when", "draw", "set", "task", "reply", "lang", "first", "alone", "weight", "name",
 }  # fmt: skip
@@ -117,15 +118,15 @@ def is_held_out(kind: str, text: str) -> bool:
     return hashlib.blake2b(f"{kind}/{text}".encode(), digest_size=4).digest()[0] % HELD_OUT == 0
 
 
-def load_patterns(folder: Path = SENTENCES) -> list[Pattern]:
-    """All patterns.
+def load_patterns(folder: Path = SENTENCES, read: ReadFile | None = None) -> list[Pattern]:
+    """All patterns of a folder, each file read by ``read_file`` or as ``read`` does.
 
     Raises:
         PatternError: a file is not as it should be; all its faults are named.
     """
     patterns, faults = [], []
     for kind, path in pattern_files(folder):
-        found, wrong = read_file(kind, path)
+        found, wrong = (read or read_file)(kind, path)
         patterns += found
         faults += wrong
     if faults:
@@ -146,17 +147,16 @@ def pattern_files(folder: Path = SENTENCES) -> Iterator[tuple[str, Path]]:
         yield (inside.parts[0] if len(inside.parts) > 1 else path.stem), path
 
 
-def read_file(kind: str, path: Path) -> tuple[list[Pattern], list[str]]:
-    """The patterns of a file, and its faults in a sentence each."""
+def read_file(
+    kind: str, path: Path, prepare: Callable[[Any], Any] | None = None
+) -> tuple[list[Pattern], list[str]]:
+    """The patterns of a file, once what it holds is prepared, and its faults in a sentence each."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         return [], [f"{path.name}: no readable YAML: {error}"]
-    return read_patterns(kind, path, data)
-
-
-def read_patterns(kind: str, path: Path, data: Any) -> tuple[list[Pattern], list[str]]:
-    """The patterns in what a file holds, and its faults in a sentence each."""
+    if prepare is not None:
+        data = prepare(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("patterns"), list):
         return [], [f"{path.name}: needs a list under patterns:"]
     words = {**_shared_words(), **data.get("words", {})}

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from backend.prompt import VERBAL_ANSWERS, VIEW_ANSWER
 from blender_addon.contract.kinematics import yaw_matrix
@@ -35,8 +34,8 @@ from training.data.samples import Sample
 from training.data.starts import StartPoses
 
 from .drafts import Asked, Draft, Outcome, State, solve_drafts
-from .language import PatternError, Side
-from .loading import Pattern, default_patterns, pattern_files, read_patterns
+from .language import Side
+from .loading import Pattern, default_patterns, load_patterns, read_file
 from .sampler import PatternSampler, Weighted, can_be_joined, is_a_move, moved_by, side_of, state_at
 from .saying import drawn, say
 from .starts import Pose, StartPool, draw_poses
@@ -93,26 +92,19 @@ def view_patterns() -> tuple[Pattern, ...]:
     Raises:
         PatternError: a file is not as it should be.
     """
-    patterns, faults = [], []
-    for name, path in pattern_files(IN_VIEW):
-        found, wrong = read_view_file(name, path)
-        patterns += found
-        faults += wrong
-    if faults:
-        raise PatternError("\n".join(faults))
-    return tuple(patterns)
+    return tuple(load_patterns(IN_VIEW, read_view_file))
 
 
 def read_view_file(name: str, path: Path) -> tuple[list[Pattern], list[str]]:
     """The patterns of a file, one for each side of the picture where they name it; its faults in a sentence each."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        return [], [f"{path.name}: no readable YAML: {error}"]
-    if isinstance(data, Mapping) and isinstance(data.get("patterns"), list):
-        words = data.get("words", {})
-        data = {**data, "patterns": [one for each in data["patterns"] for one in _both_sides(each, words)]}
-    return read_patterns(f"view.{name}", path, data)
+    return read_file(f"view.{name}", path, _for_both_sides)
+
+
+def _for_both_sides(data: Any) -> Any:
+    if not isinstance(data, Mapping) or not isinstance(data.get("patterns"), list):
+        return data
+    words = data.get("words", {})
+    return {**data, "patterns": [one for each in data["patterns"] for one in _both_sides(each, words)]}
 
 
 def _both_sides(entry: Any, words: Mapping[str, str]) -> list[Any]:
