@@ -38,7 +38,10 @@ uniform mat4 to_light;
 in vec3 position;
 void main() { gl_Position = to_light * vec4(position, 1.0); }
 """
-_LIT_PART: Final = """
+_LIT: Final = (
+    "#version 330\n"
+    + _TO_DISPLAY
+    + """
 uniform sampler2DShadow shadow_map;
 uniform mat4 to_light;
 float lit(vec3 where, float bias) {
@@ -52,6 +55,8 @@ float lit(vec3 where, float bias) {
     return sum / 9.0;
 }
 """
+)
+"""How the fragments on which the body's shadow can lie begin."""
 FLOOR_VERTEX: Final = """
 #version 330
 uniform mat4 to_clip;
@@ -64,12 +69,9 @@ void main() {
 }
 """
 FLOOR_FRAGMENT: Final = (
-    "#version 330\n"
-    + _TO_DISPLAY
-    + _LIT_PART
+    _LIT
     + """
 uniform vec4 floor_colour;
-uniform vec3 eye;
 uniform float grid;
 uniform float shadow;
 in vec3 where;
@@ -112,9 +114,7 @@ void main() {
 }
 """
 BODY_FRAGMENT: Final = (
-    "#version 330\n"
-    + _TO_DISPLAY
-    + _LIT_PART
+    _LIT
     + """
 uniform vec3 eye;
 uniform vec3 light;
