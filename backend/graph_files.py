@@ -20,10 +20,14 @@ VARIANTS_INPUTS: Final = ("thoughts", "state", "moves")
 """What that graph takes of the answer's outputs, beside the matrices."""
 PICTURE_GRAPH: Final = "picture.onnx"
 """From pictures to poses; only where the model has a pose reader."""
+PICTURE_OUTPUTS: Final = ("sums", "spread", "places", "first_spread")
+"""What that graph sees; see ``backend.model.pose_reader.CloseLook``."""
 PROMPT_GRAPH: Final = "prompt.onnx"
 """From a question to its first word and what the next ones need; only where the model speaks, as the next."""
 WORD_GRAPH: Final = "word.onnx"
 """From a word to the next."""
+SPEAKING_OUTPUTS: Final = ("logits", "all_keys", "all_values")
+"""Of both of these: what may follow, and the cache with all so far. Outputs cannot have the names of inputs."""
 CHECKSUMS_FILE: Final = "graphs.json"
 """``{"sha256": {file name: checksum}}`` of the graphs and of the weights that they were written for."""
 

@@ -23,7 +23,9 @@ from PIL import Image
 from backend.graph_files import (
     ANSWER_GRAPH,
     PICTURE_GRAPH,
+    PICTURE_OUTPUTS,
     PROMPT_GRAPH,
+    SPEAKING_OUTPUTS,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
     WORD_GRAPH,
@@ -48,9 +50,6 @@ LARGE_BATCH: Final = 8
 """Queries; what more of them need in memory is given back after each call."""
 _FREEING: Final = onnxruntime.RunOptions()
 _FREEING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-
-
-_SPOKEN: Final = ["logits", "all_keys", "all_values"]
 
 
 class Cache(NamedTuple):
@@ -115,13 +114,13 @@ class OnnxEngine:
             "text_places": prompts.text_places,
         }
         asked = [given.name for given in self._prompt.get_inputs()]
-        logits, keys, values = self._prompt.run(_SPOKEN, {name: told[name] for name in asked})
+        logits, keys, values = self._prompt.run(SPEAKING_OUTPUTS, {name: told[name] for name in asked})
         return logits, Cache(keys, values)
 
     def go_on(self, tokens: npt.NDArray[np.int64], state: Cache) -> tuple[Floats, Cache]:
         """See ``Reader``."""
         given = {"input_ids": tokens[:, None], "keys": state.keys, "values": state.values}
-        logits, keys, values = self._word.run(_SPOKEN, given)
+        logits, keys, values = self._word.run(SPEAKING_OUTPUTS, given)
         return logits, Cache(keys, values)
 
     def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
@@ -160,8 +159,9 @@ class OnnxEngine:
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
         """What the pose reader sees in pictures; see ``people``."""
-        names = ["sums", "spread", "places", "first_spread"]
-        seen = [self._pictures.run(names, {"canvases": canvas[None]}) for canvas in canvases(images)]
+        seen = [
+            self._pictures.run(PICTURE_OUTPUTS, {"canvases": canvas[None]}) for canvas in canvases(images)
+        ]
         sums, *others = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         return Seen(_nearest_rotations(sums.astype(np.float64)), *others)
 

@@ -6,9 +6,8 @@
 and the cache, ``word.onnx`` from a word and the cache to the next word. Batch, length and number of poses are free. The
 weights stay where they are: every initialiser that equals a tensor of the safetensors files becomes a reference to its
 bytes there (ONNX's external data), made float32 when it is loaded. So a graph is small, whatever precision the weights
-are stored in, and the model is there once. A table that is only
-looked up, as that of the words is, stays as it is stored, and the rows that are looked up are made float32: it saves
-30 MB.
+are stored in, and the model is there once. A table that is only looked up, as that of the words is, stays as it is
+stored, and the rows that are looked up are made float32: it saves 30 MB.
 
 Legend: B rows, L tokens, P poses read, N pictures, J = 24 joints, H = hidden size. Needs the packages onnx and
 onnxscript, which ``posellava[train]`` brings.
@@ -39,7 +38,9 @@ from backend.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_
 from backend.graph_files import (
     ANSWER_GRAPH,
     PICTURE_GRAPH,
+    PICTURE_OUTPUTS,
     PROMPT_GRAPH,
+    SPEAKING_OUTPUTS,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
     WORD_GRAPH,
@@ -355,9 +356,6 @@ def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     return _Example(inputs, {name: {0: "batch"} for name in inputs}, ["variants"])
 
 
-_SPOKEN: Final = ["logits", "all_keys", "all_values"]
-
-
 def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     """Two rows, one with two poses and one with one."""
     config = model.config
@@ -371,7 +369,7 @@ def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
         inputs["texts"] = torch.full((4, 13), config.text_config.bos_token_id)
         inputs["text_places"] = torch.arange(2 * 70).view(2, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
-    return _Example(inputs, free, _SPOKEN, {"words": config.text_encoder_positions})
+    return _Example(inputs, free, [*SPEAKING_OUTPUTS], {"words": config.text_encoder_positions})
 
 
 def _word_example(model: PoseLlavaForConditionalGeneration) -> _Example:
@@ -382,12 +380,12 @@ def _word_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     cache = {name: torch.randn(shape, generator=generator) for name in ("keys", "values")}
     inputs = {"input_ids": torch.full((2, 1), config.bos_token_id), **cache}
     free = {"input_ids": {0: "batch"}, "keys": {1: "batch", 3: "length"}, "values": {1: "batch", 3: "length"}}
-    return _Example(inputs, free, _SPOKEN)
+    return _Example(inputs, free, [*SPEAKING_OUTPUTS])
 
 
 def _picture_example() -> _Example:
     canvases = torch.rand(2, 3, CANVAS_SIDE, CANVAS_SIDE, generator=torch.Generator().manual_seed(0))
-    return _Example({"canvases": canvases}, {"canvases": {0: "pictures"}}, [*CloseLook._fields])
+    return _Example({"canvases": canvases}, {"canvases": {0: "pictures"}}, [*PICTURE_OUTPUTS])
 
 
 def _write(target: Path, module: nn.Module, example: _Example, weights: _Weights) -> None:
