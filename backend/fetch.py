@@ -5,7 +5,7 @@ The source holds ``SHA256SUMS`` beside the files, as ``sha256sum * > SHA256SUMS`
 goes on where it stopped. Checksums that come from the same place tell of damage; who wants to know that nobody changed
 the files gives the checksum of ``SHA256SUMS`` itself, got from elsewhere.
 
-Written on urllib, so that installing the backend brings no client for HTTP. Imports the standard library only.
+Written on urllib, so that installing the backend brings no client for HTTP. May import backend.weight_files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final, Protocol
 from urllib.parse import quote, urlsplit
+
+from backend.weight_files import checksum
 
 SUMS: Final = "SHA256SUMS"
 MAX_SUMS_BYTES: Final = 2**20
@@ -65,16 +67,10 @@ def fetch_weights(
     place = _source(source)
     listed = _listed(place, source, sums)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, checksum in listed.items():
-        if not (folder / name).is_file() or sha256(folder / name) != checksum:
-            _fetch(place, name, checksum, folder, on_progress)
+    for name, wanted in listed.items():
+        if not (folder / name).is_file() or checksum(folder / name) != wanted:
+            _fetch(place, name, wanted, folder, on_progress)
     return list(listed)
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _source(source: str) -> Source:
@@ -108,7 +104,7 @@ def _listed(place: Source, source: str, sums: str | None) -> dict[str, str]:
     return listed
 
 
-def _fetch(place: Source, name: str, checksum: str, folder: Path, on_progress: Progress) -> None:
+def _fetch(place: Source, name: str, wanted: str, folder: Path, on_progress: Progress) -> None:
     partial = folder / (name + _PARTIAL)
     there = partial.stat().st_size if partial.is_file() else 0
     with place.open(name, there) as (content, start), partial.open("r+b" if start else "wb") as written:
@@ -117,11 +113,11 @@ def _fetch(place: Source, name: str, checksum: str, folder: Path, on_progress: P
             written.write(block)
             on_progress(name, written.tell())
         written.truncate()
-    found = sha256(partial)
-    if found != checksum:
+    found = checksum(partial)
+    if found != wanted:
         partial.unlink()
         raise ValueError(
-            f"{name} is damaged or was changed: its checksum is {found}, not {checksum}; fetch it again"
+            f"{name} is damaged or was changed: its checksum is {found}, not {wanted}; fetch it again"
         )
     partial.replace(folder / name)
 

@@ -2,15 +2,16 @@
 """The files of a model's ONNX graphs, beside its weights, and the checksums that say that they belong together.
 
 A graph holds no weights: its initialisers lie in the safetensors files (ONNX's external data), so that the model is
-there once. ``backend.model.graphs`` writes all this.
+there once. ``backend.model.graphs`` writes all this. May import backend.weight_files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Final
+
+from backend.weight_files import checksum
 
 ANSWER_GRAPH: Final = "answer.onnx"
 """From words and poses to poses."""
@@ -35,12 +36,6 @@ CHECKSUMS_FILE: Final = "graphs.json"
 def has_graphs(folder: Path) -> bool:
     """Whether graphs were written for the model in a folder."""
     return (folder / CHECKSUMS_FILE).is_file()
-
-
-def checksum(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_checksums(folder: Path, files: list[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -35,6 +34,7 @@ from backend.memory import give_back
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, Heard, Query
+from backend.weight_files import held_in
 from blender_addon.contract.messages import View
 
 from .answers import answers_of
@@ -171,7 +171,11 @@ class OnnxEngine:
         return {
             "name": self.name,
             "engine": "onnx",
-            "parameters": sum(map(_parameters, self._folder.glob("*.safetensors"))),
+            "parameters": sum(
+                math.prod(tensor.shape)
+                for file in self._folder.glob("*.safetensors")
+                for tensor in held_in(file).values()
+            ),
             "hidden_size": config["text_config"]["hidden_size"],
             "layers": config["text_config"]["num_hidden_layers"],
             "pose_decoder": config["pose_decoder"],
@@ -260,11 +264,3 @@ def _nearest_rotations(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     left[..., -1] *= np.linalg.det(left @ right)[..., None]
     nearest: npt.NDArray[np.float64] = left @ right
     return nearest
-
-
-def _parameters(file: Path) -> int:
-    """How many numbers a safetensors file holds, told by its header."""
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header: dict[str, Any] = json.loads(opened.read(length))
-    return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")

@@ -16,10 +16,8 @@ onnxscript, which ``posellava[train]`` brings.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +47,7 @@ from backend.graph_files import (
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
 from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, read_speech
+from backend.weight_files import held_in
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .llava import load_whole
@@ -474,15 +473,10 @@ class _Weights:
         self._places: dict[tuple[tuple[int, ...], bytes], _Place] = {}
         for name in self.files:
             data = (folder / name).read_bytes()
-            (length,) = struct.unpack("<Q", data[:8])
-            start = 8 + length
-            header = json.loads(data[8:start])
-            header.pop("__metadata__", None)
             places = {
-                key: _Place(name, start + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
-                for key, entry in header.items()
-                for begin, end in [entry["data_offsets"]]
-                if entry["dtype"] in _KINDS
+                key: _Place(name, held.start, held.length, held.kind, held.shape)
+                for key, held in held_in(folder / name).items()
+                if held.kind in _KINDS
             }
             for key, place in places.items():
                 values = _values(data, place)

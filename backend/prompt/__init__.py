@@ -4,7 +4,7 @@
 ``templates`` has the wording of the tasks, ``spelling`` sets slips of the keyboard right, ``tokens`` cuts text into
 ids and keeps special tokens out of what users type, ``pictures`` lays images on the pose reader's canvas, and
 ``prompter`` puts the parts together. Needs numpy, Pillow and tokenizers: neither torch nor transformers. May import
-blender_addon.contract.
+backend.weight_files and blender_addon.contract.
 """
 
 from .prompter import PromptBatch, Prompter, PromptSample

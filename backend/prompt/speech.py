@@ -9,13 +9,13 @@ was taught on: on others it would say anything.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from backend.weight_files import checksum, held_in
 
 from .templates import Templates
 
@@ -72,13 +72,7 @@ def read_speech(model: Path) -> Speech | None:
 def trunk_of(model: Path) -> dict[str, str]:
     """Name and SHA-256 of each file of weights in a folder that what is said depends on."""
     return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        file.name: checksum(file)
         for file in sorted(model.glob("*.safetensors"))
-        if any(not name.startswith(NOT_THE_TRUNKS) for name in _tensors(file))
+        if any(not name.startswith(NOT_THE_TRUNKS) for name in held_in(file))
     }
-
-
-def _tensors(file: Path) -> list[str]:
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        return [name for name in json.loads(opened.read(length)) if name != "__metadata__"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from backend.cli import main
-from backend.fetch import SUMS, fetch_weights, sha256
+from backend.fetch import SUMS, fetch_weights
+from backend.weight_files import checksum
 
 WEIGHTS = bytes(range(256)) * 20_000
 
@@ -83,7 +84,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def write_sums(folder: Path) -> None:
-    lines = [f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.name != SUMS]
+    lines = [f"{checksum(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.name != SUMS]
     (folder / SUMS).write_text("".join(lines))
 
 

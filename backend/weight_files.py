@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of weights without what is in them: their checksums, and what a safetensors file says that it holds.
+
+Imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+
+class HeldTensor(NamedTuple):
+    """Where a tensor lies in its file: ``kind`` as safetensors names it, ``start`` and ``length`` in bytes."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+    length: int
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def held_in(file: Path) -> dict[str, HeldTensor]:
+    """The tensors of a safetensors file by name, told by its header."""
+    with file.open("rb") as content:
+        (length,) = struct.unpack("<Q", content.read(8))
+        header = json.loads(content.read(length))
+    first = 8 + length
+    return {
+        name: HeldTensor(entry["dtype"], tuple(entry["shape"]), first + start, end - start)
+        for name, entry in header.items()
+        if name != "__metadata__"
+        for start, end in [entry["data_offsets"]]
+    }
