@@ -528,17 +528,17 @@ def test_an_engine_that_cannot_be_loaded_again_is_tried_again(
     assert len(tries) == 3
 
 
-def test_an_engine_that_fails_on_its_first_answer_is_not_ready(start_backend: Start, engine: Any) -> None:
+def test_an_engine_that_fails_on_its_first_answer_is_not_ready(
+    start_backend: Start, engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Failing:
         name, tasks = "failing", ("generate",)
-        asked = threading.Event()
 
         def answer(self, queries: Any, heard: Any = None) -> list[Answer]:
-            self.asked.set()
             return []
 
     backend = start_backend(engine=Failing(), warm_up=True)
-    assert Failing.asked.wait(60)
+    wait_for(lambda: "the engine failed on its first answer" in caplog.text)
     assert get(backend, "/healthz")[0] == 503
     engine.tasks = ("describe",)  # nothing to be warmed up with
     with client(start_backend(warm_up=True).url) as websocket:
