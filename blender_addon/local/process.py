@@ -84,9 +84,9 @@ class LocalBackend:
         return self._settled.wait(seconds)
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start it, unless it runs. One that has ended is started anew, even before what it said last is read."""
         with self._lock:
-            if self._process is not None:
+            if self._process is not None and self._process.poll() is None:
                 return
             secret = secrets.token_urlsafe(32)
             try:
