@@ -98,7 +98,7 @@ class POSELLAVA_OT_talk(Speak, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     task = "chat"
-    _from_panel = ("parts", "anchors", "limits", "shows_pose")
+    _from_panel = ("parts", "anchors", "limits", "ik_targets", "shows_pose")
 
     shows_pose: BoolProperty(
         name="Show the Pose",

@@ -13,17 +13,23 @@ from .test_operators import FIGURE
 
 InBlender = Callable[..., dict[str, Any]]
 
+SAID = """
+said = result["said"] = []
+def ask(operator, **options):
+    error = call(operator, **options)
+    said.append(error or activity.outcome.words)
+def talk(words, **options):
+    ask(bpy.ops.posellava.talk, instruction=words, **options)
+"""
+
 
 def test_a_pose_and_what_changed_are_described_and_nothing_is_keyed(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
     result = in_blender(
         FIGURE
+        + SAID
         + """
-said = []
-def ask(operator, **options):
-    error = call(operator, **options)
-    said.append(error or activity.outcome.words)
 ask(bpy.ops.posellava.describe_pose)
 result["summary"] = activity.outcome.summary()
 ask(bpy.ops.posellava.what_changed, since="EDIT")
@@ -34,7 +40,6 @@ ask(bpy.ops.posellava.what_changed, since="EDIT")
 bpy.context.scene.frame_set(5)
 ask(bpy.ops.posellava.what_changed, since="KEY")
 ask(bpy.ops.posellava.what_changed, since="FRAME", since_frame=3)
-result["said"] = said
 """,
         URL=start_backend("--speaks").url,
     )
@@ -51,20 +56,16 @@ def test_a_conversation_goes_on_and_its_poses_are_keyed(
 ) -> None:
     result = in_blender(
         FIGURE
+        + SAID
         + """
-said = []
-def ask(instruction, **options):
-    error = call(bpy.ops.posellava.talk, instruction=instruction, **options)
-    said.append(error or activity.outcome.words)
-ask("who is it")
-ask("and now", shows_pose=False)
-ask("show me!")
+talk("who is it")
+talk("and now", shows_pose=False)
+talk("show me!")
 result["variants"] = activity.outcome.number_of_variants
 result["degrees"] = activity.outcome.report.degrees
 result["poses"] = [len(turn.poses) for turn in activity.talk.turns]
 bpy.ops.posellava.forget_talk()
-ask("hello")
-result["said"] = said
+talk("hello")
 """,
         URL=start_backend("--speaks").url,
     )
@@ -77,6 +78,29 @@ result["said"] = said
     assert result["variants"] == 2
     assert result["degrees"] == {"left_shoulder": pytest.approx(TURN_DEGREES, abs=0.01)}
     assert result["poses"] == [0, 0, 2]
+
+
+def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + SAID
+        + """
+figure = bpy.context.object
+target = bpy.data.objects.new("Target", None)
+bpy.context.collection.objects.link(target)
+target.location = figure.matrix_world @ figure.pose.bones["L_Wrist"].head
+ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
+ik.target, ik.chain_count = target, 2
+bpy.context.view_layer.update()
+bpy.context.scene.posellava.ik_targets = True
+talk("show me!")
+result["followed"] = activity.outcome.report.followed
+""",
+        URL=start_backend("--speaks").url,
+    )
+    assert result["followed"] == ["Target"], result["said"]
 
 
 def test_a_model_that_was_not_taught_to_speak_says_so(
