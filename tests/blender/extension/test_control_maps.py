@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import test_pictures
 from .test_operators import FIGURE
 
 InBlender = Callable[..., dict[str, Any]]
-CAMERA = """
-data = bpy.data.cameras.new("Camera")
-camera = bpy.data.objects.new("Camera", data)
-bpy.context.scene.collection.objects.link(camera)
-camera.location, camera.rotation_euler = (0, -4, 1), (1.5708, 0, 0)
-bpy.context.scene.camera = camera
+CAMERA = f"""{test_pictures.CAMERA}
+look_from(0, -4, 0.9)
 bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 200, 300
-bpy.context.view_layer.objects.active = bpy.data.objects["SMPL Figure"]
 """
 
 

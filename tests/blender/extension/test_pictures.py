@@ -198,6 +198,15 @@ result["left"] = [len(bpy.data.scenes), len(bpy.data.cameras), len(bpy.data.obje
     assert np.abs(near - aside).mean() < 3
 
 
+VIEWS = """
+import json
+views = result["views"] = []
+def ask(**options):
+    error = call(bpy.ops.posellava.edit_pose, instruction="look here", send_view=True, **options)
+    views.append(json.load(open(os.environ["ASKED"]))["view"] if not error else error)
+"""
+
+
 def test_where_the_camera_is_goes_along_as_the_body_sees_it(
     in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -205,12 +214,8 @@ def test_where_the_camera_is_goes_along_as_the_body_sees_it(
     result = in_blender(
         FIGURE
         + CAMERA
+        + VIEWS
         + """
-import json
-views = []
-def ask():
-    error = call(bpy.ops.posellava.edit_pose, instruction="look here", send_view=True)
-    views.append(json.load(open(os.environ["ASKED"]))["view"] if not error else error)
 look_from(4, 0, 0.9)
 ask()
 look_from(0, -4, 4.9)
@@ -226,7 +231,6 @@ pose[0, 0] = (0, math.radians(-90), 0)
 Rig.of(figure).write([1], pose, joints=frozenset({0}))
 bpy.context.scene.frame_set(1)
 ask()
-result["views"] = views
 """,
         URL=start_backend("--asked", str(asked)).url,
         ASKED=str(asked),
@@ -248,19 +252,17 @@ def test_the_view_is_that_of_the_frame_that_is_asked_about(
     result = in_blender(
         FIGURE
         + CAMERA
+        + VIEWS
         + """
-import json, numpy
+import numpy
 from bl_ext.user_default.posellava.rig.armature import Rig
 poses = numpy.stack([Rig.of(figure).read_current()] * 2)
 poses[1, 0] = (0, math.radians(-90), 0)
 Rig.of(figure).write([1, 10], poses, joints=frozenset({0}))
 bpy.context.scene.frame_set(1)
 look_from(4, 0, 0.9)
-views = []
 for frames in ("1", "10"):
-    error = call(bpy.ops.posellava.edit_pose, instruction="look", frame_list=frames, send_view=True)
-    views.append(json.load(open(os.environ["ASKED"]))["view"] if not error else error)
-result["views"] = views
+    ask(frame_list=frames)
 """,
         URL=start_backend("--asked", str(asked)).url,
         ASKED=str(asked),
