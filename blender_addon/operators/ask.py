@@ -171,9 +171,9 @@ class Ask(OperatorMixIn):
         """Called by Blender for its Adjust Last Operation panel: changing an option there would ask again, waiting."""
         self.layout.label(text=self.instruction or self.bl_label)
 
-    def frames_to_key(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
+    def frames_to_key(self, rig: Rig) -> tuple[float, ...]:
         """The frames that this operator keys."""
-        return tuple(list_frames(context, rig, "CURRENT"))
+        return tuple(list_frames(rig, "CURRENT"))
 
     def share_of_answer(self) -> float:
         """How far the poses go towards the model's answer, 0 to 1."""
@@ -183,10 +183,8 @@ class Ask(OperatorMixIn):
         """Whether the frames stand for all from the first to the last of them."""
         return False
 
-    def way_over_range(
-        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
-    ) -> dict[str, Any]:
-        """The fields of the order that say how a range of frames is edited."""
+    def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
+        """The fields of the order that only this operator has a say in."""
         return {}
 
     def starts_at_picture(self) -> bool:
@@ -207,8 +205,8 @@ class Ask(OperatorMixIn):
         """What is asked of whom, and how the answer is written."""
         armature = find_target(context)
         rig = Rig.of(armature)
-        frames = self.frames_to_key(context, rig)
-        if not keyed and frames != tuple(list_frames(context, rig, "CURRENT")):
+        frames = self.frames_to_key(rig)
+        if not keyed and frames != tuple(list_frames(rig, "CURRENT")):
             raise RigError(
                 "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
                 "posed; choose Current under Frames, or have keys set."
@@ -225,7 +223,7 @@ class Ask(OperatorMixIn):
             variants=self.variants if len(frames) == 1 else 1,
             take_picture=self.picture_taking(context, armature),
             options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits, self.ik_targets),
-            **self.way_over_range(context, rig, frames),
+            **self.own_fields(rig, frames),
         )
 
     def _take_settings(self, context: bpy.types.Context) -> None:

@@ -104,12 +104,12 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
             if not self.properties.is_property_set(name) and value != "ASK":
                 setattr(self, name, value)
 
-    def frames_to_key(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
+    def frames_to_key(self, rig: Rig) -> tuple[float, ...]:
         """The frames the user chose."""
         if self.frame_list:
             frames = [time_of(current_scene(), frame) for frame in parse_frames(self.frame_list)]
             return tuple(keyed_among(rig, frames) if self._is_sparse_list() else frames)
-        return tuple(list_frames(context, rig, self.frames, every_frame=self.every_frame))
+        return tuple(list_frames(rig, self.frames, every_frame=self.every_frame))
 
     def is_range(self) -> bool:
         """Whether a range was chosen."""
@@ -119,9 +119,7 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         """Whether a change is carried over a list of frames, which needs no keys but those that are there."""
         return bool(self.frame_list) and self.range_mode == "OFFSET" and not self.every_frame
 
-    def way_over_range(
-        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
-    ) -> dict[str, Any]:
+    def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """The frames of reference, and how the change comes and goes."""
         if len(frames) < 2 or not self._is_range(self.frames):
             return {}
@@ -131,15 +129,15 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
             out=self.blend_out if after else 0,
             smooth=self.ease == "SMOOTH",
         )
-        return {"blend": blend, "references": self._references(context, rig)}
+        return {"blend": blend, "references": self._references(rig)}
 
-    def _references(self, context: bpy.types.Context, rig: Rig) -> tuple[float, ...]:
+    def _references(self, rig: Rig) -> tuple[float, ...]:
         """The frames whose change is carried over; none where each frame is asked about."""
         if self.range_mode != "OFFSET":
             return ()
         if self.reference_list:
             return tuple(time_of(current_scene(), frame) for frame in parse_frames(self.reference_list))
-        return tuple(list_frames(context, rig, self.reference))
+        return tuple(list_frames(rig, self.reference))
 
     def _is_range(self, frames: str) -> bool:
         return bool(self.frame_list) or frames == "RANGE"
@@ -205,10 +203,14 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
             return "The instruction is empty; type how the pose in the picture is to be changed."
         return ""
 
+    def _take_settings(self, context: bpy.types.Context) -> None:
+        """As the base; the panel's instruction goes along where it says how to change the pose that is seen."""
+        super()._take_settings(context)
+        if self.changed and not self.properties.is_property_set("instruction"):
+            self.instruction = settings(context).instruction
+
     def starts_at_picture(self) -> bool:
         """Whether the pose that is seen is to be changed."""
-        if self.changed and not self.properties.is_property_set("instruction"):
-            self.instruction = settings(bpy.context).instruction
         return bool(self.changed)
 
     def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, IntProperty
 
-from ..contract.messages import SPOKEN_TASKS, PoseArray, Turn
+from ..contract.messages import PoseArray, Turn
 from ..rig.armature import Rig
 from ..rig.blender_types import OperatorResult, current_scene
 from ..rig.bone_map import RigError
@@ -66,13 +66,11 @@ class POSELLAVA_OT_what_changed(Speak, bpy.types.Operator):
         name="Since Frame", description="The earlier frame, with Since set to Frame", options={"SKIP_SAVE"}
     )
 
-    def way_over_range(
-        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
-    ) -> dict[str, Any]:
+    def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """The earlier pose, as the turn before the question."""
-        return {"said": (Turn("", self._earlier(context, rig, frames)),)}
+        return {"said": (Turn("", self._earlier(rig, frames)),)}
 
-    def _earlier(self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]) -> PoseArray:
+    def _earlier(self, rig: Rig, frames: tuple[float, ...]) -> PoseArray:
         """(24, 3) the pose to compare with. Raises RigError where there is none."""
         if self.since == "FRAME":
             return _pose_at(rig, time_of(current_scene(), self.since_frame))
@@ -118,9 +116,7 @@ class POSELLAVA_OT_talk(Speak, bpy.types.Operator):
         if not self.properties.is_property_set("instruction"):
             self.instruction = settings(context).question
 
-    def way_over_range(
-        self, context: bpy.types.Context, rig: Rig, frames: tuple[float, ...]
-    ) -> dict[str, Any]:
+    def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """What was said before."""
         return {"shows_pose": self.shows_pose, "said": activity.talk.turns}
 
@@ -137,12 +133,6 @@ class POSELLAVA_OT_forget_talk(bpy.types.Operator):
         activity.talk.clear()
         backend.redraw()
         return {"FINISHED"}
-
-
-def speaks() -> bool:
-    """Whether the model that is connected answers anything in words."""
-    welcome = backend.status().welcome
-    return welcome is not None and any(task in welcome.tasks for task in SPOKEN_TASKS)
 
 
 def _pose_at(rig: Rig, frame: float) -> PoseArray:

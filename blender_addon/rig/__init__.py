@@ -6,7 +6,7 @@ What the rest of the add-on uses:
 - ``rig.armature``: ``find_armature(context)``, ``Rig.of(armature_object)``, ``Rig.read``, ``Rig.read_current``,
   ``Rig.write`` and the ``WriteReport`` it returns;
 - ``rig.editable``: ``check_editable(armature_object)``;
-- ``rig.frames``: ``list_frames(context, rig, mode)``;
+- ``rig.frames``: ``list_frames(rig, mode)``;
 - ``rig.figure``: ``add_figure(context)``;
 - ``rig.bone_map``: ``RigError``, whose text is a sentence for the user.
 

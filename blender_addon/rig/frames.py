@@ -19,9 +19,7 @@ from .sample import current_frame, time_of
 FrameMode = Literal["CURRENT", "SELECTED", "RANGE"]
 
 
-def list_frames(
-    context: bpy.types.Context, body: Body, mode: FrameMode, *, every_frame: bool = True
-) -> list[float]:
+def list_frames(body: Body, mode: FrameMode, *, every_frame: bool = True) -> list[float]:
     """The frames to edit, in the time of keys, ascending, as whole numbers where they are.
 
     CURRENT: the scene's current frame. SELECTED: the frames of the armature's selected keyframes; in Pose Mode those

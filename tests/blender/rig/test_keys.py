@@ -256,11 +256,11 @@ def test_frames_are_the_current_one_the_selected_keys_or_the_range(make_armature
             point.select_control_point = point.co.x in (3, 12) and curve.array_index == 2
     scene.frame_set(7)
     scene.frame_start, scene.frame_end = 2, 5
-    assert list_frames(bpy.context, rig, "CURRENT") == [7]
-    assert list_frames(bpy.context, rig, "SELECTED") == [3, 12]
-    assert list_frames(bpy.context, rig, "RANGE") == [2, 3, 4, 5]
+    assert list_frames(rig, "CURRENT") == [7]
+    assert list_frames(rig, "SELECTED") == [3, 12]
+    assert list_frames(rig, "RANGE") == [2, 3, 4, 5]
     scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 4, 6
-    assert list_frames(bpy.context, rig, "RANGE") == [4, 5, 6]
+    assert list_frames(rig, "RANGE") == [4, 5, 6]
 
 
 def test_in_pose_mode_only_keys_of_selected_bones_count(make_armature) -> None:
@@ -272,9 +272,9 @@ def test_in_pose_mode_only_keys_of_selected_bones_count(make_armature) -> None:
     for pbone in armature.pose.bones:
         owner = pbone if hasattr(pbone, "select") else pbone.bone
         owner.select = pbone.name == "R_Knee"
-    assert list_frames(bpy.context, rig, "SELECTED") == [8]
+    assert list_frames(rig, "SELECTED") == [8]
 
 
 def test_no_selected_key_is_an_error_that_says_so(make_armature) -> None:
     with pytest.raises(RigError, match="No keyframe of this armature is selected"):
-        list_frames(bpy.context, Rig.of(make_armature()), "SELECTED")
+        list_frames(Rig.of(make_armature()), "SELECTED")

@@ -216,7 +216,7 @@ def selected_keys_in_tweak_mode_are_where_they_show() -> None:
     for curve in curves(anna):
         for point in curve.keyframe_points:
             point.select_control_point = point.co.x == 20
-    frames = part("rig.frames").list_frames(bpy.context, part("rig.armature").Rig.of(anna), "SELECTED")
+    frames = part("rig.frames").list_frames(part("rig.armature").Rig.of(anna), "SELECTED")
     assert frames == [88], frames
     ask("left_hip x -90", frames="SELECTED")
     assert keyed_frames(anna, "L_Hip") == [frame for frame, _ in WALK]
