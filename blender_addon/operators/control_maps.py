@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write Control Maps: pictures of the figure's skeleton, depth and normals, for ControlNet and its like."""
 
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
@@ -12,6 +12,8 @@ from ..rig.armature import Rig
 from ..rig.blender_types import OperatorResult, current_scene
 from ..rig.bone_map import RigError
 from ..rig.control import control_maps
+from ..rig.frames import list_frames
+from ..rig.sample import visit
 from .target import find_target
 
 
@@ -50,38 +52,25 @@ class POSELLAVA_OT_control_maps(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
-        """Write ``KIND_FRAME.png`` for each map and frame; the scene's frame is put back."""
+        """Write ``KIND_FRAME.png`` for each map and frame; afterwards the scene shows what it showed."""
         folder = Path(bpy.path.abspath(self.directory))
         if not self.directory or not folder.is_dir():
             self.report({"ERROR"}, f"There is no folder {self.directory!r}; choose one that exists.")
             return {"CANCELLED"}
-        scene = current_scene()
-        before = scene.frame_current
         try:
-            rig = Rig.of(find_target(context))
-            written = self._write(rig, scene, folder)
+            written = self._write(Rig.of(find_target(context)), folder)
         except (RigError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        finally:
-            if scene.frame_current != before:
-                scene.frame_set(before)
         self.report({"INFO"}, f"{written} control maps in {folder}.")
         return {"FINISHED"}
 
-    def _write(self, rig: Rig, scene: bpy.types.Scene, folder: Path) -> int:
-        written = 0
-        for frame in self._frames(scene):
-            if self.frames == "RANGE":  # the current frame may be posed and not keyed
-                scene.frame_set(frame)
-            for kind, pixels in control_maps(rig, frozenset(self.kinds), self.size).items():
-                (folder / f"{kind}_{frame:04d}.png").write_bytes(png_of(pixels))
-                written += 1
+    def _write(self, rig: Rig, folder: Path) -> int:
+        scene, written = current_scene(), 0
+        with closing(visit(rig.armature, list_frames(rig, self.frames), True)) as visits:
+            for _ in visits:
+                maps = control_maps(rig, frozenset(self.kinds), self.size)
+                for kind, pixels in maps.items():
+                    (folder / f"{kind}_{round(scene.frame_float):04d}.png").write_bytes(png_of(pixels))
+                written += len(maps)
         return written
-
-    def _frames(self, scene: bpy.types.Scene) -> Any:
-        if self.frames == "CURRENT":
-            return [scene.frame_current]
-        if scene.use_preview_range:
-            return range(scene.frame_preview_start, scene.frame_preview_end + 1)
-        return range(scene.frame_start, scene.frame_end + 1)

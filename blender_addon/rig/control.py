@@ -29,8 +29,6 @@ from .bone_map import RigError
 from .convert import nearest_rotation
 from .sample import current_frame, take_sample
 
-KINDS = ("openpose", "depth", "normal")
-
 
 @dataclass(frozen=True)
 class Sight:
@@ -68,7 +66,7 @@ def sight(longest: int) -> Sight:
 
 
 def control_maps(body: Body, kinds: frozenset[str], longest: int) -> dict[str, Pixels]:
-    """The maps of some KINDS of a figure, as it stands at the scene's frame.
+    """The maps of a figure, as it stands at the scene's frame; ``kinds`` are of openpose, depth and normal.
 
     Raises:
         RigError: the scene has no camera, or the figure no mesh where one is needed.

@@ -13,7 +13,7 @@ Frames are times of keys. With Time Stretching the scene shows another of its fr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -209,7 +209,9 @@ def evaluated_channels(
     return {channel: np.array(rows, dtype=np.float64) for channel, rows in values.items()}
 
 
-def visit(owner: _Owner, frames: Sequence[float], as_posed: bool) -> Iterator[tuple[int, _Owner]]:
+def visit(
+    owner: _Owner, frames: Sequence[float], as_posed: bool
+) -> Generator[tuple[int, _Owner], None, None]:
     """Evaluate the scene at these frames: each one's number, in some order, and the object as it is then. Afterwards
     the scene is at its frame again and what is not keyed of an armature's pose stands as it did. ``as_posed`` as for
     ``take_sample``."""

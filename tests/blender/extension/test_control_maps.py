@@ -42,7 +42,7 @@ result["error"] = call(bpy.ops.posellava.control_maps, directory=os.environ["OUT
     assert abs(columns.mean() - 64) < 3, "it stands in the middle"
 
 
-def test_a_range_is_written_frame_by_frame_and_the_scene_is_put_back(
+def test_a_range_is_written_frame_by_frame_and_the_scene_shows_what_it_showed(
     in_blender: InBlender, tmp_path: Path
 ) -> None:
     result = in_blender(
@@ -55,9 +55,10 @@ bone = bpy.data.objects["SMPL Figure"].pose.bones["L_Shoulder"]
 for frame, turn in ((3, 0.0), (5, 0.7)):
     bone.rotation_quaternion = ((1 - turn**2) ** 0.5, turn, 0, 0)
     bone.keyframe_insert("rotation_quaternion", frame=frame)
-scene.frame_set(8)
+scene.frame_set(8, subframe=0.5)
+bone.rotation_quaternion = (0.0, 1.0, 0.0, 0.0)
 call(bpy.ops.posellava.control_maps, directory=os.environ["OUT"], size=128, frames="RANGE", kinds={"openpose"})
-result["frame"] = scene.frame_current
+result["shows"] = [scene.frame_current, scene.frame_subframe, *bone.rotation_quaternion]
 """,
         URL="",
         OUT=str(tmp_path),
@@ -65,7 +66,7 @@ result["frame"] = scene.frame_current
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"openpose_000{n}.png" for n in (3, 4, 5)]
     first, last = (np.asarray(Image.open(tmp_path / f"openpose_000{n}.png")) for n in (3, 5))
     assert (first != last).any()
-    assert result["frame"] == 8
+    assert result["shows"] == [8, 0.5, 0, 1, 0, 0], "the frame, and a pose that is not keyed"
 
 
 def test_what_is_missing_is_said(in_blender: InBlender, tmp_path: Path) -> None:
