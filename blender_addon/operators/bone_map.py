@@ -11,7 +11,7 @@ from bpy.props import EnumProperty, StringProperty
 from ..contract.skeleton import JOINT_INDEX, JOINT_NAMES
 from ..rig.armature import Rig, find_armature
 from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
-from ..rig.bone_map import BoneMap, RigError
+from ..rig.bone_map import RigError
 from ..rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
 from ..rig.fk import switch_to_fk
 
@@ -24,11 +24,6 @@ def armature_or_none(context: bpy.types.Context) -> ArmatureObject | None:
         return find_armature(context)
     except RigError:
         return None
-
-
-def known_map(armature: ArmatureObject) -> BoneMap:
-    """What is known of an armature's bones, as far as it goes."""
-    return map_so_far(armature)
 
 
 class _Correct(OperatorMixIn):
@@ -152,7 +147,7 @@ class POSELLAVA_OT_set_bone(_Correct, bpy.types.Operator):
         """Ask for the bone."""
         armature = armature_or_none(context)
         if armature is not None:
-            self.bone = known_map(armature).bones.get(JOINT_INDEX[self.joint], "")
+            self.bone = map_so_far(armature).bones.get(JOINT_INDEX[self.joint], "")
         result: OperatorResult = context.window_manager.invoke_props_dialog(self)
         return result
 

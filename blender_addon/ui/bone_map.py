@@ -4,22 +4,21 @@
 import bpy
 
 from ..contract.skeleton import JOINT_NAMES
-from ..operators.bone_map import armature_or_none, known_map
+from ..operators.bone_map import armature_or_none
 from ..rig.armature import Rig
-from ..rig.blender_types import ArmatureObject, PanelMixIn
+from ..rig.blender_types import ArmatureObject
 from ..rig.bone_map import RigError
+from ..rig.correct import map_so_far
 from ..rig.holders import switches_off
+from .tab import Tab
 
 _KNOWN_BY = {"names": "by its names", "structure": "by its structure", "user": "as you said"}
 
 
-class POSELLAVA_PT_bone_map(PanelMixIn, bpy.types.Panel):
+class POSELLAVA_PT_bone_map(Tab, bpy.types.Panel):
     """Which bone plays which joint."""
 
     bl_label = "Bone Map"
-    bl_category = "PoseLLaVA"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
     bl_parent_id = "POSELLAVA_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
@@ -35,7 +34,7 @@ class POSELLAVA_PT_bone_map(PanelMixIn, bpy.types.Panel):
         if armature is None:
             return
         try:
-            known = known_map(armature)
+            known = map_so_far(armature)
         except RigError:
             layout.label(text="The kept map cannot be read", icon="ERROR")
             layout.operator("posellava.recognise")

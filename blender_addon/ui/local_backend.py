@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the extension's own backend is, in one row, with the button that starts or ends it."""
 
-from collections.abc import Callable
 from typing import Final
 
 import bpy
@@ -9,6 +8,7 @@ import bpy
 from ..local import LocalState
 from ..operators import local_backend
 from ..rig.blender_types import Icon
+from .text import wrapped
 
 _NAMES: Final[dict[LocalState, tuple[str, Icon]]] = {
     LocalState.STOPPED: ("Local backend: stopped", "PAUSE"),
@@ -18,13 +18,8 @@ _NAMES: Final[dict[LocalState, tuple[str, Icon]]] = {
 }
 
 
-def draw(layout: bpy.types.UILayout, write: Callable[[bpy.types.UILayout, str, Icon], None]) -> None:
-    """Draw the row, and below it why it failed.
-
-    Args:
-        layout: where.
-        write: draws a text in as many lines as it needs: the layout, the text, an icon.
-    """
+def draw(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+    """Draw the row, and below it why it failed."""
     status = local_backend.status()
     name, icon = _NAMES[status.state]
     row = layout.row()
@@ -34,8 +29,8 @@ def draw(layout: bpy.types.UILayout, write: Callable[[bpy.types.UILayout, str, I
     if status.state is LocalState.FAILED:
         box = layout.box()
         box.alert = True
-        write(box, status.sentence, "ERROR")
+        wrapped(context, box, status.sentence, "ERROR")
         for line in status.lines:
-            write(box, line, "BLANK1")
+            wrapped(context, box, line, "BLANK1")
     if status.state in (LocalState.STOPPED, LocalState.FAILED):
         layout.operator("posellava.start_local_backend", icon="PLAY")

@@ -11,7 +11,6 @@ from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..operators.situation import standing_notice
 from ..operators.target import find_target, others_in_pose_mode
-from ..rig.blender_types import PanelMixIn
 from ..rig.bone_map import RigError
 from ..rig.editable import RestPositionError
 from ..session import State
@@ -19,6 +18,8 @@ from ..settings import LOCAL_BACKEND_ROWS, PoseLlavaSettings, preferences, setti
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .light import icon_of
+from .tab import Tab
+from .talk import POSELLAVA_PT_talk
 from .text import characters, wrapped
 
 LONGEST_RECALL: Final = 12
@@ -31,15 +32,7 @@ FIELD_BUTTONS: Final = 4
 """Characters that the buttons at the end of the instruction field take the place of."""
 
 
-class _Tab(PanelMixIn):
-    """Where the panels are."""
-
-    bl_category = "PoseLLaVA"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-
-
-class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
+class POSELLAVA_PT_main(Tab, bpy.types.Panel):
     """Connection, instruction, the three buttons, and what came of them."""
 
     bl_label = "PoseLLaVA"
@@ -62,7 +55,7 @@ class POSELLAVA_PT_main(_Tab, bpy.types.Panel):
             _draw_outcome(context, layout)
 
 
-class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
+class POSELLAVA_PT_options(Tab, bpy.types.Panel):
     """What an edit changes and what is sent with it."""
 
     bl_label = "Edit Options"
@@ -83,7 +76,7 @@ class POSELLAVA_PT_options(_Tab, bpy.types.Panel):
         column.prop(chosen, "send_view")
 
 
-class POSELLAVA_PT_keys(_Tab, bpy.types.Panel):
+class POSELLAVA_PT_keys(Tab, bpy.types.Panel):
     """How what the model answers comes into the animation."""
 
     bl_label = "Keys and Limits"
@@ -103,7 +96,7 @@ class POSELLAVA_PT_keys(_Tab, bpy.types.Panel):
         column.prop(chosen, "ik_targets")
 
 
-class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
+class POSELLAVA_PT_parts(Tab, bpy.types.Panel):
     """Which body parts may move, laid out as on a body that faces the user."""
 
     bl_label = "Body Parts That May Move"
@@ -120,7 +113,7 @@ class POSELLAVA_PT_parts(_Tab, bpy.types.Panel):
                 row.prop_enum(chosen, "parts", part)
 
 
-class POSELLAVA_PT_estimate(_Tab, bpy.types.Panel):
+class POSELLAVA_PT_estimate(Tab, bpy.types.Panel):
     """Where Estimate Pose takes the pose from."""
 
     bl_label = "Estimate From"
@@ -167,7 +160,7 @@ def _draw_range(chosen: PoseLlavaSettings, column: bpy.types.UILayout) -> None:
 def _draw_connection(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     status = backend.status()
     if local_backend.is_chosen(context) and status.state is not State.CONNECTED:
-        _draw_local_backend(context, layout)
+        local_row.draw(context, layout)
         return
     row = layout.row()
     label = row.row()
@@ -207,12 +200,7 @@ def _draw_target(context: bpy.types.Context, layout: bpy.types.UILayout) -> None
     layout.label(text=armature.name, icon="OUTLINER_OB_ARMATURE")
     others = others_in_pose_mode(context, armature)
     if others:
-        wrapped(
-            context,
-            layout,
-            f"Only this one is posed; {others}",
-            "INFO",
-        )
+        wrapped(context, layout, f"Only this one is posed; {others}", "INFO")
 
 
 def _draw_instruction(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
@@ -295,10 +283,6 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
             row.operator("posellava.show_variant", text="", icon="TRIA_RIGHT").step = 1
 
 
-def _draw_local_backend(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
-    local_row.draw(layout, lambda box, text, icon: wrapped(context, box, text, icon))
-
-
 CLASSES = (
     POSELLAVA_PT_main,
     POSELLAVA_PT_options,
@@ -306,6 +290,7 @@ CLASSES = (
     POSELLAVA_PT_keys,
     POSELLAVA_PT_estimate,
     POSELLAVA_PT_bone_map,
+    POSELLAVA_PT_talk,
     POSELLAVA_MT_recall,
 )
 
@@ -318,12 +303,12 @@ def register() -> None:
     setattr(bpy.types.WindowManager, PROGRESS, done)
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    LOCAL_BACKEND_ROWS.append(_draw_local_backend)
+    LOCAL_BACKEND_ROWS.append(local_row.draw)
 
 
 def unregister() -> None:
     """Called when the add-on is disabled."""
-    LOCAL_BACKEND_ROWS.remove(_draw_local_backend)
+    LOCAL_BACKEND_ROWS.remove(local_row.draw)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
     delattr(bpy.types.WindowManager, PROGRESS)

@@ -8,21 +8,18 @@ import bpy
 from ..contract.messages import SPOKEN_TASKS
 from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
-from ..rig.blender_types import PanelMixIn
 from ..settings import settings
+from .tab import Tab
 from .text import wrapped
 
 SHOWN_TURNS: Final = 4
 
 
-class POSELLAVA_PT_talk(PanelMixIn, bpy.types.Panel):
+class POSELLAVA_PT_talk(Tab, bpy.types.Panel):
     """What the model says in words."""
 
     bl_label = "In Words"
     bl_parent_id = "POSELLAVA_PT_main"
-    bl_category = "PoseLLaVA"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -56,13 +53,3 @@ def _draw_words_so_far(context: bpy.types.Context, layout: bpy.types.UILayout) -
         return
     words = handle.progress.words if handle.progress is not None else ""
     wrapped(context, layout.box(), words or "…", "SPEAKER")
-
-
-def register() -> None:
-    """Called when the add-on is enabled; after the panel that this one is part of."""
-    bpy.utils.register_class(POSELLAVA_PT_talk)
-
-
-def unregister() -> None:
-    """Called when the add-on is disabled."""
-    bpy.utils.unregister_class(POSELLAVA_PT_talk)
