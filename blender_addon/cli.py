@@ -280,7 +280,7 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     if outcome.words:
         print(outcome.words)
-    if outcome.report is not None or not outcome.words:
+    if outcome.report is not None:
         print(outcome.summary(most=24))
     if save:
         try:

@@ -95,10 +95,9 @@ def ik_constraints(
     armature: ArmatureObject,
 ) -> Iterator[tuple[bpy.types.PoseBone, bpy.types.KinematicConstraint]]:
     """The IK constraints that have effect, and their bones."""
-    for pbone in armature.pose.bones:
-        for constraint in pbone.constraints:
-            if isinstance(constraint, bpy.types.KinematicConstraint) and _works(constraint):
-                yield pbone, constraint
+    for pbone, constraint in _chains(armature):
+        if isinstance(constraint, bpy.types.KinematicConstraint):
+            yield pbone, constraint
 
 
 def _chains(armature: ArmatureObject) -> Iterator[tuple[bpy.types.PoseBone, bpy.types.Constraint]]:
