@@ -9,7 +9,7 @@ from typing import Final
 from ..contract.messages import Turn
 
 MAX_TURNS: Final = 16
-"""What was said before that is forgotten."""
+"""Older ones are forgotten."""
 
 
 class Talk:

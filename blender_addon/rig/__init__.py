@@ -8,6 +8,8 @@ What the rest of the add-on uses:
 - ``rig.editable``: ``check_editable(armature_object)``;
 - ``rig.frames``: ``list_frames(rig, mode)``;
 - ``rig.figure``: ``add_figure(context)``;
+- ``rig.correct``: the bone map that the user corrects; ``rig.fk``: ``switch_to_fk(rig)``;
+- ``rig.view`` and ``rig.control``: where a camera is as the body sees it, and pictures of what it sees;
 - ``rig.bone_map``: ``RigError``, whose text is a sentence for the user.
 
 The way of a pose is four steps, each a module that knows only the ones before it: ``sample`` reads the scene,
@@ -16,9 +18,8 @@ them in order; ``body`` is what all of them know of the armature, ``ik`` says fo
 kinematics have to be. ``blender_types`` says of Blender's types what its stubs leave open.
 
 How an armature is recognised: ``recognise`` asks ``families`` (names, from the files in ``bone_maps/``) for a
-``bone_map``, else ``structure``; ``correct`` keeps what the user says instead, ``fk`` hands limbs of control rigs over;
-``links`` says how bones share the joints' rotations, ``spine`` which of a spine's bones play SMPL's
-three.
+``bone_map``, else ``structure``; ``links`` says how bones share the joints' rotations, ``spine`` which of a spine's
+bones play SMPL's three.
 
 These, ``rest``, ``convert``, ``ground``, ``anchors`` and ``offset`` are pure Python and numpy. The others run inside
 Blender. May import ``contract``; nothing else of the add-on. This file imports nothing, so that the pure modules can be

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which bone plays which joint: as the user said, else by the bones' names, else by
-their structure. Pure Python and numpy."""
+"""Which bone plays which joint: as the user said, else by the bones' names, else by their structure. Pure Python and
+numpy."""
 
 from __future__ import annotations
 
