@@ -30,6 +30,8 @@ from .cases import Case, fingerprint
 from .scoring import FIGURES, VERSION, Judged, copy_answers, figures, judge_all, pose_in
 
 FORMAT: Final = 1
+OUTCOME: Final = ("done", "kept", "drift_degrees", "collides", "answered")
+"""What a result tells of each case."""
 ENTRY_ROW: Final = "entry"
 COPY_ROW: Final = "copy"
 
@@ -65,10 +67,7 @@ def result(
             COPY_ROW: _numbers(figures(judge_all(cases, copy_answers(cases)))),
         },
         "kinds": _by_kind(judged),
-        "outcomes": {
-            one.id: {name: value for name, value in asdict(one).items() if name not in ("id", "kind")}
-            for one in judged
-        },
+        "outcomes": {one.id: {name: getattr(one, name) for name in OUTCOME} for one in judged},
         "contamination": None if contamination is None else dict(contamination),
     }
     return {**held, "sha256": _sha256(held)}

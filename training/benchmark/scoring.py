@@ -20,7 +20,7 @@ import numpy.typing as npt
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.evaluate.bootstrap import Bootstrap, Estimate
-from training.evaluate.instructions import KEPT_JOINTS, judge
+from training.evaluate.instructions import KEPT_JOINTS, Outcome, judge
 
 from .cases import Case
 from .collision import collides
@@ -34,21 +34,12 @@ stay.
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One answer: what held (success is done and kept), degrees of drift, and whether it collides as its start did
-    not."""
+class Judged(Outcome):
+    """What became of one case, with degrees of drift, and whether the answer collides as its start did not."""
 
-    id: str
-    kind: str
-    done: bool
-    kept: bool
     drift_degrees: float
     collides: bool
     answered: bool
-
-    @property
-    def success(self) -> bool:
-        return self.done and self.kept
 
     def value(self, figure: str) -> float:
         """What the case adds to a figure."""
@@ -79,15 +70,7 @@ def judge_all(cases: Sequence[Case], answers: Mapping[str, Any]) -> list[Judged]
         still = [joint for part in case.get("keep", ()) for joint in KEPT_JOINTS[part]]
         drift = float(turned[row, still].max()) if still and pose is not None else 0.0
         judged.append(
-            Judged(
-                case["id"],
-                outcome.kind,
-                outcome.done,
-                outcome.kept,
-                drift,
-                bool(fresh[row]),
-                pose is not None,
-            )
+            Judged(**vars(outcome), drift_degrees=drift, collides=bool(fresh[row]), answered=pose is not None)
         )
     return judged
 
