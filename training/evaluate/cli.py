@@ -10,10 +10,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backend.arguments import at_least_two, positive
 from training.data.frames import FRAMES
@@ -166,16 +166,27 @@ def _load_engine(arguments: argparse.Namespace) -> TorchEngine:
     )
 
 
+def _refuse_unused(arguments: argparse.Namespace, cases: str) -> None:
+    """Raises ValueError for options of the other suites; ``cases`` says where this one's come from."""
+    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
+        raise ValueError(
+            f"the suite {arguments.suite} draws no sheet, knows no recall and {cases}: leave the options out"
+        )
+
+
+def _write_json(arguments: argparse.Namespace, record: Mapping[str, Any]) -> None:
+    """Writes the figures where they are wanted."""
+    if arguments.json is not None:
+        with writing_to(arguments.json):
+            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def _measure_robustness(arguments: argparse.Namespace) -> None:
     from .cases.build import build
     from .instructions import read_jsonl
     from .robustness import Answering, measure_robustness, robustness_json, robustness_table
 
-    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
-        raise ValueError(
-            "the suite robustness draws no sheet, knows no recall and takes --cases, not --samples: leave the "
-            "options out"
-        )
+    _refuse_unused(arguments, "takes --cases, not --samples")
     cases = build(arguments.poses) if arguments.cases is None else read_jsonl(arguments.cases)
     edits = [case for case in cases if "pose" in case][: arguments.count]
     engine = _load_engine(arguments)
@@ -189,30 +200,22 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
         "model_name": engine.name,
     }
     print(robustness_table(findings, about, arguments.seed))
-    if arguments.json is not None:
-        record = robustness_json(findings, about, arguments.seed)
-        with writing_to(arguments.json):
-            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _write_json(arguments, robustness_json(findings, about, arguments.seed))
 
 
 def _measure_view(arguments: argparse.Namespace) -> None:
     from .cases.build import build
     from .view import measure_view, view_json, view_table
 
-    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
-        raise ValueError(
-            "the suite view draws no sheet, knows no recall and has cases of its own: leave the options out"
-        )
+    _refuse_unused(arguments, "has cases of its own")
     engine = _load_engine(arguments)
     others = [case for case in build(arguments.poses) if "pose" in case][: arguments.count]
     report = measure_view(
         engine, others, batch_size=arguments.batch_size, seed=arguments.seed, on_progress=_show_progress
     )
     print(view_table(report))
-    if arguments.json is not None:
-        record = view_json(report, {"suite": VIEW, "seed": arguments.seed, "model_name": engine.name})
-        with writing_to(arguments.json):
-            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    about = {"suite": VIEW, "seed": arguments.seed, "model_name": engine.name}
+    _write_json(arguments, view_json(report, about))
 
 
 def _measure_pictures(arguments: argparse.Namespace) -> None:
@@ -221,19 +224,14 @@ def _measure_pictures(arguments: argparse.Namespace) -> None:
     from .benchmarks import pose_pool
     from .honesty import draw_cases, honesty_json, honesty_table, measure_honesty
 
-    if not (arguments.sheet is arguments.retrieval is arguments.samples is None):
-        raise ValueError(
-            "the suite pictures draws no sheet, knows no recall and draws its own cases: leave the options out"
-        )
+    _refuse_unused(arguments, "draws its own cases")
     engine = _load_engine(arguments)
     rng, pool = np.random.default_rng(arguments.seed), pose_pool(arguments.poses)
     cases = draw_cases(rng, lambda rng: pool.draw(rng, 1)[0], arguments.count)
     report = measure_honesty(engine, cases)
     print(honesty_table(report))
-    if arguments.json is not None:
-        record = honesty_json(report, {"suite": PICTURES, "seed": arguments.seed, "model_name": engine.name})
-        with writing_to(arguments.json):
-            arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    about = {"suite": PICTURES, "seed": arguments.seed, "model_name": engine.name}
+    _write_json(arguments, honesty_json(report, about))
 
 
 def _measure_suite(arguments: argparse.Namespace) -> None:
@@ -267,9 +265,7 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     print(as_table(outcome.report))
-    if arguments.json is not None:
-        with writing_to(arguments.json):
-            arguments.json.write_text(json.dumps(as_json(outcome.report), indent=1) + "\n", encoding="utf-8")
+    _write_json(arguments, as_json(outcome.report))
     if arguments.sheet is not None:
         model = outcome.answers["model"]
         extremes_sheet(
