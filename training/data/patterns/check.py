@@ -7,7 +7,7 @@
     python -m training.data.patterns.check FILE.yaml --sheet OUT.png  # draws before, after and words of each
 
 Bad patterns are named in a sentence each, with status 1; then there is one line a kind: sentences, patterns, and how
-many of the tries were met.
+many of the tries were met; and one for all.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mets = [met for pattern, mets, _ in tried if pattern.kind == kind for met in mets]
         share = f"{100 * np.mean(mets):.0f} % of {len(mets)} tries met" if mets else "nothing to solve"
         print(f"{kind}: {count} sentences in {counts[kind]} patterns; {share}")
+    print(f"all: {sentences.total():,} sentences in {counts.total():,} patterns")
     if arguments.sheet is not None:
         from training.data.sheets import contact_sheet
 
