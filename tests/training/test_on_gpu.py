@@ -21,7 +21,7 @@ from training.on_gpu import pack, settings_of, sizes_of
 from training.stages.export import export
 from training.stages.plain import STATES_FILE
 from training.stages.settings import SourceSettings
-from training.stages.workers import as_it_grows
+from training.stages.workers import GrowingBatches
 
 from .conftest import not_launched
 
@@ -44,10 +44,11 @@ def words(number: int) -> list[Sample]:
 def test_processes_draw_batches_and_take_up_what_is_built_meanwhile(tmp_path: Path) -> None:
     write_shard(tmp_path / shard_name(0), words(0))
     write_index(tmp_path, {}, [8])
-    batches = as_it_grows(
+    growing = GrowingBatches(
         {"words": SourceSettings(tmp_path)}, list, lambda sample: 1,  # type: ignore[arg-type]
-        batch_size=4, window=2, seed=3, workers=2,
+        batch_size=4, window=2, seed=3,
     )  # fmt: skip
+    batches = growing.laid_out(workers=2)
     first = next(batches)
     assert [sample.instruction.split()[0] for sample in first] == ["0"] * 4  # type: ignore[attr-defined]
     write_shard(tmp_path / shard_name(1), words(1))

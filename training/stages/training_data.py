@@ -16,7 +16,7 @@ from training.data.stream import BatchStream, StreamState, WeightedSource
 from .batches import Batch, Collator
 from .launch import rank, world
 from .settings import DataSettings, TrainSettings
-from .workers import as_it_grows, in_order
+from .workers import GrowingBatches, in_order
 
 LOOKED_AT: Final = 64
 """Samples of a source by which it is told whether their words are read."""
@@ -92,16 +92,15 @@ def own_batches(
 def _growing(
     settings: TrainSettings, state: StreamState, collator: Collator, collate: Collate
 ) -> Iterator[tuple[Batch, StreamState]]:
-    batches = as_it_grows(
+    batches = GrowingBatches(
         settings.data.sources,
         lambda samples: collate(samples, samples),
         collator.length,
         batch_size=settings.run.micro_batch,
         window=settings.data.bucket_batches,
         seed=settings.seed + rank(),
-        workers=settings.data.workers,
     )
-    return ((batch, state) for batch in batches)
+    return ((batch, state) for batch in batches.laid_out(workers=settings.data.workers))
 
 
 def prefetched(items: Iterator[Any], ahead: int) -> Iterator[Any]:

@@ -59,56 +59,41 @@ def _from_processes(batches: IterableDataset[bytes], workers: int) -> Iterator[A
         yield pickle.loads(batch)
 
 
-def as_it_grows(
-    sources: Mapping[str, SourceSettings],
-    collate: Callable[[list[Sample]], Batch],
-    length: Callable[[Sample], int],
-    *,
-    batch_size: int,
-    window: int,
-    seed: int,
-    workers: int,
-) -> Iterator[Batch]:
+@dataclass(frozen=True, eq=False)
+class GrowingBatches(IterableDataset[bytes]):
     """Endless batches of folders that are still being built; every process draws by itself.
 
-    Args:
+    Attributes:
         sources: what to mix, by weight.
         collate: lays a batch out.
         length: of a sample, in tokens; like lengths come together.
         batch_size: samples in a batch.
         window: batches that are drawn and sorted together.
         seed: of all that is drawn; how far the processes come beside each other is not its business.
-        workers: processes.
     """
-    batches = _Drawn(sources, collate, length, batch_size=batch_size, window=window, seed=seed)
-    return _from_processes(batches, workers)
 
+    sources: Mapping[str, SourceSettings]
+    collate: Callable[[list[Sample]], Batch]
+    length: Callable[[Sample], int]
+    batch_size: int
+    window: int
+    seed: int
 
-class _Drawn(IterableDataset[bytes]):
-    def __init__(
-        self,
-        sources: Mapping[str, SourceSettings],
-        collate: Callable[[list[Sample]], Batch],
-        length: Callable[[Sample], int],
-        *,
-        batch_size: int,
-        window: int,
-        seed: int,
-    ) -> None:
-        self._sources, self._collate, self._length = sources, collate, length
-        self._batch_size, self._window, self._seed = batch_size, window, seed
+    def laid_out(self, *, workers: int) -> Iterator[Batch]:
+        """The batches, from ``workers`` processes."""
+        return _from_processes(self, workers)
 
     def __iter__(self) -> Iterator[bytes]:
         torch.set_num_threads(1)
         info = get_worker_info()
-        rng = np.random.default_rng((self._seed, 0 if info is None else info.id))
-        streams = [iter(GrowingSource(one, rng)) for one in self._sources.values()]
-        weights = np.array([one.weight for one in self._sources.values()])
+        rng = np.random.default_rng((self.seed, 0 if info is None else info.id))
+        streams = [iter(GrowingSource(one, rng)) for one in self.sources.values()]
+        weights = np.array([one.weight for one in self.sources.values()])
         while True:
-            chosen = rng.choice(len(streams), self._window * self._batch_size, p=weights / weights.sum())
-            samples = sorted((next(streams[one]) for one in chosen), key=self._length)
-            for start in rng.permutation(self._window) * self._batch_size:
-                yield pickle.dumps(self._collate(samples[start : start + self._batch_size]))
+            chosen = rng.choice(len(streams), self.window * self.batch_size, p=weights / weights.sum())
+            samples = sorted((next(streams[one]) for one in chosen), key=self.length)
+            for start in rng.permutation(self.window) * self.batch_size:
+                yield pickle.dumps(self.collate(samples[start : start + self.batch_size]))
 
 
 @dataclass
