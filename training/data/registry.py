@@ -37,12 +37,12 @@ class Build:
     Attributes:
         source: a name in ``SOURCES``.
         folder: where the shards go.
-        count: samples, rounded up to whole shards; of what is listed, None for all that there are.
+        count: samples, rounded up to whole shards; of a data set, None for all that there are.
         seed: of everything that is drawn.
         poses: a file or folder of poses, in any format that is known; None for constructed poses only.
-        split: which part of the poses, or of what is listed; only the latter may have one for tests.
+        split: which part of the poses, or of a data set; only the latter may have one for tests.
         shard_size: samples a shard.
-        annotations: for sources that are listed: the released file or folder.
+        annotations: for sources that are data sets: the released file or folder.
         images: for those that have pictures: the folder of them.
         noise_degrees: deviation of the noise on the parts that a pair of poses leaves alone.
         body: a licensed SMPL, SMPL-H or SMPL-X file to draw pictures with; None for the neutral body.

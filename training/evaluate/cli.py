@@ -292,7 +292,7 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
 
     from .benchmarks import pose_pool
     from .train_retrieval import (
-        ListedTexts,
+        DatasetTexts,
         RetrievalSettings,
         TextSampler,
         new_model,
@@ -308,7 +308,7 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
     if arguments.samples is None:
         sampler = CaptionSampler(pose_pool(arguments.poses, "train"))
     else:
-        sampler = ListedTexts(arguments.samples)
+        sampler = DatasetTexts(arguments.samples)
     model = new_model(sampler, arguments.seed)
     start = time.monotonic()
     settings = RetrievalSettings(steps=arguments.steps, seed=arguments.seed)
@@ -324,7 +324,7 @@ def _train_retrieval(arguments: argparse.Namespace) -> None:
         tried: TextSampler = CaptionSampler(pose_pool(arguments.poses))
         count = VALIDATION_CASES
     else:
-        tried = ListedTexts(arguments.validation)
+        tried = DatasetTexts(arguments.validation)
         count = min(VALIDATION_CASES, len(tried.samples))
     figures = recall(model, tried, count=count)
     print(f"{arguments.output}: " + ", ".join(f"{name} {value:.1f} %" for name, value in figures.items()))

@@ -57,7 +57,7 @@ class TextSampler(Protocol):
         ...
 
 
-class ListedTexts:
+class DatasetTexts:
     """The texts of a data set: its samples of the task ``generate``.
 
     Raises:

@@ -80,7 +80,7 @@ def own_data(pool: PosePool) -> dict[str, DrawSamples]:
     }
 
 
-def listed_data(suite: str, path: Path) -> DrawSamples:
+def from_dataset(suite: str, path: Path) -> DrawSamples:
     """Samples of a data set for a suite: those of its task. Raises FileNotFoundError, and ValueError where none are."""
     source = SampleSource(path)
     rows = (source.read(shard, row) for shard, size in enumerate(source.sizes) for row in range(size))
@@ -96,17 +96,18 @@ class Sources:
     data set that takes its place."""
 
     poses: Path | None
-    listed: dict[str, Path]
+    datasets: dict[str, Path]
 
     def about(self, suite: str) -> str:
         """What a suite's samples are made of; with other data another contestant is trained."""
-        return str(self.listed.get(suite, self.poses or "constructed poses"))
+        return str(self.datasets.get(suite, self.poses or "constructed poses"))
 
     def draws(self, suites: Sequence[str]) -> list[DrawSamples]:
-        """What draws the samples of each suite. Raises as ``listed_data``."""
-        own = own_data(pose_pool(self.poses, "train")) if set(suites) - set(self.listed) else {}
+        """What draws the samples of each suite. Raises as ``from_dataset``."""
+        own = own_data(pose_pool(self.poses, "train")) if set(suites) - set(self.datasets) else {}
         return [
-            listed_data(suite, self.listed[suite]) if suite in self.listed else own[suite] for suite in suites
+            from_dataset(suite, self.datasets[suite]) if suite in self.datasets else own[suite]
+            for suite in suites
         ]
 
 
