@@ -40,8 +40,9 @@ def reproduce(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--threads", type=positive, metavar="N", default=1, help="CPU threads (default: %(default)s)"
-    )
+        "--threads", type=positive, metavar="N", default=1,
+        help="CPU threads that measure; a contestant trains on one core (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--processes",
         type=positive,

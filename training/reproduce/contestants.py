@@ -133,11 +133,15 @@ class Training:
     def train(self, name: str) -> str:
         """Trains a contestant and keeps it; returns what is to be told."""
         recipe, seed = ROSTER[name], self.effort.seed
-        torch.set_num_threads(1)
-        draws = self.sources.draws(recipe.data)
-        words = _words(draws, seed) if recipe.form.startswith("vae") else []
-        model = _new(recipe, words, seed)
-        samples, loss = _train(model, draws, self.effort)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # minutes are of a core
+        try:
+            draws = self.sources.draws(recipe.data)
+            words = _words(draws, seed) if recipe.form.startswith("vae") else []
+            model = _new(recipe, words, seed)
+            samples, loss = _train(model, draws, self.effort)
+        finally:
+            torch.set_num_threads(threads)
         weights, facts = self._files(name)
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing_to(self.folder):
