@@ -26,10 +26,10 @@ class Query:
     """One question to the model.
 
     Attributes:
-        task: ``adjust``, ``generate`` or ``estimate``.
+        task: one of the contract's TASKS.
         instruction: what the user typed.
-        pose_aa: (24, 3) axis-angle, radians; the pose to adjust.
-        image: the picture to estimate from, or the viewport.
+        pose_aa: (24, 3) axis-angle, radians; the pose to adjust, to describe or to talk about.
+        image: the picture that shows the pose, or the viewport.
         parts: names of BODY_PARTS that may move; None for all.
         strength: 0 keeps the start pose, 1 is the model's answer; joints turn along the shortest arc between.
         history: what was asked before and how it was answered, oldest first.

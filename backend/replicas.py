@@ -4,7 +4,8 @@
 The server stays as it is and stays one: it greets, bounds, shares out and answers. Only its engine is elsewhere. Each
 of its lanes sends a batch to whichever replica has least to do; Ray Serve starts more replicas when every lane waits,
 stops them when few do, looks after their health and replaces those that die. A batch whose replica died is sent to
-another.
+another. An answer in words comes as a whole: of its words nothing is told on the way, and a replica does nothing else
+between two of them.
 
 Needs the extra ``[ray]``. May import backend.query.
 """
@@ -107,7 +108,7 @@ class Replicas:
             self._ray.shutdown()
 
     def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
-        """The answers of some replica; may be called from several threads."""
+        """The answers of some replica; ``heard`` is told nothing. May be called from several threads."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answers: list[Answer] = self._handle.answer.remote(list(queries)).result(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a model says to answers: the heading put back, and what the user set: parts that may move, strength.
+"""From what a model says to answers: words or a pose, the heading put back, what the user set (parts that may move,
+strength), and of the other answers those that can be told apart.
 
-Nothing here looks at the words. Legend: Q queries, J = 24 joints.
+Legend: Q queries, J = 24 joints.
 """
 
 from __future__ import annotations

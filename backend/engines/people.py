@@ -5,7 +5,7 @@ The pose reader finds joints in any picture, even of nobody. How far apart each 
 logarithm of a standard deviation in 32nds of what it looks at) tells: of whole figures it is small everywhere, of half
 a figure large in the limbs that are missing, of two figures large in all that they both have. Where it is large, parts
 of the picture are looked at by themselves: figures stand side by side. Limits were set on drawn pictures
-(``posellava eval --suite pictures``). May import prompt.pictures and blender_addon.contract.
+(``posellava eval --suite pictures``).
 
 Legend: N pictures, J = 24 joints.
 """

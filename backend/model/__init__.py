@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PoseLLaVA: its configuration, pose encoder and decoders, the model, and its processor.
 
-Follows the conventions of Hugging Face transformers. May import backend.body and blender_addon.contract.
-Importing it registers the classes with transformers' Auto classes.
+Follows the conventions of Hugging Face transformers. May import backend.body, backend.prompt, backend.graph_files,
+backend.weight_files and blender_addon.contract. Importing it registers the classes with transformers' Auto classes.
 """
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor

@@ -280,8 +280,8 @@ class PoseLlavaForConditionalGeneration(
             logits_to_keep: how many of the last positions get logits (0: all); None: no logits.
             every_part: run what reads images, reads poses and writes poses even where the rows have none of them, with
                 gradients of zero. Processes that train together need that: their collectives must be the same.
-            with_variants: also make the other answers that the model has to offer.
             blank_canvas: likewise read a pose off a blank image, where another process has one to be read.
+            with_variants: also make the other answers that the model has to offer.
 
         Raises:
             ValueError: placeholders and poses or images do not match.

@@ -122,8 +122,8 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
                 token chooses only that one: the rest is not the model's to say.
             further: for each sample the questions and answers that follow the first.
             templates: for each sample which of its task's fitting templates to ask in; None for the first.
-            seen: for each sample the pose (J, 3) that was read off its picture already; None to have it read.
             views: for each sample from where its pose is seen, to ask it in that frame; None for the body's own.
+            seen: for each sample the pose (J, 3) that was read off its picture already; None to have it read.
 
         Returns:
             input_ids, attention_mask (B, L), answer_at (B,), where each answer begins, poses (P, J, 6) or absent,

@@ -2,9 +2,9 @@
 """What a model reads, the same for every engine: from (task, instruction, pose, image) to token ids, poses, pictures.
 
 ``templates`` has the wording of the tasks, ``spelling`` sets slips of the keyboard right, ``tokens`` cuts text into
-ids and keeps special tokens out of what users type, ``pictures`` lays images on the pose reader's canvas, and
-``prompter`` puts the parts together. Needs numpy, Pillow and tokenizers: neither torch nor transformers. May import
-backend.weight_files and blender_addon.contract.
+ids and keeps special tokens out of what users type, ``pictures`` lays images on the pose reader's canvas, ``speech``
+reads what a voice beside the weights says of itself, and ``prompter`` puts the parts together. Needs numpy, Pillow and
+tokenizers: neither torch nor transformers. May import backend.weight_files and blender_addon.contract.
 """
 
 from .prompter import PromptBatch, Prompter, PromptSample

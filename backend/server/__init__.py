@@ -6,7 +6,7 @@ one client, sandbox.py reads what is large in a process of its own, scheduler.py
 shares that shares.py deals out. metrics.py and logs.py watch, pages.py shows it; server.py puts them together and stops
 gracefully.
 
-May import backend.query, backend.images, websockets and blender_addon.contract; the engine is handed
+May import backend.query, backend.images, backend.memory, websockets and blender_addon.contract; the engine is handed
 in, so that nothing here needs torch.
 """
 
