@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import serve as server_command
 from .arguments import positive
+from .memory import reuse
 from .serve import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def _batch(options: argparse.Namespace) -> int:
     from blender_addon.contract.address import Address
 
     check_files(options.input, options.output)
+    reuse()
     progress = _Progress()
     with contextlib.ExitStack() as stack:
         if options.server is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backend.arguments import above_zero, positive
-from backend.memory import keep_few_heaps
+from backend.memory import reuse
 from backend.query import Answerer
 from blender_addon.contract.loopback import is_loopback
 from blender_addon.contract.messages import DEFAULT_PORT
@@ -112,7 +112,7 @@ def run(
     from backend.server.logs import set_up
 
     set_up(options.log_level, options.log_format)
-    keep_few_heaps()
+    reuse()
     token = None if options.no_token else environment.get(TOKEN_VARIABLE) or new_token()
     check_options(options.host, token)
     tls = None if options.tls_cert is None else tls_context(options.tls_cert, options.tls_key)

@@ -46,10 +46,6 @@ from .viewing import SeenPoses, answer_seeing
 Floats = npt.NDArray[np.float32]
 LEAST_PART: Final = 4
 """Queries that are worth a thread of their own."""
-LARGE_BATCH: Final = 8
-"""Queries; what more of them need in memory is given back after each call."""
-_FREEING: Final = onnxruntime.RunOptions()
-_FREEING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 class Cache(NamedTuple):
@@ -139,10 +135,9 @@ class OnnxEngine:
         choices = np.array([self.prompter.first_ids(query.task) for query in queries], dtype=np.int64)
         told = {**self._places(prompts), "poses": prompts.poses, "choices": choices}
         given = {name: told[name] for name in self._asked}
-        large = _FREEING if len(queries) > LARGE_BATCH else None
         wished = self._offers_variants and any(query.variants > 1 for query in queries)
         outputs = ["matrices", "first_logits", *(VARIANTS_INPUTS if wished else ())]
-        matrices, first_logits, *thoughts = self._answer.run(outputs, given, large)
+        matrices, first_logits, *thoughts = self._answer.run(outputs, given)
         variants = None
         if wished:
             told = {"matrices": matrices, **dict(zip(VARIANTS_INPUTS, thoughts, strict=True))}
@@ -245,6 +240,8 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # An arena keeps for itself what the largest batch needed; ``backend.memory`` keeps it for everybody.
+        options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors; what it warns of is how the graph was written
         try:

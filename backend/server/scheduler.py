@@ -110,6 +110,7 @@ class Scheduler:
         self._threads: list[threading.Thread] = []
         self._answered = False
         self._had_much = False
+        self._was_idle = False
 
     def start(self, *, warm_up: bool = False) -> None:
         """Start the engine's threads; with ``warm_up`` each first answers something of its own."""
@@ -225,10 +226,12 @@ class Scheduler:
                     self._replace(place)
 
     def has_come_to_rest(self) -> bool:
-        """Whether it has done more than single edits since this was last true, and now has nothing to do."""
+        """Whether it has done more than single edits since this was last true, and has had nothing to do from one call
+        to the next: a moment after the last batch its answers are still being sent."""
         with self._lock:
-            rests = self._had_much and not self._jobs
+            rests = self._had_much and self._was_idle and not self._jobs
             self._had_much = self._had_much and not rests
+            self._was_idle = not self._jobs
             return rests
 
     def readiness(self) -> str | None:
@@ -319,7 +322,8 @@ class Scheduler:
             lane.last_sign = now if lane.batch else None
             seconds = now - began - (lane.interrupted - interrupted)
             self._shares.end(batch, 1000 * seconds, now)
-            self._had_much = self._had_much or batch.size > 1 or batch.kind is not Kind.POSES
+            if batch.size > 1 or batch.kind is not Kind.POSES:
+                self._had_much, self._was_idle = True, False
         self._metrics.batch(batch.size, seconds)
 
     def _next_batch(self, lane: _Lane) -> Batch | None:
