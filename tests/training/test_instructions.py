@@ -17,7 +17,16 @@ from blender_addon.contract.skeleton import JOINT_INDEX
 from training.evaluate.cases import build as build_cases
 from training.evaluate.cases.build import HANDWRITTEN, build, expand, read_val_poses
 from training.evaluate.cases.starts import STARTS, start_pose
-from training.evaluate.instructions import KEEP_DEGREES, PosedBody, excess, holds, judge, stayed, summarise
+from training.evaluate.instructions import (
+    KEEP_DEGREES,
+    PosedBody,
+    excess,
+    holds,
+    judge,
+    outcome_of,
+    stayed,
+    summarise,
+)
 
 T_POSE = np.zeros((24, 3))
 WRITTEN = [json.loads(line) for line in HANDWRITTEN.read_text(encoding="utf-8").splitlines()]
@@ -120,6 +129,24 @@ def test_a_missing_or_broken_answer_fails(answer: np.ndarray | None) -> None:
     outcome = judge(case(), answer)
     assert not outcome.done
     assert not outcome.kept
+
+
+def test_words_alone_leave_the_start_pose_and_an_error_fails() -> None:
+    start = np.zeros((24, 3)).tolist()
+    still = {"id": "1", "task": "adjust", "kind": "noop", "instruction": "stay", "pose": start}
+    case = {**still, "checks": [["dflex", "L_elbow", -1, 1]], "keep": ["left_arm"]}
+    moves = {**case, "checks": [["dflex", "L_elbow", 20, None]]}
+    assert outcome_of(case, {"id": "1", "text": "It is like that already."}).success
+    assert not outcome_of(moves, {"id": "1", "text": "It is like that already."}).done
+    for line in (
+        None,
+        {"id": "1", "error": {"code": "model"}},
+        {"id": "1", "error": "bad", "text": "x"},
+        {"id": "1"},
+    ):
+        assert not outcome_of(case, line).success
+    del case["pose"]
+    assert not outcome_of(case, {"id": "1", "text": "Sorry."}).success
 
 
 def test_a_check_of_change_without_a_start_pose_says_so() -> None:

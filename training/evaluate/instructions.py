@@ -220,6 +220,14 @@ def judge(case: Case, pose_aa: npt.ArrayLike | None) -> Outcome:
     return Outcome(case["id"], case["task"], case["kind"], case["instruction"], done, kept)
 
 
+def outcome_of(case: Case, line: Mapping[str, Any] | None) -> Outcome:
+    """Score one case by the line that ``posellava batch`` wrote of it. An answer in words alone moves nothing, so the
+    pose is the start; a missing line, and one with an error, fail."""
+    if line is None or "error" in line:
+        return judge(case, None)
+    return judge(case, line.get("pose") or (case.get("pose") if line.get("text") else None))
+
+
 @dataclass(frozen=True)
 class Rates:
     """Shares of a group of cases, 0 to 1."""
@@ -262,13 +270,15 @@ def main() -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Score edited poses by what the instructions say.")
     parser.add_argument("cases", type=Path, help="JSONL: id, task, kind, instruction, pose, checks, keep")
-    parser.add_argument("results", type=Path, help="JSONL: id, pose; a missing id counts as a failure")
+    parser.add_argument(
+        "results", type=Path, help="JSONL: id, pose or text; a missing id counts as a failure"
+    )
     parser.add_argument("--json", type=Path, help="write rates and outcomes here")
     parser.add_argument("--failures", action="store_true", help="print each failed case")
     args = parser.parse_args()
     try:
-        answers = {line["id"]: line.get("pose") for line in read_jsonl(args.results)}
-        outcomes = [judge(case, answers.get(case["id"])) for case in read_jsonl(args.cases)]
+        lines = {line["id"]: line for line in read_jsonl(args.results)}
+        outcomes = [outcome_of(case, lines.get(case["id"])) for case in read_jsonl(args.cases)]
     except (KeyError, ValueError, OSError) as error:
         print(f"training.evaluate.instructions: no cases and results ({error!r})", file=sys.stderr)
         return 1
