@@ -43,6 +43,8 @@ WORDS: Final = 60
 IMAGE_SIZE: Final = (480, 640, 3)
 """Of a picture; LLaVA-NeXT sees it as a whole and in four tiles."""
 BATCH: Final = 64
+WARM_PASSES: Final = 3
+"""Before each measurement, and not in it."""
 _WORD: Final = re.compile(r"[a-z]+|[^a-z\s]", re.IGNORECASE)
 _SPOKEN: Final = tuple(
     f"{part}{number}" for number in range(8) for part in ("arm", "leg", "hand", "head", "bend", "raise")
@@ -162,8 +164,8 @@ def random_model(settings: Any, device: Any, *, quick: bool) -> tuple[Any, Any]:
     import torch
     from transformers import CLIPVisionConfig, LlavaNextImageProcessorPil, MistralConfig
 
-    from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-    from backend.model.llava import MISTRAL_FORMAT
+    from backend.model import PoseLlavaForConditionalGeneration
+    from backend.model.llava import MISTRAL_FORMAT, paper_processor
     from backend.prompt import IMAGE_PLACEHOLDER, POSE_OUTPUT, POSE_PLACEHOLDER
     from training.stages.memory import model_config
     from training.stages.vocabulary import SPECIAL_TOKENS, word_piece_tokenizer
@@ -196,16 +198,7 @@ def random_model(settings: Any, device: Any, *, quick: bool) -> tuple[Any, Any]:
         crop_size={"height": side, "width": side},
         image_grid_pinpoints=config.image_grid_pinpoints,
     )
-    processor = PoseLlavaProcessor(
-        images,
-        word_piece_tokenizer(pieces),
-        templates=PAPER_TEMPLATES,
-        prompt_format=MISTRAL_FORMAT,
-        patch_size=config.vision_config.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
-    )
-    return model, processor
+    return model, paper_processor(images, word_piece_tokenizer(pieces), config)
 
 
 def _pose_changes() -> dict[str, Any]:
@@ -362,9 +355,6 @@ def _queries(count: int) -> list[Any]:
         Query("adjust", sample.instruction, pose_aa=sample.pose_aa)
         for sample in random_samples("edits", count)
     ]
-
-
-WARM_PASSES: Final = 3
 
 
 def _timed(work: Callable[[], Any], seconds: float, device: Any) -> tuple[float, int]:

@@ -130,8 +130,13 @@ def from_llava(
         for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
             table[new] = table[: min(new)].float().mean(0).to(table.dtype)
     plain = LlavaNextProcessor.from_pretrained(folder)
-    processor = PoseLlavaProcessor(
-        plain.image_processor,
+    return model, paper_processor(plain.image_processor, tokenizer, config)
+
+
+def paper_processor(images: Any, tokenizer: Any, config: PoseLlavaConfig) -> PoseLlavaProcessor:
+    """A processor that asks a LLaVA-NeXT model on Mistral as the paper does."""
+    return PoseLlavaProcessor(
+        images,
         tokenizer,
         templates=PAPER_TEMPLATES,
         prompt_format=MISTRAL_FORMAT,
@@ -139,4 +144,3 @@ def from_llava(
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,
     )
-    return model, processor
