@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -17,7 +18,7 @@ Measure = Callable[[PosedBody, str], float]
 
 
 @dataclass(frozen=True)
-class AmountCase:
+class AmountCase(ABC):
     """An instruction with an amount, and what it asks for.
 
     Attributes:
@@ -33,6 +34,10 @@ class AmountCase:
     pose_aa: npt.NDArray[np.float32]
     side: str
     change: float
+
+    @abstractmethod
+    def error(self, answer_aa: npt.NDArray[np.float32]) -> float:
+        """How far the change that was made is from the one that was asked for, in what its kind is measured in."""
 
     def made(self, measure: Measure, answer_aa: npt.NDArray[np.float32]) -> float:
         """By how much the answer changed a measure."""

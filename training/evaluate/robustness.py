@@ -2,9 +2,9 @@
 """``posellava eval --suite robustness``: what should make no difference to an answer, and how much it does.
 
 Wording, heading and mirroring are compared with the answer to the plain instruction, by the joint that differs most.
-Nonsense, and sentences written by hand that ask for nothing, are compared with the start pose. Instructions with an
-angle or a length are compared with it. A model that never moves passes all but these, so how far the plain answers
-move is told as well.
+Nonsense is compared with the start pose; sentences written by hand that ask for nothing are to be answered in words
+alone. Instructions with an angle or a length are compared with it. A model that never moves passes all but these, so
+how far the plain answers move is told as well.
 
 Legend: N answers; poses (24, 3) axis-angle, radians.
 """
@@ -22,6 +22,7 @@ from backend.query import Answer, Answerer, Query
 from blender_addon.contract.kinematics import mirror_pose, yaw_matrix
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 
+from .amounts import AmountCase
 from .angles import draw_angle_cases
 from .bootstrap import Bootstrap, Estimate
 from .cases.nothing import read_nothing
@@ -37,10 +38,8 @@ ANGLE_CASES: Final = 20
 """Of each kind."""
 LENGTH_CASES: Final = 20
 """Of each kind."""
-NO_ANSWER_DEGREES: Final = 180.0
-"""What counts where the model gave no pose, or one where words were right."""
-NO_ANSWER_CM: Final = 100.0
-"""The same of lengths."""
+POSE_FOR_NOTHING_DEGREES: Final = 180.0
+"""What counts where the model gave a pose and words were right."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Answering:
         self._engine, self._batch_size, self._on_progress = engine, batch_size, on_progress
         self._done = 0
 
-    def __call__(self, instructions: Sequence[str], poses: Sequence[Pose]) -> list[Pose | None]:
+    def __call__(self, instructions: Sequence[str], poses: Sequence[Pose]) -> list[Pose]:
         """The poses that are answered, in order; an answer in words leaves the pose as it is."""
         replies = self.replies(instructions, poses)
         return [
@@ -98,10 +97,8 @@ class Answering:
         return answers
 
 
-def largest_difference(first: Pose | None, second: Pose | None) -> float:
+def largest_difference(first: Pose, second: Pose) -> float:
     """Degrees between two poses at the joint that differs most."""
-    if first is None or second is None:
-        return NO_ANSWER_DEGREES
     return float(joint_degrees(first[None], second[None]).max())
 
 
@@ -132,20 +129,20 @@ def measure_robustness(cases: Sequence[Case], answer: Answering, seed: int) -> l
         _headings(words, starts, plain, answer, rng),
         _mirrored(words, starts, plain, answer),
         *_nonsense(starts, answer, rng),
-        *_angles(starts, answer, rng),
-        *_lengths(starts, answer, rng),
+        *_amounts("angle", draw_angle_cases(rng, starts, ANGLE_CASES), answer, 7.0),
+        *_amounts("cm", draw_length_cases(rng, starts, LENGTH_CASES), answer, 5.0),
         *_nothing(starts, answer, rng),
     ]
 
 
-def _differences(first: Sequence[Pose | None], second: Sequence[Pose | None]) -> Array:
+def _differences(first: Sequence[Pose], second: Sequence[Pose]) -> Array:
     return np.array([largest_difference(a, b) for a, b in zip(first, second, strict=True)])
 
 
 def _wordings(
     words: list[str],
     starts: list[Pose],
-    plain: list[Pose | None],
+    plain: list[Pose],
     answer: Answering,
     rng: np.random.Generator,
 ) -> list[Finding]:
@@ -161,19 +158,19 @@ def _wordings(
 def _headings(
     words: list[str],
     starts: list[Pose],
-    plain: list[Pose | None],
+    plain: list[Pose],
     answer: Answering,
     rng: np.random.Generator,
 ) -> Finding:
     yaws = rng.uniform(-np.pi, np.pi, len(starts))
     answers = answer(words, [turned(pose, yaw) for pose, yaw in zip(starts, yaws, strict=True)])
-    back = [None if one is None else turned(one, -yaw) for one, yaw in zip(answers, yaws, strict=True)]
+    back = [turned(one, -yaw) for one, yaw in zip(answers, yaws, strict=True)]
     return Finding("another heading", _differences(back, plain), 1.0)
 
 
-def _mirrored(words: list[str], starts: list[Pose], plain: list[Pose | None], answer: Answering) -> Finding:
+def _mirrored(words: list[str], starts: list[Pose], plain: list[Pose], answer: Answering) -> Finding:
     answers = answer([mirror_words(one) for one in words], [mirror(pose) for pose in starts])
-    back = [None if one is None else mirror(one) for one in answers]
+    back = [mirror(one) for one in answers]
     return Finding("mirrored words and pose", _differences(back, plain), 3.0)
 
 
@@ -190,29 +187,14 @@ def _nonsense(starts: list[Pose], answer: Answering, rng: np.random.Generator) -
     ]
 
 
-def _angles(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> list[Finding]:
-    cases = draw_angle_cases(rng, starts, ANGLE_CASES)
+def _amounts(name: str, cases: Sequence[AmountCase], answer: Answering, limit: float) -> list[Finding]:
     answers = answer([case.instruction for case in cases], [case.pose_aa for case in cases])
-    errors = np.array(
-        [
-            NO_ANSWER_DEGREES if one is None else case.error(one)
-            for case, one in zip(cases, answers, strict=True)
-        ]
-    )
+    errors = np.array([case.error(one) for case, one in zip(cases, answers, strict=True)])
     kinds = np.array([case.kind for case in cases])
-    found = [Finding(f"angle: {kind}", errors[kinds == kind], 7.0) for kind in dict.fromkeys(kinds.tolist())]
-    return [*found, Finding("angle: all", errors, 7.0)]
-
-
-def _lengths(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> list[Finding]:
-    cases = draw_length_cases(rng, starts, LENGTH_CASES)
-    answers = answer([case.instruction for case in cases], [case.pose_aa for case in cases])
-    errors = np.array(
-        [NO_ANSWER_CM if one is None else case.error(one) for case, one in zip(cases, answers, strict=True)]
-    )
-    kinds = np.array([case.kind for case in cases])
-    found = [Finding(f"cm: {kind}", errors[kinds == kind], 5.0) for kind in dict.fromkeys(kinds.tolist())]
-    return [*found, Finding("cm: all", errors, 5.0)]
+    found = [
+        Finding(f"{name}: {kind}", errors[kinds == kind], limit) for kind in dict.fromkeys(kinds.tolist())
+    ]
+    return [*found, Finding(f"{name}: all", errors, limit)]
 
 
 def _nothing(starts: list[Pose], answer: Answering, rng: np.random.Generator) -> list[Finding]:
@@ -221,7 +203,7 @@ def _nothing(starts: list[Pose], answer: Answering, rng: np.random.Generator) ->
     for kind, sentences in read_nothing().items():
         chosen = [starts[row] for row in rng.integers(len(starts), size=len(sentences))]
         replies = answer.replies(sentences, chosen)
-        errors = np.array([0.0 if one.pose_aa is None else NO_ANSWER_DEGREES for one in replies])
+        errors = np.array([0.0 if one.pose_aa is None else POSE_FOR_NOTHING_DEGREES for one in replies])
         found.append(Finding(f"asks for nothing: {kind}", errors, 1.0))
         everyone.append(errors)
     return [*found, Finding("asks for nothing: all", np.concatenate(everyone), 1.0)]

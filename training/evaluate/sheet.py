@@ -24,6 +24,7 @@ from backend.body.pictures import Row, draw_poses, sheet
 from training.data.pool import with_heading
 
 from .benchmarks import pose_pool
+from .sharpness import VARIANTS
 
 if TYPE_CHECKING:
     from backend.query import Answerer
@@ -66,7 +67,6 @@ ACTIVE: Final = (
     "a person does a cartwheel",
 )
 """Active poses of which there are many, for the sheet of variants."""
-OFFERED: Final = 4
 
 
 def ten_starts_sheet(engine: Answerer, instructions: Sequence[str], starts_aa: Poses, path: Path) -> None:
@@ -99,7 +99,7 @@ def variants_sheet(engine: Answerer, descriptions: Sequence[str], path: Path) ->
 
     rows = []
     for words in descriptions:
-        [answer] = engine.answer([Query("generate", words, variants=OFFERED)])
+        [answer] = engine.answer([Query("generate", words, variants=VARIANTS)])
         if answer.pose_aa is None:
             raise ValueError(f"the model has only words for {words!r}: {answer.text}")
         offered = answer.pose_aa[None] if answer.variants_aa is None else answer.variants_aa
