@@ -101,7 +101,7 @@ class OnnxEngine:
     def _speak(self, queries: Sequence[Query], heard: Heard | None) -> list[Answer]:
         return speak(self.prompter, queries, self, heard)
 
-    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Floats, Cache]:
+    def read(self, prompts: PromptBatch) -> tuple[Floats, Cache]:
         """See ``Reader``."""
         told = {
             "input_ids": prompts.input_ids,
@@ -119,7 +119,7 @@ class OnnxEngine:
         logits, keys, values = self._word.run(SPEAKING_OUTPUTS, given)
         return logits, Cache(keys, values)
 
-    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+    def poses(self, prompts: PromptBatch) -> npt.NDArray[np.float64]:
         """See ``Reader``."""
         told = {**self._places(prompts), "poses": prompts.poses, "choices": np.zeros((1, 1), dtype=np.int64)}
         (matrices,) = self._answer.run(["matrices"], {name: told[name] for name in self._asked})

@@ -37,7 +37,7 @@ class Reader(Protocol[State]):
     """What an engine does of it. A state is what the words so far have left behind, and nobody else's: between two
     words the engine may be asked something else."""
 
-    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Floats, State]:
+    def read(self, prompts: PromptBatch) -> tuple[Floats, State]:
         """The logits (B, V) of the first words, and the state after the questions."""
         ...
 
@@ -45,7 +45,7 @@ class Reader(Protocol[State]):
         """The logits (B, V) of what follows the tokens (B,)."""
         ...
 
-    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+    def poses(self, prompts: PromptBatch) -> npt.NDArray[np.float64]:
         """(J, 3, 3) the pose of the last ``<POSE>`` in the one row of ``prompts``, without the heading."""
         ...
 
@@ -99,20 +99,20 @@ def speak(
         ValueError: a query that lacks the pose or image that its task needs.
     """
     answers: dict[int, Answer] = {}
-    for places in _of_one_length(prompter, queries):
+    alone = [prompter.encode([query]) for query in queries]
+    for places in _of_one_length(queries, alone):
         asked = [queries[place] for place in places]
-        prompts = prompter.encode(asked)
-        said = _say(prompter, asked, prompts, reader, places, heard)
-        for row, place in enumerate(places):
-            answers[place] = _answer(prompter, asked[row], _row(prompts, row), said[row].tokens, reader)
+        said = _say(prompter, asked, reader, places, heard)
+        for saying, place in zip(said, places, strict=True):
+            answers[place] = _answer(prompter, queries[place], alone[place], saying.tokens, reader)
     return [answers[place] for place in range(len(queries))]
 
 
-def _of_one_length(prompter: Prompter, queries: Sequence[Query]) -> Iterator[list[int]]:
+def _of_one_length(queries: Sequence[Query], prompts: Sequence[PromptBatch]) -> Iterator[list[int]]:
     """Places of queries whose questions are equally long and of one task."""
     found: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for place, query in enumerate(queries):
-        found[query.task, prompter.encode([query]).input_ids.shape[1]].append(place)
+    for place, (query, prompt) in enumerate(zip(queries, prompts, strict=True)):
+        found[query.task, prompt.input_ids.shape[1]].append(place)
     for places in found.values():
         for start in range(0, len(places), SIDE_BY_SIDE):
             yield places[start : start + SIDE_BY_SIDE]
@@ -121,7 +121,6 @@ def _of_one_length(prompter: Prompter, queries: Sequence[Query]) -> Iterator[lis
 def _say(
     prompter: Prompter,
     queries: Sequence[Query],
-    prompts: PromptBatch,
     reader: Reader[State],
     places: Sequence[int],
     heard: Heard | None,
@@ -129,7 +128,7 @@ def _say(
     tokens, allowed = prompter.may_say(queries[0].task)
     end, output = prompter.tokenizer.eos_id, prompter.tokenizer.id_of(POSE_OUTPUT)
     said = [_Saying([]) for _ in queries]
-    logits, state = reader.read(prompts, queries)
+    logits, state = reader.read(prompter.encode(queries))
     for _ in range(MOST_TOKENS):
         chosen = tokens[np.where(allowed, logits, -np.inf).argmax(axis=1)]
         for saying, token, place in zip(said, chosen.tolist(), places, strict=True):
@@ -157,7 +156,7 @@ def _answer(
     text = prompter.tokenizer.said(tokens).replace("\ufffd", "")
     output = prompter.tokenizer.id_of(POSE_OUTPUT)
     matrices = [
-        reader.poses(_with_tokens(prompts, tokens[: place + 1]), query)
+        reader.poses(_with_tokens(prompts, tokens[: place + 1]))
         for place, token in enumerate(tokens)
         if token == output
     ]
@@ -167,26 +166,6 @@ def _answer(
     turned[:, 0] = yaw_matrix(float(prompts.headings[0])) @ turned[:, 0]
     poses_aa = finish([query] * len(turned), turned)
     return Answer(poses_aa[0], text, poses_aa if len(poses_aa) > 1 else None)
-
-
-def _row(prompts: PromptBatch, row: int) -> PromptBatch:
-    """One of questions side by side, by itself."""
-    own = prompts.pose_rows == row
-    pictures = prompts.pose_images[own]
-    first = int(pictures.max()) if len(pictures) and pictures.max() >= 0 else None
-    return replace(
-        prompts,
-        input_ids=prompts.input_ids[row : row + 1],
-        attention_mask=prompts.attention_mask[row : row + 1],
-        answer_at=prompts.answer_at[row : row + 1],
-        is_learnt=prompts.is_learnt[row : row + 1],
-        poses=prompts.poses[own],
-        headings=prompts.headings[row : row + 1],
-        images=[] if first is None else [prompts.images[first]],
-        pose_rows=np.zeros(int(own.sum()), dtype=np.int64),
-        pose_images=np.where(pictures >= 0, 0, -1),
-        text_places=prompts.text_places[row : row + 1],
-    )
 
 
 def _with_tokens(prompts: PromptBatch, tokens: Sequence[int]) -> PromptBatch:

@@ -132,9 +132,9 @@ class TorchEngine:
         return speak(self.processor.prompter, queries, self, heard)
 
     @torch.inference_mode()
-    def read(self, prompts: PromptBatch, queries: Sequence[Query]) -> tuple[Any, Any]:
+    def read(self, prompts: PromptBatch) -> tuple[Any, Any]:
         """See ``Reader``."""
-        inputs = self._inputs(queries, prompts)
+        inputs = self._inputs(prompts)
         with self.voice.in_place(self.model):
             output = self.model(**inputs, logits_to_keep=None, use_cache=True)
         return self._logits(output), output.past_key_values
@@ -152,19 +152,16 @@ class TorchEngine:
         return self._logits(output), output.past_key_values
 
     @torch.inference_mode()
-    def poses(self, prompts: PromptBatch, query: Query) -> npt.NDArray[np.float64]:
+    def poses(self, prompts: PromptBatch) -> npt.NDArray[np.float64]:
         """See ``Reader``."""
-        inputs = self._inputs([query], prompts)
+        inputs = self._inputs(prompts)
         output = self.model(**inputs, logits_to_keep=None, use_cache=False)
         matrices: npt.NDArray[np.float64] = output.gated_matrices()[-1].double().cpu().numpy()
         return matrices
 
-    def _inputs(self, queries: Sequence[Query], prompts: PromptBatch) -> Any:
+    def _inputs(self, prompts: PromptBatch) -> Any:
         """The model's inputs for questions, with what was answered so far."""
-        inputs = self.processor.encode(queries)
-        inputs["input_ids"] = torch.from_numpy(prompts.input_ids)
-        inputs["attention_mask"] = torch.from_numpy(prompts.attention_mask)
-        inputs = inputs.to(self.model.device)
+        inputs = self.processor.inputs_of(prompts).to(self.model.device)
         for name in ("headings", "answer_at"):
             del inputs[name]
         return inputs

@@ -15,7 +15,14 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, CLIPImageProcessorPil, LlavaNextProcessor
 
-from backend.prompt import COMPACT_TEMPLATES, IMAGE_PLACEHOLDER, Prompter, PromptSample, PromptTokenizer
+from backend.prompt import (
+    COMPACT_TEMPLATES,
+    IMAGE_PLACEHOLDER,
+    PromptBatch,
+    Prompter,
+    PromptSample,
+    PromptTokenizer,
+)
 from backend.prompt.pictures import canvases
 from backend.prompt.speech import Speech
 from backend.prompt.templates import Templates
@@ -144,6 +151,15 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             seen=seen,
             closed=with_labels,
         )
+        batch = self.inputs_of(prompts)
+        if with_labels:
+            batch["labels"] = batch["input_ids"].masked_fill(
+                ~torch.from_numpy(prompts.is_learnt), IGNORED_LABEL
+            )
+        return batch
+
+    def inputs_of(self, prompts: PromptBatch) -> BatchFeature:
+        """Prompts that were laid out already as ``encode`` returns them, without labels."""
         ids, mask = torch.from_numpy(prompts.input_ids), torch.from_numpy(prompts.attention_mask)
         batch: dict[str, Any] = {
             "input_ids": ids,
@@ -151,8 +167,6 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             "answer_at": torch.from_numpy(prompts.answer_at),
             "headings": torch.from_numpy(prompts.headings),
         }
-        if with_labels:
-            batch["labels"] = ids.masked_fill(~torch.from_numpy(prompts.is_learnt), IGNORED_LABEL)
         if self.reads_texts:
             batch["texts"] = torch.from_numpy(prompts.texts)
             batch["text_places"] = torch.from_numpy(prompts.text_places)

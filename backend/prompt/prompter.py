@@ -92,7 +92,6 @@ class PromptBatch:
         headings: (B,) radians, the heading that was taken out of each sample's poses, or the azimuth of the camera that
             sees them; 0 where there was none.
         images: the pictures that the prompts need, row by row.
-        pose_rows: (P,) the sample that each pose belongs to.
         pose_images: (P,) the number of the image that a pose is read from, -1 where it is given.
         shows_patches: whether a prompt has places for an image's patches.
         texts: (T, N) every different instruction by itself, between the tokens that begin and end a text, padded.
@@ -106,7 +105,6 @@ class PromptBatch:
     poses: Floats
     headings: Floats
     images: list[Image.Image]
-    pose_rows: Ints
     pose_images: Ints
     shows_patches: bool
     texts: Ints
@@ -427,7 +425,6 @@ class Prompter:
         poses: list[Floats] = []
         headings = np.zeros(len(samples), dtype=np.float32)
         images: list[Image.Image] = []
-        pose_rows: list[int] = []
         pose_images: list[int] = []
         texts: dict[tuple[int, ...], int] = {}  # each once: the frames of a range share their instruction
         spans: list[tuple[int, int, int, int]] = []  # row, first token, end and number among the texts
@@ -452,7 +449,6 @@ class Prompter:
             if shown:
                 rot6d, headings[row] = _without_heading(shown, view)
                 poses += rot6d
-                pose_rows += [row] * len(rot6d)
                 pose_images += [len(images) - 1 if sees_pose and read is None else -1] * len(rot6d)
             shows_patches = shows_patches or shows
             prompt_ids: list[int] = []
@@ -500,7 +496,6 @@ class Prompter:
             poses=np.stack(poses) if poses else np.zeros((0, NUM_JOINTS, 6), dtype=np.float32),
             headings=headings,
             images=images,
-            pose_rows=np.array(pose_rows, dtype=np.int64),
             pose_images=np.array(pose_images, dtype=np.int64),
             shows_patches=shows_patches,
             texts=padded_texts,

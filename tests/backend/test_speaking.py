@@ -17,7 +17,7 @@ from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import write_graphs
 from backend.model.speech import Voice
-from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, Prompter
+from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
 from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, Speech, read_speech, trunk_of
 from backend.query import Query
 from blender_addon.contract.messages import Turn
@@ -164,13 +164,13 @@ class Scripted:
     def __init__(self, tokens: list[int], size: int) -> None:
         self.tokens, self.size, self.posed = tokens, size, []
 
-    def read(self, prompts: object, queries: list[Query]) -> tuple[np.ndarray, int]:
-        return self._logits(0, len(queries)), 0
+    def read(self, prompts: PromptBatch) -> tuple[np.ndarray, int]:
+        return self._logits(0, len(prompts.input_ids)), 0
 
     def go_on(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
         return self._logits(state + 1, len(tokens)), state + 1
 
-    def poses(self, prompts: object, query: Query) -> np.ndarray:
+    def poses(self, prompts: PromptBatch) -> np.ndarray:
         self.posed.append(prompts.input_ids[0].tolist())
         angle = 0.1 * len(self.posed)
         matrices = np.tile(np.eye(3), (24, 1, 1))
