@@ -108,7 +108,6 @@ KEYING_ITEMS: Final = [
 SINCE_ITEMS: Final = [
     ("EDIT", "Last Edit", "The pose before the last edit of this figure"),
     ("KEY", "Previous Key", "The pose at the last frame before this one at which the character has keys"),
-    ("FRAME", "Frame", "The pose at a frame that a script names"),
 ]
 
 PICTURE_ITEMS: Final = [

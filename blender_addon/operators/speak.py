@@ -61,7 +61,11 @@ class POSELLAVA_OT_what_changed(Speak, bpy.types.Operator):
     task = "describe"
     _from_panel = ("since",)
 
-    since: EnumProperty(name="Since", items=SINCE_ITEMS, options={"SKIP_SAVE"})
+    since: EnumProperty(
+        name="Since",
+        items=[*SINCE_ITEMS, ("FRAME", "Frame", "The pose at a frame that a script names")],
+        options={"SKIP_SAVE"},
+    )
     since_frame: IntProperty(
         name="Since Frame", description="The earlier frame, with Since set to Frame", options={"SKIP_SAVE"}
     )

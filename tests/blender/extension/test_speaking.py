@@ -35,6 +35,7 @@ result["summary"] = activity.outcome.summary()
 ask(bpy.ops.posellava.what_changed, since="EDIT")
 ask(bpy.ops.posellava.what_changed, since="KEY")
 result["keys before"] = keys()
+result["in the panel"] = [item.identifier for item in bpy.context.scene.posellava.bl_rna.properties["since"].enum_items]
 call(bpy.ops.posellava.edit_pose, instruction="raise the left arm")
 ask(bpy.ops.posellava.what_changed, since="EDIT")
 bpy.context.scene.frame_set(5)
@@ -49,6 +50,7 @@ ask(bpy.ops.posellava.what_changed, since="FRAME", since_frame=3)
     assert result["said"][3:] == ["I see 2, after ['']."] * 3
     assert result["summary"] == ""
     assert result["keys before"] == []
+    assert result["in the panel"] == ["EDIT", "KEY"], "it has no field for a frame"
 
 
 def test_a_conversation_goes_on_and_its_poses_are_keyed(
