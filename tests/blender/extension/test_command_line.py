@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ..scripted_backend import NO_POSE_WORDS, WORDS
 
@@ -226,6 +229,44 @@ def test_an_answer_in_words_alone_is_a_failure_with_the_words(
     assert result["status"] == 1
     assert "keyed" not in result["out"]
     assert result["err"].startswith(f"posellava: {NO_POSE_WORDS} ")
+
+
+def test_an_estimate_is_one_whatever_the_panel_of_the_file_says(
+    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+) -> None:
+    asked, picture = tmp_path / "asked.json", tmp_path / "photo.png"
+    Image.new("RGB", (60, 80), "teal").save(picture)
+    result = in_blender(
+        FIGURE
+        + """
+bpy.context.scene.posellava.changed = True
+run("estimate", "--image", os.environ["IMAGE"])
+""",
+        POSELLAVA_URL=start_backend("--asked", str(asked)).url,
+        IMAGE=str(picture),
+    )
+    assert result["status"] == 0, result["err"]
+    assert json.loads(asked.read_text())["task"] == "estimate"
+
+
+def test_describe_and_talk_print_what_the_model_says_and_nothing_else(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+said = result["said"] = []
+for words in (["describe"], ["describe", "--since", "3"], ["talk", "--instruction", "who?", "--no-pose"]):
+    run(*words)
+    said.append([result["status"], result["out"]])
+""",
+        POSELLAVA_URL=start_backend("--speaks").url,
+    )
+    assert result["said"] == [
+        [0, "I see 1, after [].\n"],
+        [0, "I see 2, after [''].\n"],
+        [0, "I see 0, after [].\n"],
+    ]
 
 
 def test_ctrl_c_ends_it_at_once_and_nothing_is_saved(
