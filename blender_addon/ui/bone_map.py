@@ -10,6 +10,7 @@ from ..rig.blender_types import ArmatureObject
 from ..rig.bone_map import RigError
 from ..rig.correct import map_so_far
 from ..rig.holders import switches_off
+from ..settings import settings
 from .tab import Tab
 
 _KNOWN_BY = {"names": "by its names", "structure": "by its structure", "user": "as you said"}
@@ -40,7 +41,7 @@ class POSELLAVA_PT_bone_map(Tab, bpy.types.Panel):
             layout.operator("posellava.recognise")
             return
         layout.label(text=f"{known.family}, {_KNOWN_BY[known.known_by]}", icon="OUTLINER_OB_ARMATURE")
-        _draw_limbs(layout, armature)
+        _draw_limbs(layout, armature, follows=settings(context).ik_targets)
         column = layout.column(align=True)
         for joint, name in enumerate(JOINT_NAMES):
             row = column.row(align=True)
@@ -57,8 +58,8 @@ class POSELLAVA_PT_bone_map(Tab, bpy.types.Panel):
         layout.operator("posellava.recognise", icon="FILE_REFRESH")
 
 
-def _draw_limbs(layout: bpy.types.UILayout, armature: ArmatureObject) -> None:
-    """Where inverse kinematics drives limbs: say so, and offer to switch."""
+def _draw_limbs(layout: bpy.types.UILayout, armature: ArmatureObject, *, follows: bool) -> None:
+    """Where inverse kinematics drives limbs: say so, and offer to switch. ``follows``: its targets are keyed."""
     try:
         held = switches_off(Rig.of(armature))
     except RigError:
@@ -66,5 +67,6 @@ def _draw_limbs(layout: bpy.types.UILayout, armature: ArmatureObject) -> None:
     if held:
         box = layout.box()
         number = f"{len(held)} limbs are" if len(held) > 1 else "1 limb is"
-        box.label(text=f"{number} driven by IK and will not move", icon="CON_KINEMATIC")
+        what = "whose targets are keyed" if follows else "and will not move"
+        box.label(text=f"{number} driven by IK {what}", icon="CON_KINEMATIC")
         box.operator("posellava.switch_to_fk")
