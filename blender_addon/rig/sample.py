@@ -195,7 +195,8 @@ def _from_scene(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Ar
 def evaluated_channels(
     owner: bpy.types.Object, channels: Sequence[tuple[str, str]], frames: Sequence[float]
 ) -> dict[tuple[str, str], Array]:
-    """Values (N, K) of properties of bones, given as (bone, property), as all animation together makes them."""
+    """Values (N, K) of properties, given as (bone, property), as all animation together makes them; an empty bone is
+    the object itself."""
     values: dict[tuple[str, str], list[tuple[float, ...]]] = {
         channel: [()] * len(frames) for channel in channels
     }

@@ -74,8 +74,8 @@ class _Form:
         """All pairs of limbs, the longest first."""
         extent = float(np.linalg.norm(np.ptp(self.heads, axis=0)))
         found = []
+        roots = [bone for bone, parent in enumerate(self.skeleton.parents) if parent < 0]
         for base in range(-1, len(self.heads)):
-            roots = [bone for bone, parent in enumerate(self.skeleton.parents) if parent < 0]
             siblings = self.children[base] if base >= 0 else roots
             long = [bone for bone in siblings if self.reach[bone] > _SHORTEST * extent]
             for first, second in combinations(long, 2):
@@ -153,7 +153,7 @@ def _body(form: _Form, legs: _Pair, arms: _Pair, spine: list[int]) -> dict[int, 
     bones = {JOINT_INDEX["pelvis"]: names[legs.base]}
     for limb in (leg, arm):
         for one in limb:
-            start = one.get("hip", one.get("shoulder", 0))
+            start = one["hip" if "hip" in one else "shoulder"]
             beside = form.heads[start] - (hips if "hip" in one else chest)
             side = "left" if beside @ left > 0 else "right"
             bones |= {JOINT_INDEX[f"{side}_{joint}"]: names[bone] for joint, bone in one.items()}

@@ -277,9 +277,7 @@ import threading, time
 edit()
 first = local._backend._process.pid
 poses = lambda: [tuple(bone.matrix_basis.to_quaternion()) for bone in bpy.context.object.pose.bones]
-def keys():
-    action = bpy.context.object.animation_data.action
-    return sum(len(curve.keyframe_points) for curve in action.layers[0].strips[0].channelbags[0].fcurves)
+keys = lambda: sum(len(curve.keyframe_points) for curve in all_curves())
 before = poses(), keys()
 os.kill(first, {int(signal.SIGSTOP)})
 def kill():
