@@ -18,9 +18,11 @@ from PIL import Image
 
 from backend.engines import load_engine
 from backend.query import Query
+from blender_addon.contract.messages import Turn
 
 WARM_UP: Final = 5
 BUSY_PROCESSES: Final = 2
+TURNS: Final = 2
 INSTRUCTIONS: Final = (
     "raise your left arm",
     "bend the right elbow by 60 degrees",
@@ -57,16 +59,23 @@ def main(name: str, rounds: int, figure: Path) -> None:
     engine = load_engine(engine=name)
     rng = np.random.default_rng(0)
     pose = rng.normal(0, 0.3, (24, 3)).astype(np.float32)
+    turns = tuple(
+        Turn(words, rng.normal(0, 0.3, (24, 3)).astype(np.float32)) for words in INSTRUCTIONS[:TURNS]
+    )
     picture = Image.open(figure).convert("RGB")
 
     def edit(number: int) -> None:
         engine.answer([Query("adjust", INSTRUCTIONS[number % len(INSTRUCTIONS)], pose)])
+
+    def further_edit(number: int) -> None:
+        engine.answer([Query("adjust", INSTRUCTIONS[number % len(INSTRUCTIONS)], pose, history=turns)])
 
     def estimate(number: int) -> None:
         engine.answer([Query("estimate", "", image=picture)])
 
     figures = {
         "edit_ms": median_ms(edit, rounds),
+        "edit_with_turns_ms": median_ms(further_edit, rounds),
         "estimate_ms": median_ms(estimate, max(rounds // 4, 1)),
     }
     with busy_processes():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both engines side by side, and what the small one costs to install; a figure a line, with the engine's name.
 
-- ``edit_ms``, ``estimate_ms``: one edit, one picture, in the engine; p50.
+- ``edit_ms``, ``edit_with_turns_ms``, ``estimate_ms``: one edit, one that has two before it, one picture, in the
+  engine; p50.
 - ``edit_under_load_ratio``: p50 of an edit beside two busy processes, over the one without.
 - ``start_s``: from the start of ``posellava serve`` to its first answer; ``batch_250_s``: an edit of 250 poses there;
   ``rss_mb``: what the server holds in memory afterwards, idle.
@@ -79,6 +80,7 @@ def measure_engine(engine: str) -> None:
         "edit_under_load_ratio", times["edit_under_load_ms"] / times["edit_ms"], "times", engine=engine,
         ms=round(times["edit_under_load_ms"], 1),
     )  # fmt: skip
+    figure("edit_with_turns_ms", times["edit_with_turns_ms"], "ms", engine=engine)
     figure("estimate_ms", times["estimate_ms"], "ms", engine=engine)
 
 

@@ -40,6 +40,7 @@ from benchmarks import addon, data, engines, server, training
             {
                 "edit_ms",
                 "edit_under_load_ratio",
+                "edit_with_turns_ms",
                 "estimate_ms",
                 "start_s",
                 "batch_250_s",
