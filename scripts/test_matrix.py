@@ -4,9 +4,9 @@
     .venv/bin/python scripts/test_matrix.py [VERSION …]
 
 Each Blender is a bpy module in an environment of its own under ``.cache/matrix``, with the Python and the numpy that
-this Blender ships. The rig's tests run in there; those of the extension run in ``.venv`` and start that environment's
-Python as their Blender. A Python that is missing is looked for in pyenv's and uv's folders, and last in the Debian 13
-root that ``make setup-gui`` makes. What cannot be had is named as skipped.
+this Blender ships. The tests of the rig and of every armature run in there; those of the extension run in ``.venv``
+and start that environment's Python as their Blender. A Python that is missing is looked for in pyenv's and uv's
+folders, and last in the Debian 13 root that ``make setup-gui`` makes. What cannot be had is named as skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIMIT_SECONDS: Final = 5400
 """Of a Blender's tests, on a machine that has other work too."""
 EXTENSION: Final = "tests/blender/extension"
 SCENES: Final = "tests/blender/scenes"
-INSIDE: Final = "tests/blender/rig"
+INSIDE: Final = ("tests/blender/rig", "tests/blender/rigs")
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ def test(blender: Blender, command: Sequence[str]) -> str:
     """Run the tests in this Blender; whether they passed, and the last lines that pytest prints."""
     print(f"--- Blender {blender.name} (bpy {blender.bpy})", flush=True)
     options = ["-m", "pytest", "--quiet", "--timeout", "1200"]
-    # The rig's own fixtures alone: those above belong to the backend, which is not in there.
-    inside = [*command, *options, "--confcutdir", INSIDE, INSIDE]
+    # Their own fixtures alone: those above belong to the backend, which is not in there.
+    inside = [[*command, *options, "--confcutdir", folder, folder] for folder in INSIDE]
     around = [sys.executable, *options, "--numprocesses", "2", EXTENSION, SCENES]
     results = [
-        _watch(inside, {"PYTHONPATH": str(ROOT)}),
+        *(_watch(tests, {"PYTHONPATH": str(ROOT)}) for tests in inside),
         _watch(around, {"POSELLAVA_BLENDER": shlex.join(command)}),
     ]
     return (

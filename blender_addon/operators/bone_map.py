@@ -14,6 +14,7 @@ from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
 from ..rig.bone_map import RigError
 from ..rig.correct import export_map, forget_map, import_map, map_so_far, set_bone
 from ..rig.fk import switch_to_fk
+from .grey import is_ready
 
 JOINT_ITEMS = [(name, name.replace("_", " ").title(), "") for name in JOINT_NAMES]
 
@@ -32,16 +33,13 @@ class _Correct(OperatorMixIn):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is an armature."""
-        if armature_or_none(context) is None:
-            cls.poll_message_set("Select a character first.")
-            return False
-        return True
+        return is_ready(cls, armature_or_none(context) is not None, "Select a character first.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Do it, or report why not."""
         try:
             self.correct(find_armature(context))
-        except (RigError, OSError) as error:
+        except RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
@@ -191,7 +189,11 @@ class POSELLAVA_OT_export_bone_map(_Correct, bpy.types.Operator):
 
     def correct(self, armature: ArmatureObject) -> None:
         """Write the file."""
-        Path(bpy.path.abspath(self.filepath)).write_text(export_map(armature), "utf-8")
+        text = export_map(armature)
+        try:
+            Path(bpy.path.abspath(self.filepath)).write_text(text, "utf-8")
+        except OSError as error:
+            raise RigError(_no_file(self.filepath, "written", error)) from error
 
 
 class POSELLAVA_OT_import_bone_map(_Correct, bpy.types.Operator):
@@ -215,7 +217,16 @@ class POSELLAVA_OT_import_bone_map(_Correct, bpy.types.Operator):
             text = Path(bpy.path.abspath(self.filepath)).read_text("utf-8")
         except UnicodeDecodeError as error:
             raise RigError("This file is no text; choose one that Export Bone Map wrote.") from error
+        except OSError as error:
+            raise RigError(_no_file(self.filepath, "read", error)) from error
         import_map(armature, text)
+
+
+def _no_file(filepath: str, done: str, error: OSError) -> str:
+    """Why a file cannot be read or written, and what to do."""
+    if not filepath:
+        return "No file is given; choose one."
+    return f"{filepath} cannot be {done} ({error.strerror}); choose another file."
 
 
 class POSELLAVA_OT_switch_to_fk(_Correct, bpy.types.Operator):

@@ -7,6 +7,7 @@ from ..rig.blender_types import OperatorResult
 from ..session import State
 from . import backend
 from .activity import activity
+from .grey import is_ready
 from .situation import situation
 
 
@@ -40,7 +41,8 @@ class POSELLAVA_OT_disconnect(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is anything to close."""
-        return backend.status().state is not State.DISCONNECTED
+        connected = backend.status().state is not State.DISCONNECTED
+        return is_ready(cls, connected, "There is no connection to close.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Give the connection up; a request that runs fails with a sentence that says so."""

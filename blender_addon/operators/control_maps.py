@@ -59,8 +59,13 @@ class POSELLAVA_OT_control_maps(bpy.types.Operator):
             return {"CANCELLED"}
         try:
             written = self._write(Rig.of(find_target(context)), folder)
-        except (RigError, OSError) as error:
+        except RigError as error:
             self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        except OSError as error:
+            self.report(
+                {"ERROR"}, f"Nothing can be written to {folder} ({error.strerror}); choose another folder."
+            )
             return {"CANCELLED"}
         self.report({"INFO"}, f"{written} control maps in {folder}.")
         return {"FINISHED"}

@@ -6,6 +6,7 @@ import bpy
 from ..local import LocalState
 from ..rig.blender_types import OperatorResult
 from . import backend, local_backend
+from .grey import is_ready
 
 
 class POSELLAVA_OT_start_local_backend(bpy.types.Operator):
@@ -19,9 +20,7 @@ class POSELLAVA_OT_start_local_backend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there is one, and it does not run."""
         lacking = local_backend.obstacle()
-        if lacking:
-            cls.poll_message_set(lacking)
-        return not lacking and local_backend.status().state not in (LocalState.STARTING, LocalState.READY)
+        return is_ready(cls, not lacking, lacking) and is_ready(cls, not _runs(), "It runs already.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Start; returns at once."""
@@ -43,7 +42,7 @@ class POSELLAVA_OT_stop_local_backend(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether it runs."""
-        return local_backend.status().state in (LocalState.STARTING, LocalState.READY)
+        return is_ready(cls, _runs(), "The extension's own backend does not run.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Stop; it is gone afterwards."""
@@ -51,3 +50,7 @@ class POSELLAVA_OT_stop_local_backend(bpy.types.Operator):
             backend.disconnect()
         local_backend.stop()
         return {"FINISHED"}
+
+
+def _runs() -> bool:
+    return local_backend.status().state in (LocalState.STARTING, LocalState.READY)

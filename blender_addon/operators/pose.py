@@ -28,6 +28,7 @@ from . import picture
 from .activity import activity
 from .ask import Ask, cancel_running
 from .frames import parse_frames
+from .grey import is_ready
 
 
 class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
@@ -232,7 +233,7 @@ class POSELLAVA_OT_cancel(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether a request is under way."""
-        return activity.running
+        return is_ready(cls, activity.running, "No request is running.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """The operator that waits for the answer then ends by itself."""

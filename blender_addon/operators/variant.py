@@ -10,6 +10,7 @@ from ..rig.blender_types import OperatorResult
 from ..rig.bone_map import RigError
 from . import backend
 from .activity import Variants, activity
+from .grey import is_ready
 from .situation import situation
 from .work import show
 
@@ -26,9 +27,10 @@ class POSELLAVA_OT_show_variant(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether there are several."""
-        return (
+        several = (
             not activity.running and activity.outcome is not None and activity.outcome.number_of_variants > 1
         )
+        return is_ready(cls, several, "There is no last answer with several variants.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Key it."""
@@ -52,7 +54,8 @@ class POSELLAVA_OT_key_ik_targets(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether IK kept the last answer from arriving."""
-        return not activity.running and activity.outcome is not None and activity.outcome.held_by_ik
+        held = not activity.running and activity.outcome is not None and activity.outcome.held_by_ik
+        return is_ready(cls, held, "IK kept no limb of the last answer from arriving.")
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Key them."""

@@ -55,7 +55,7 @@ def find_armature(context: bpy.types.Context) -> ArmatureObject:
         raise RigError(
             "Several armatures are selected; click the one to pose, so that it is the active object."
         )
-    raise RigError("No armature is selected; select an SMPL armature or add one with Add SMPL Figure.")
+    raise RigError("No armature is selected; select a character or add one with Add SMPL Figure.")
 
 
 class Rig(Body):

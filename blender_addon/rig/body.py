@@ -4,6 +4,7 @@ Blender. It changes nothing and reads no pose; the four steps of ``armature`` do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Self
@@ -16,7 +17,7 @@ from ..contract.skeleton import NUM_JOINTS
 from .blender_types import ArmatureObject
 from .bone_map import BoneMap, RigError, Skeleton
 from .convert import BoneTree
-from .links import links_of
+from .links import Link, links_of
 from .recognise import recognise
 from .rest import body_frame
 
@@ -35,6 +36,8 @@ class Body:
         missing: indices of the SMPL joints that no bone plays (hands in most armatures). They read as not rotated and
             are passed over in writing.
         names: (B,) the joints' bones and their ancestors, in the tree's order.
+        carriers: names of the bones that carry the whole body when they move together: the pelvis's, and those of
+            the joints' that hang on no other joint's bone, as legs do that have a root of their own.
         positions: (24, 3) where the joints rest in the armature's space; NaN where there is no bone.
         tree: how these bones rest and hang together.
     """
@@ -47,6 +50,7 @@ class Body:
         played = {joint for link in anatomy.tree.links for joint in link.joints}
         self.missing = frozenset(range(NUM_JOINTS)) - played
         self.names, self.positions, self.tree = anatomy.names, anatomy.positions, anatomy.tree
+        self.carriers = anatomy.carriers
 
     @classmethod
     def of(cls, armature: ArmatureObject) -> Self:
@@ -99,6 +103,7 @@ class _Anatomy:
 
     bone_map: BoneMap
     names: list[str]
+    carriers: tuple[str, ...]
     positions: Array
     tree: BoneTree
 
@@ -146,4 +151,19 @@ def _anatomy(skeleton: Skeleton, kept: str, rest: bytes, inherits: bytes) -> _An
         ),
         frame=body_frame(mapped, knuckles, zero_at_rest=bone_map.zero_at_rest),
     )
-    return _Anatomy(bone_map, [skeleton.names[bone] for bone in chosen], positions, tree)
+    carriers = tuple(skeleton.names[bone] for bone in _carriers(links, bone_map, skeleton))
+    return _Anatomy(bone_map, [skeleton.names[bone] for bone in chosen], carriers, positions, tree)
+
+
+def _carriers(links: Sequence[Link], bone_map: BoneMap, skeleton: Skeleton) -> list[int]:
+    """As in ``Body``, as indices, the pelvis's first."""
+    pelvis = skeleton.names.index(bone_map.bones[0])
+    found = [pelvis]
+    if bone_map.shown:
+        return found  # a control rig has its parts follow by constraints
+    played = {bone for link in links for bone in link.bones}
+    for link in links:
+        above = skeleton.lineage(link.bones[0])[1:]
+        if link.bones[0] != pelvis and not played & set(above) and all(skeleton.free[bone] for bone in above):
+            found.append(link.bones[0])
+    return found

@@ -30,6 +30,8 @@ _FLESH = {
 FLESH = np.array([_FLESH[name.removeprefix("left_").removeprefix("right_")] for name in JOINT_NAMES])
 """(J,) metres from a joint to the skin on which it would rest, on the neutral body; a foot rests on its joint."""
 
+_HIPS, _KNEES = ([JOINT_INDEX[f"{side}_{name}"] for side in ("left", "right")] for name in ("hip", "knee"))
+
 _SOLE = {"ankle": ((0.0, -0.058, -0.045),), "foot": ((0.0, -0.008, 0.0), (0.0, -0.005, 0.07))}
 """Metres from a foot's joints to its heel, its ball and the tips of its toes, in SMPL's axes, on the neutral body."""
 
@@ -61,6 +63,12 @@ def rest_offsets(positions: Array, frame: BodyFrame) -> Array:
     return offsets
 
 
+def _is_far_from_hips(positions: Array) -> bool:
+    """Whether the pelvis's bone starts elsewhere than a pelvis is, as where it reaches up from the floor."""
+    away = np.linalg.norm(positions[0] - positions[_HIPS].mean(axis=0))
+    return bool(away > 0.5 * np.linalg.norm(positions[_HIPS] - positions[_KNEES], axis=1).mean())
+
+
 def pelvis_lift(
     before: Array, after: Array, positions: Array, frame: BodyFrame, stage: Array, object_matrix: Array
 ) -> Array:
@@ -80,12 +88,15 @@ def pelvis_lift(
     scale = height / _NEUTRAL_HEIGHT
     unit = upward / np.linalg.norm(upward, axis=1, keepdims=True)
     flesh = scale[:, None] * FLESH
+    far_from_hips = _is_far_from_hips(positions)
     lowest = []
     for local in (before, after):
         standing = local.copy()
         standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
         rotations, joints = forward_kinematics(standing, offsets)
         heights = np.einsum("njk,nk->nj", joints, upward)
+        if far_from_hips:
+            heights[:, 0] = heights[:, _HIPS].mean(axis=1)
         # What a sole's point adds is a step along SMPL's axes too, but in metres of the world.
         soles = [
             heights[:, joint] + scale * np.einsum("nkl,l,nk->n", rotations[:, joint], offset, unit)

@@ -168,8 +168,7 @@ def _heads_after(body: Body, before: Sample, turns: Array, rise: Array, seen: _S
     upward = np.zeros((len(rise), 3))
     upward[:, 2] = rise
     step = np.linalg.solve(before.world, upward[..., None])[..., 0]
-    pelvis = body.tree.link_of[0]
-    raised = {pelvis.bones[0], pelvis.shown}
+    raised = {body.tree.link_of[0].shown, *(body.names.index(name) for name in body.carriers)}
     for bone, parent in enumerate(body.tree.parents):
         if parent >= 0:
             change = turns[:, parent] @ transpose(before.turns[:, parent])

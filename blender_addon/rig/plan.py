@@ -18,6 +18,7 @@ from mathutils import Matrix
 
 from ..contract.limits import hold_to_limits
 from ..contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees, matrix_to_quaternion
+from ..contract.skeleton import PARENTS
 from .anchors import AnchorKind, anchor_frames
 from .blender_types import Posable, current_scene, owner_of
 from .body import Body
@@ -31,6 +32,9 @@ from .sample import Sample, current_frame, evaluated_channels
 
 HAIR_DEGREES = 0.02
 """A joint that turns by less at every frame counts as unchanged and gets no key; reading is a hundred times finer."""
+
+STILL_PART = 1e-5
+"""A part of the body that would move by less than this part of its size stays."""
 
 
 @dataclass(frozen=True)
@@ -162,22 +166,20 @@ def make_plan(
             rotations[bone] = Channels(
                 body.armature, pbone.name, rotation_property(pbone.rotation_mode), values, locked
             )
-    reached = aim
-    if held_back:
-        reached = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
+    after = turns_after(basis, before.turns, body.tree)
+    reached = local_from_turns(after, before.stage, body.tree) if held_back else aim
     written = frozenset(
         joint for link in body.tree.links if rotations.keys() & set(link.bones) for joint in link.joints
     )
     rise = np.zeros(len(poses_aa))
-    location = None
     if written & CARRYING_JOINTS:
         rise = pelvis_lift(before.local, reached, body.positions, body.tree.frame, before.stage, before.world)
-        location = _plan_location(body, before, rise, curves) if may_rise and rise.any() else None
-    channels = [*rotations.values(), *([location] if location is not None else [])]
-    lift = rise if location is not None else np.zeros_like(rise)
+    steps = _carrier_steps(body, before, after, rise if may_rise else np.zeros_like(rise))
+    locations = _plan_locations(body, before, steps, curves)
+    channels = [*rotations.values(), *locations]
+    lift = rise if locations and may_rise else np.zeros_like(rise)
     followed: list[Channels] = []
     if options.ik_targets and channels:
-        after = turns_after(basis, before.turns, body.tree)
         followed = _plan_moves(moves_of_targets(body, before, after, lift), before.frames)
         channels += followed
     if options.keyed:
@@ -346,15 +348,49 @@ def _beside(kept: list[float], frame: float) -> range:
     return range(max(after - 1, 0), min(after + 1, len(kept)))
 
 
-def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> Channels | None:
-    """The pelvis's location for a rise of ``lift`` (N,) metres, or None where it cannot follow."""
-    pbone = body.pose_bone(0)
-    if pbone.bone.use_connect:
-        return None
+def _carrier_steps(body: Body, before: Sample, after: Array, lift: Array) -> Array:
+    """(N, R, 3) the steps of the body's carriers, in the armature's space: up by ``lift`` (N,) metres in the world, and
+    what hangs on a root of its own goes where the joint that it belongs to takes it.
+
+    ``after`` (N, B, 3, 3): how the bones will be turned.
+    """
     upward = np.zeros((len(lift), 3))
     upward[:, 2] = lift
-    in_armature = np.linalg.solve(before.world, upward[..., None])
-    steps = np.linalg.solve(_location_axes(body, pbone, before.turns), in_armature)[..., 0]
+    risen = np.linalg.solve(before.world, upward[..., None])[..., 0]
+    steps = np.tile(risen[:, None], (1, len(body.carriers), 1))
+    first = {body.names[link.bones[0]]: link.joints[0] for link in body.tree.links}
+    for place, name in enumerate(body.carriers):
+        joint = first[name]
+        while joint > 0:
+            upper = PARENTS[joint]
+            if upper in body.tree.link_of:
+                bone = body.tree.link_of[upper].shown
+                offset = body.positions[joint] - body.positions[upper]
+                steps[:, place] += (after[:, bone] - before.turns[:, bone]) @ offset
+            joint = upper
+    return steps
+
+
+def _plan_locations(body: Body, before: Sample, steps: Array, curves: Curves) -> list[Channels]:
+    """The locations of what carries the body for steps (N, R, 3) in the armature's space; none where a part cannot
+    follow, as the body must not come apart."""
+    size = np.nanmax(body.positions) - np.nanmin(body.positions)
+    far = np.abs(steps).max(axis=(0, 2), initial=0.0) > STILL_PART * size
+    moving = [int(place) for place in np.flatnonzero(far)]
+    planned = [_plan_location(body, place, before, steps[:, place], curves) for place in moving]
+    found = [one for one in planned if one is not None]
+    return found if len(found) == len(planned) else []
+
+
+def _plan_location(
+    body: Body, place: int, before: Sample, in_armature: Array, curves: Curves
+) -> Channels | None:
+    """The location of one of the carriers, or None where it cannot follow."""
+    pbone = body.armature.pose.bones[body.carriers[place]]
+    if pbone.bone.use_connect and pbone.parent is not None:
+        return None
+    axes = _location_axes(body, pbone, before.turns)
+    steps = np.linalg.solve(axes, in_armature[..., None])[..., 0]
     locked = _locked_channels(pbone, "location", tuple(pbone.lock_location), curves, before.frames)
     left = tuple(
         lock or bool(still)
@@ -362,7 +398,8 @@ def _plan_location(body: Body, before: Sample, lift: Array, curves: Curves) -> C
     )
     if all(left):
         return None
-    return Channels(body.armature, pbone.name, "location", before.location + np.where(left, 0.0, steps), left)
+    values = before.location[:, place] + np.where(left, 0.0, steps)
+    return Channels(body.armature, pbone.name, "location", values, left)
 
 
 def _location_axes(body: Body, pbone: bpy.types.PoseBone, turns: Array) -> Array:

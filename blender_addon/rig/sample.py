@@ -51,7 +51,7 @@ class Sample:
         frames: (N,) the frames.
         turns: (N, B, 3, 3) how the body's bones are turned from their rest.
         world: (N, 3, 3) the linear part of the object's world matrix.
-        location: (N, 3) the pelvis's location channels.
+        location: (N, R, 3) the location channels of the body's R carriers.
         stage: (N, 3, 3) the object's tilt, as in ``convert``.
         local: (N, J, 3, 3) SMPL's local rotations.
     """
@@ -158,7 +158,7 @@ def _world_matrix(owner: bpy.types.Object) -> Matrix:
 
 
 def _from_curves(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Array, Array, Array]:
-    """Turns (N, B, 3, 3), the object's world matrix (N, 3, 3) and the pelvis's location channels (N, 3)."""
+    """Turns (N, B, 3, 3), the object's world matrix (N, 3, 3) and the carriers' location channels (N, R, 3)."""
     armature = body.armature
     curves = curves_of(armature)
     current = current_frame(current_scene()) if as_posed else None
@@ -171,7 +171,10 @@ def _from_curves(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[A
         ]
         basis[:, alike] = rotation_matrices(mode, np.stack(values, axis=1))
     world = np.array(_world_matrix(armature).to_3x3(), dtype=np.float64)
-    location = channel_values(body.pose_bone(0), "location", frames, curves, current)
+    carriers = [armature.pose.bones[name] for name in body.carriers]
+    location = np.stack(
+        [channel_values(one, "location", frames, curves, current) for one in carriers], axis=1
+    )
     return turns_from_basis(basis, body.tree), np.tile(world, (len(frames), 1, 1)), location
 
 
@@ -182,13 +185,13 @@ def _from_scene(body: Body, frames: Sequence[float], as_posed: bool) -> tuple[Ar
     matrices = np.empty(16 * len(bones), dtype=np.float32)
     posed = np.empty((len(frames), len(wanted), 3, 3))
     world = np.empty((len(frames), 3, 3))
-    location = np.empty((len(frames), 3))
+    location = np.empty((len(frames), len(body.carriers), 3))
     for row, evaluated in visit(body.armature, frames, as_posed):
         world[row] = evaluated.matrix_world.to_3x3()
         evaluated.pose.bones.foreach_get("matrix", matrices)
         # Blender lays matrices out column by column.
         posed[row] = matrices.reshape(-1, 4, 4)[wanted, :3, :3].transpose(0, 2, 1)
-        location[row] = evaluated.pose.bones[body.bones[0]].location
+        location[row] = [evaluated.pose.bones[name].location for name in body.carriers]
     return nearest_rotation(posed) @ transpose(body.tree.rest), world, location
 
 

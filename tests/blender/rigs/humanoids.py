@@ -377,6 +377,36 @@ def _numbered(names: Names) -> Callable[[], Any]:
     return make
 
 
+def _apart(bones: Sequence[str], root: str | None = "Root") -> Callable[[], Any]:
+    """Bones that hang on a root of their own beside the one that the hips hang on, or on nothing."""
+
+    def make() -> Any:
+        armature = build(_MIXAMO)
+        bpy.ops.object.mode_set(mode="EDIT")
+        edit = armature.data.edit_bones
+        other = None
+        if root is not None:
+            other = edit.new(root)
+            other.head, other.tail = (0, 0, 0), (0, 0.1, 0)
+        for name in bones:
+            edit[name].parent = other
+        bpy.ops.object.mode_set(mode="OBJECT")
+        return armature
+
+    return make
+
+
+def _with_loose_bones() -> Any:
+    """Bones that hang on nothing before and after the body's: props, a camera, targets of IK."""
+    armature = build(_MIXAMO)
+    bpy.ops.object.mode_set(mode="EDIT")
+    for number, name in enumerate(("a prop", "camera", "foot target.L", "foot target.R", "zz")):
+        bone = armature.data.edit_bones.new(name)
+        bone.head, bone.tail = (number, 1, 0.1), (number, 1, 2)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return armature
+
+
 def _metarig(operator: str) -> Callable[[], Any]:
     def make() -> Any:
         import addon_utils
@@ -495,6 +525,17 @@ HUMANOIDS: Final = (
     Humanoid("advanced_skeleton", "AdvancedSkeleton", _BUILT, _built(_ADVANCED_SKELETON, "A", "across")),
     Humanoid("bent", "Mixamo", "built, resting with bent elbows and knees", _built(_MIXAMO, "bent")),
     Humanoid("rolled", "Mixamo", "built, resting with rolled arms", _built(_MIXAMO, "rolled")),
+    Humanoid("loose_bones", "Mixamo", "built, with bones beside that hang on nothing", _with_loose_bones),
+    Humanoid(
+        "legs_apart", "Mixamo", "built, its legs on a root of their own", _apart(("LeftUpLeg", "RightUpLeg"))
+    ),
+    Humanoid("spine_apart", "Mixamo", "built, its spine on a root of its own", _apart(("Spine",))),
+    Humanoid(
+        "all_apart",
+        "Mixamo",
+        "built, hips, spine and legs on roots of their own",
+        _apart(("Spine", "LeftUpLeg", "RightUpLeg"), None),
+    ),
     Humanoid("mmd", "MikuMikuDance", _BUILT, _built(_MMD, "A")),
     *(
         Humanoid(f"nameless_{name}", BY_STRUCTURE, source, _nameless(make), "structure")

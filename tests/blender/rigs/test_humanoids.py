@@ -30,6 +30,15 @@ def raised() -> np.ndarray:
     return pose
 
 
+def squat() -> np.ndarray:
+    """Both knees bent, the feet flat."""
+    pose = STANDING.copy()
+    for side in ("left", "right"):
+        for name, degrees in (("hip", -70), ("knee", 110), ("ankle", -40)):
+            pose[JOINT_INDEX[f"{side}_{name}"]] = np.radians([degrees, 0, 0])
+    return pose
+
+
 def made(humanoid: Humanoid) -> Any:
     try:
         armature = humanoid.make()
@@ -180,6 +189,49 @@ def test_the_left_arm_is_raised_as_the_figures_is_and_nothing_else_moves(humanoi
     for name in ("left_knee", "right_knee", "left_ankle", "right_ankle"):
         if name in seen.at:
             assert np.linalg.norm(seen.at[name] - there.at[name]) < 1e-4 * tall
+
+
+@every
+def test_a_squat_stands_on_the_floor_and_moves_the_whole_body(humanoid: Humanoid) -> None:
+    rig = fk_rig(humanoid)
+    write(rig, STANDING)
+    before, there = bones_now(rig.armature), Seen(rig)
+    legs = frozenset(
+        JOINT_INDEX[f"{side}_{name}"] for side in ("left", "right") for name in ("hip", "knee", "ankle")
+    )
+    report = write(rig, squat(), joints=legs | {0})
+    after, seen = bones_now(rig.armature), Seen(rig)
+    tall = np.linalg.norm(there.at["head"] - there.at["left_knee"])
+    assert report.pelvis_shift[0] < -0.1 * tall
+    for name in ("left_ankle", "right_ankle"):
+        if name in seen.at:
+            assert abs(seen.at[name][2] - there.at[name][2]) < 0.03 * tall
+    # Nothing comes apart: what does not turn goes down together.
+    trunk = [name for name in ("spine1", "spine3", "head", "left_shoulder", "right_elbow") if name in seen.at]
+    for name in (*trunk, "left_hip", "right_hip"):
+        assert (
+            np.linalg.norm(seen.at[name] - there.at[name] - [0, 0, report.pelvis_shift[0]]) < 1e-3 * tall
+        ), name
+    still = [rig.names[bone] for link in rig.tree.links if not legs & set(link.joints) for bone in link.bones]
+    assert max(turned(before[name], after[name]) for name in still if "toe" not in name.lower()) < 0.05
+
+
+@every
+def test_a_body_that_lies_and_bends_holds_together(humanoid: Humanoid) -> None:
+    rig = fk_rig(humanoid)
+    pairs = [("left_hip", "right_hip"), ("pelvis", "spine1"), ("spine3", "left_shoulder"), ("spine3", "head"),
+             ("left_hip", "left_knee"), ("right_shoulder", "right_elbow"), ("pelvis", "left_hip")]  # fmt: skip
+    there = Seen(rig)
+    pose = squat()
+    pose[0] = np.radians([-80, 20, 0])
+    pose[JOINT_INDEX["spine1"]] = pose[JOINT_INDEX["spine2"]] = np.radians([20, 10, 0])
+    write(rig, pose)
+    seen = Seen(rig)
+    tall = np.linalg.norm(there.at["head"] - there.at["left_knee"])
+    for a, b in pairs:
+        if {a, b} <= seen.at.keys():
+            lengths = [np.linalg.norm(one.at[a] - one.at[b]) for one in (there, seen)]
+            assert abs(lengths[1] - lengths[0]) < 0.02 * tall, (a, b, lengths)
 
 
 @every

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranges, offsets, Time Stretching, and what the user does while the model works."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -287,6 +289,23 @@ def a_file_opened_meanwhile_gets_nothing() -> None:
     assert not part("operators.activity").activity.running
     other = figure()
     assert curves(other) == []
+
+
+@scene
+def a_file_reverted_meanwhile_gets_nothing() -> None:
+    anna = figure()
+    with tempfile.TemporaryDirectory() as folder:
+        bpy.ops.wm.save_as_mainfile(filepath=str(Path(folder) / "scene.blend"))
+        finish = begin("Anna")
+        key(anna, "Head", "x", (1, 0), (40, 20))
+        bpy.ops.wm.revert_mainfile()
+        assert "removed" in finish()
+        assert not part("operators.activity").activity.running
+        anna = bpy.data.objects["Anna"]
+        assert curves(anna) == []
+        bpy.context.view_layer.objects.active = anna
+        ask("left_knee x 90")  # and the next edit goes to the figure that is there now
+        near(bent(anna, "L_Knee", 1), 90)
 
 
 @scene
