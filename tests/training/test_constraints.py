@@ -131,3 +131,22 @@ def test_a_measure_that_there_is_not_is_named():
         measure("flexx", "L_elbow")
     with pytest.raises(UnknownMeasureError, match="no place 'L_nose'"):
         measure("dist", "L_nose", "chest")
+
+
+def test_what_is_solved_beside_a_problem_does_not_change_its_answer():
+    """Rows of different width and beginnings lie in one batch; each is its own problem all the same."""
+    starts = _locals(24, seed=11)
+    wants = [
+        [Want(measure("dist", "L_palm", "nape"), 0.0, 0.02)],
+        [Want(measure("flex", "R_knee"), 60, 60), Want(measure("height", "R_ankle"), 0.2, 0.4)],
+        [Want(measure("dist", "L_hand", "R_hand"), 0.0, 0.05), Want(measure("bend",), 20, 25)],
+    ]  # fmt: skip
+    parts = [("left_arm",), ("right_leg",), ("left_arm", "right_arm", "trunk")]
+    problems = [
+        Problem(start, _free(*parts[n % 3]), wants[n % 3]) for n, start in enumerate(starts)
+    ]  # fmt: skip
+    together = solve(problems)
+    for row, problem in enumerate(problems):
+        alone = solve([problem])
+        assert bool(alone.met[0]) == bool(together.met[row])
+        assert torch.allclose(alone.local[0], together.local[row], atol=0.02)

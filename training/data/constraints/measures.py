@@ -326,16 +326,24 @@ class Instances:
     ) -> tuple[Tensor, list[tuple[str, Tensor, Tensor, Tensor]]]:
         """The values, and for each group its form, which measures, their slots' places (m, K), gradients (m, K, 3)."""
         values = torch.zeros(self.count)
+        slots_of = [
+            _with_floor(slots, floor, lowest[self.rows[chosen]]) for _, chosen, slots, _, floor in self.groups
+        ]
+        points = [
+            places[self.rows[group[1], None], slots].requires_grad_()
+            for group, slots in zip(self.groups, slots_of, strict=True)
+        ]
+        with torch.enable_grad():
+            found = [
+                FORMS[form].function(some, aux)
+                for (form, _, _, aux, _), some in zip(self.groups, points, strict=True)
+            ]
+            of_points = torch.autograd.grad([one.sum() for one in found], points)
         gradients = []
-        for form, chosen, slots, aux, floor in self.groups:
-            slots = _with_floor(slots, floor, lowest[self.rows[chosen]])
-            points = places[self.rows[chosen, None], slots].requires_grad_()
-            with torch.enable_grad():
-                value = FORMS[form].function(points, aux)
-                (gradient,) = torch.autograd.grad(value.sum(), points)
-            gradient = gradient.nan_to_num().clamp(-STEEPEST, STEEPEST)
+        for group, slots, value, gradient in zip(self.groups, slots_of, found, of_points, strict=True):
+            form, chosen = group[:2]
             values[chosen] = value.detach()
-            gradients.append((form, chosen, slots, gradient))
+            gradients.append((form, chosen, slots, gradient.nan_to_num().clamp(-STEEPEST, STEEPEST)))
         return values, gradients
 
 

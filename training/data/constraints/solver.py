@@ -51,6 +51,8 @@ NEVER: Final = NUM_JOINTS - 1
 """A joint that never turns: a hand."""
 _SIZES: Final = (-1, 5, 10, 16, NUM_JOINTS)
 """How many joints turn in the problems that are solved together."""
+FEW: Final = 100
+"""Fewer problems are solved together with those that turn more joints."""
 MOST_TURN: Final = 0.45
 """Radians that a joint turns in one step at most."""
 
@@ -127,58 +129,100 @@ _AVOID_WEIGHT: Final = 0.35
 
 def solve(problems: Sequence[Problem], *, steps: int = STEPS) -> Solution:
     """Meets what is asked of each pose as nearly as it can."""
-    counts = [int(problem.free.sum()) for problem in problems]
-    local = torch.stack([problem.start for problem in problems]).float()
+    start = torch.stack([problem.start for problem in problems]).float()
+    local = start.clone()
     misses: list[list[float]] = [[] for _ in problems]
-    for low, high in pairwise(_SIZES):
-        # Together with those that turn about as many joints, as the most of them decide how large every step is.
-        rows = [row for row, count in enumerate(counts) if low < count <= high]
-        if rows:
-            local[rows], found = _solve([problems[row] for row in rows], steps)
-            for row, miss in zip(rows, found, strict=True):
-                misses[row] = miss
+    for rows in _groups([int(problem.free.sum()) for problem in problems]):
+        local[rows], found = _solved_at_first([problems[row] for row in rows], steps)
+        for row, miss in zip(rows, found, strict=True):
+            misses[row] = miss
+    missing = [row for row, miss in enumerate(misses) if max(miss, default=0.0) > 1.0]
+    if missing:
+        _solve_otherwise(problems, missing, local, misses, steps)
+    turned = matrix_to_axis_angle(start.transpose(-1, -2) @ local).norm(dim=-1)
+    local = torch.where((turned > LEAST_TURN)[..., None, None], local, start)
     met = torch.tensor([max(miss, default=0.0) <= 1.0 for miss in misses])
     return Solution(local, met, misses)
 
 
-def _solve(problems: Sequence[Problem], steps: int) -> tuple[Tensor, list[list[float]]]:
-    start = torch.stack([problem.start for problem in problems]).float()
-    free = torch.stack([problem.free for problem in problems])
+def _groups(counts: Sequence[int]) -> list[list[int]]:
+    """Problems that are solved together, by how many joints turn in each.
+
+    The most of a group decide how large every step is, so they are to turn about as many; and every group costs much
+    the same time however few are in it.
+    """
+    groups: list[list[int]] = []
+    open_one: list[int] = []
+    for low, high in pairwise(_SIZES):
+        open_one += [row for row, count in enumerate(counts) if low < count <= high]
+        if len(open_one) >= FEW:
+            groups.append(open_one)
+            open_one = []
+    if open_one:
+        groups.append(open_one)
+    return groups
+
+
+def _solved_at_first(problems: Sequence[Problem], steps: int) -> tuple[Tensor, list[list[float]]]:
+    """Poses (B, J, 3, 3) as found from the starts, and by how much each measure misses; where all is met at the start
+    nothing turns."""
+    start, free = _laid_out(problems)
     wants = [problem.wants for problem in problems]
+    local = start.clone()
     batch = _Batch(start, free, wants)
     misses = batch.by_pose(batch.excess(start))
-    # Where all is met at the start nothing turns.
-    rows = torch.tensor([row for row, miss in enumerate(misses) if max(miss, default=0.0) > SLACK])
-    local = start.clone()
-    if not len(rows):
-        return local, misses
-    for some, begin in ((rows, _unlocked), *((None, begin) for begin in _OTHER_BEGINNINGS)):
-        if some is None:
-            some = torch.tensor([row for row in rows.tolist() if max(misses[row]) > 1.0])
-        if not len(some):
-            break
-        found = _searched(start[some], free[some], [wants[row] for row in some], begin, steps)
-        batch = _Batch(start[some], free[some], [wants[row] for row in some])
-        for place, (row, miss) in enumerate(
-            zip(some.tolist(), batch.by_pose(batch.excess(found)), strict=True)
-        ):
-            if begin is _unlocked or sum(miss) < sum(misses[row]):
-                misses[row] = miss
-                local[row] = found[place]
-    turned = matrix_to_axis_angle(start.transpose(-1, -2) @ local).norm(dim=-1)
-    return torch.where((turned > LEAST_TURN)[..., None, None], local, start), misses
+    rows = [row for row, miss in enumerate(misses) if max(miss, default=0.0) > SLACK]
+    if rows:
+        wanted = [wants[row] for row in rows]
+        local[rows], found = _searched(
+            start[rows], free[rows], wanted, _unlocked(start[rows], free[rows]), steps
+        )
+        for row, miss in zip(rows, found, strict=True):
+            misses[row] = miss
+    return local, misses
+
+
+def _solve_otherwise(
+    problems: Sequence[Problem], rows: Sequence[int], local: Tensor, misses: list[list[float]], steps: int
+) -> None:
+    """Tries the problems in ``rows``, which were not met, from the other beginnings, all in one batch; what misses by
+    less takes the place of what was found, until all is met."""
+    start, free = _laid_out([problems[row] for row in rows])
+    plain = _unlocked(start, free)
+    tried, begun = [], []
+    for begin in _OTHER_BEGINNINGS:
+        local_there = begin(start, free)
+        differs = torch.nonzero((local_there - plain).abs().amax((1, 2, 3)) > 0)[:, 0]
+        tried += differs.tolist()
+        begun.append(local_there[differs])
+    if not tried:
+        return
+    wants = [problems[rows[place]].wants for place in tried]
+    found, missed = _searched(start[tried], free[tried], wants, torch.cat(begun), steps)
+    for number, place in enumerate(tried):
+        row = rows[place]
+        if max(misses[row]) > 1.0 and sum(missed[number]) < sum(misses[row]):
+            misses[row] = missed[number]
+            local[row] = found[number]
+
+
+def _laid_out(problems: Sequence[Problem]) -> tuple[Tensor, Tensor]:
+    start = torch.stack([problem.start for problem in problems]).float()
+    return start, torch.stack([problem.free for problem in problems])
 
 
 def _searched(
-    start: Tensor, free: Tensor, wants: Sequence[Sequence[Want]], begin: Begin, steps: int
-) -> Tensor:
-    """The poses after some steps from a beginning; those that still move go on for as many again."""
-    local, moving = _Batch(start, free, wants).solved(begin(start, free), steps // 2, FIRST_DAMPING)
+    start: Tensor, free: Tensor, wants: Sequence[Sequence[Want]], begin: Tensor, steps: int
+) -> tuple[Tensor, list[list[float]]]:
+    """The poses after some steps from ``begin``, and by how much each measure misses; those that still move go on for
+    as many steps again."""
+    batch = _Batch(start, free, wants)
+    local, moving = batch.solved(begin, steps // 2, FIRST_DAMPING)
     rows = torch.nonzero(moving)[:, 0]
     if len(rows):
-        batch = _Batch(start[rows], free[rows], [wants[row] for row in rows])
-        local[rows], _ = batch.solved(local[rows], steps - steps // 2, FIRST_DAMPING / 10)
-    return local
+        rest = _Batch(start[rows], free[rows], [wants[row] for row in rows])
+        local[rows], _ = rest.solved(local[rows], steps - steps // 2, FIRST_DAMPING / 10)
+    return local, batch.by_pose(batch.excess(local))
 
 
 @cache
@@ -201,6 +245,27 @@ class _Model(NamedTuple):
     local: Tensor  # (B, J, 3, 3)
     hessian: Tensor  # (B, D, D)
     gradient: Tensor  # (B, D, 1)
+
+
+class _Pull(NamedTuple):
+    """Numbers of some poses that are squared: how they change with places on the body, and what they are now."""
+
+    rows: Tensor  # (m,) which pose
+    slots: Tensor  # (m,) which of its numbers
+    places: Tensor  # (m, K)
+    of_places: Tensor  # (m, K, 3)
+    missing: Tensor  # (m,)
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors (m, K, ...) of several K as one, filled up with zeros."""
+    most = max(part.shape[1] for part in parts)
+    whole = parts[0].new_zeros(sum(map(len, parts)), most, *parts[0].shape[2:])
+    first = 0
+    for part in parts:
+        whole[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return whole
 
 
 class _Batch:
@@ -341,12 +406,9 @@ class _Batch:
         hessian *= valid[:, :, None, None, None] * valid[:, None, None, :, None]
         return _Model(merit, local, hessian.reshape(count, 3 * width, -1), gradient.reshape(count, -1, 1))
 
-    def _jacobian(self, body: Bodies, rows: Tensor, slots: Tensor, of_places: Tensor) -> Tensor:
-        return jacobian_of_places(body, rows, slots, of_places, self.joints[rows])
-
     def _add_measures(self, body: Bodies, hessian: Tensor, gradient: Tensor) -> Tensor:
         """Adds what the measures and the depth of the arms in the body pull at; returns the sum of squares (B,)."""
-        parts = []
+        parts: list[_Pull] = []
         if self.instances.count:
             values, gradients = self.instances.gradients(body.places, body.lowest)
             residual = self.residuals(values)
@@ -357,14 +419,24 @@ class _Batch:
                     continue
                 numbers, slots, of_places = chosen[keep], slots[keep], of_places[keep]
                 rows, factor = self.rows[numbers], self.factor[numbers]
-                jacobian = self._jacobian(body, rows, slots, of_places) * factor[:, None, None]
-                parts.append((rows, self.slots[numbers], jacobian, residual[numbers] * factor))
+                parts.append(
+                    _Pull(
+                        rows,
+                        self.slots[numbers],
+                        slots,
+                        of_places * factor[:, None, None],
+                        residual[numbers] * factor,
+                    )
+                )
                 aux = self.instances.aux[numbers]
                 points = body.places[rows[:, None], slots]
                 for across, of_across in enumerate(_across(form, points, aux, residual[numbers])):
-                    jacobian = self._jacobian(body, rows, slots, of_across) * factor[:, None, None]
                     place = self.slots[numbers] + (1 + across) * self.most
-                    parts.append((rows, place, jacobian, torch.zeros(len(numbers))))
+                    parts.append(
+                        _Pull(
+                            rows, place, slots, of_across * factor[:, None, None], torch.zeros(len(numbers))
+                        )
+                    )
         deep = self._deep(body)
         if deep is not None:
             parts.append(deep)
@@ -372,20 +444,24 @@ class _Batch:
             return torch.zeros(len(gradient))
         most = 3 * self.most + len(_AVOIDED)
         # First the measures' slots, then two each for what stiffens them, then the depths'.
-        rows, slots = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        rows, slots = torch.cat([part.rows for part in parts]), torch.cat([part.slots for part in parts])
         used = torch.zeros(len(gradient), most, dtype=torch.bool)
         used[rows, slots] = True
         place = used.cumsum(1) - 1  # close the gaps
         width = int(used.sum(1).max())
         stacked = torch.zeros(len(gradient), width, gradient[0].numel())
         missing = torch.zeros(len(gradient), width)
-        stacked[rows, place[rows, slots]] = torch.cat([part[2] for part in parts]).reshape(len(rows), -1)
-        missing[rows, place[rows, slots]] = torch.cat([part[3] for part in parts])
+        jacobian = jacobian_of_places(
+            body, rows, _side_by_side([part.places for part in parts]),
+            _side_by_side([part.of_places for part in parts]), self.joints[rows],
+        )  # fmt: skip
+        stacked[rows, place[rows, slots]] = jacobian.reshape(len(rows), -1)
+        missing[rows, place[rows, slots]] = torch.cat([part.missing for part in parts])
         hessian += (stacked.transpose(1, 2) @ stacked).reshape(hessian.shape)
         gradient += (stacked.transpose(1, 2) @ missing[..., None]).reshape(gradient.shape)
         return missing.square().sum(1)
 
-    def _deep(self, body: Bodies) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    def _deep(self, body: Bodies) -> _Pull | None:
         """Arms that are in the trunk or the head."""
         points = body.places[:, _AVOIDED_PLACES]  # (B, A, 3, 3)
         p, a, b = points.unbind(2)
@@ -401,9 +477,14 @@ class _Batch:
         out = away[rows, which] / distance[rows, which, None].clamp(min=1e-4)
         share = share[rows, which].clamp(0, 1)[:, None]
         of_places = torch.stack([out, -(1 - share) * out, -share * out], dim=1)
-        jacobian = self._jacobian(body, rows, _AVOIDED_PLACES[which], of_places)
         factor = _AVOID_WEIGHT / LENGTH_SCALE
-        return rows, 3 * self.most + which, jacobian * factor, -depth[rows, which] * factor
+        return _Pull(
+            rows,
+            3 * self.most + which,
+            _AVOIDED_PLACES[which],
+            of_places * factor,
+            -depth[rows, which] * factor,
+        )
 
 
 def _times(jacobian: Tensor, vector: Tensor) -> Tensor:
@@ -460,19 +541,17 @@ def jacobian_of_places(
         of_places: (m, K, 3) gradients by the positions of these places.
         turning: (m, F) the joints that turn.
     """
-    count, width = slots.shape
+    count = len(slots)
     joints = PLACE_JOINTS[slots]  # (m, K, 2)
-    force = torch.zeros(count, NUM_JOINTS, 3)
-    moment = torch.zeros(count, NUM_JOINTS, 3)
-    index = torch.arange(count)[:, None].expand(count, width)
+    wrench = torch.zeros(count * NUM_JOINTS, 6)  # force and moment about the pelvis
+    first = torch.arange(0, count * NUM_JOINTS, NUM_JOINTS)[:, None]
     for half in (0, 1):
         places = body.halves[half][rows[:, None], slots]
-        force.index_put_((index, joints[..., half]), of_places / 2, accumulate=True)
-        moment.index_put_(
-            (index, joints[..., half]), torch.linalg.cross(places, of_places) / 2, accumulate=True
-        )
-    carried = DESCENDANTS[turning]  # (m, F, J)
-    force, moment = carried @ force, carried @ moment
+        both = torch.cat([of_places, torch.linalg.cross(places, of_places)], dim=-1) / 2
+        wrench.index_add_(0, (first + joints[..., half]).flatten(), both.flatten(0, 1))
+    # (m, F, J) @ (m, J, 6)
+    carried = DESCENDANTS[turning] @ wrench.reshape(count, NUM_JOINTS, 6)
+    force, moment = carried[..., :3], carried[..., 3:]
     about = moment - torch.linalg.cross(body.pos[rows[:, None], turning], force)
     turns: Tensor = (body.rot[rows[:, None], turning].transpose(-1, -2) @ about[..., None]).squeeze(-1)
     return turns

@@ -137,7 +137,18 @@ def constraints(line: str, side: Side, values: Mapping[str, float]) -> list[Cons
     Raises:
         PatternError: it cannot be understood.
     """
-    values = with_sign(values, side)
+    if "{" not in line:
+        return [*_fixed(line, side)]
+    return _read(line, side, with_sign(values, side))
+
+
+@cache
+def _fixed(line: str, side: Side) -> tuple[Constraint, ...]:
+    """A line in which nothing is drawn; read once, as most are asked thousands of times."""
+    return tuple(_read(line, side, with_sign({}, side)))
+
+
+def _read(line: str, side: Side, values: Mapping[str, float]) -> list[Constraint]:
     words = line.split()
     if not words:
         raise PatternError("an empty constraint")

@@ -158,9 +158,15 @@ class PatternSampler:
         """``count`` samples."""
         pool = StartPool(draw_poses(rng, min(POOL, max(600, count // 2)), self._starts))
         samples: list[Sample] = []
+        plans: list[_Plan] = []
         while len(samples) < count:
-            samples += self._round(rng, pool, min(AT_ONCE, max(LEAST_AT_ONCE, count - len(samples))))
-        return samples[:count]
+            # What follows an earlier turn is solved together with first turns.
+            plans += self._begun(rng, pool, min(AT_ONCE, max(LEAST_AT_ONCE, count - len(samples))), samples)
+            plans = self._gone_on(rng, plans, samples)
+        while plans:
+            plans = self._gone_on(rng, plans, samples)
+        order = rng.permutation(len(samples))
+        return [samples[row] for row in order[:count]]
 
     def cases(self, rng: np.random.Generator, count: int) -> list[Case]:
         """Single sentences, plainly said, with what is asked in them; fewer than ``count`` where few are met."""
@@ -188,8 +194,10 @@ class PatternSampler:
 
     # -- rounds ------------------------------------------------------------------------------------------------
 
-    def _round(self, rng: np.random.Generator, pool: StartPool, count: int) -> list[Sample]:
-        samples: list[Sample] = []
+    def _begun(
+        self, rng: np.random.Generator, pool: StartPool, count: int, samples: list[Sample]
+    ) -> list[_Plan]:
+        """Plans of what nothing was asked before; where nothing need be solved, a sample at once."""
         plans: list[_Plan] = []
         for _ in range(count):
             draw = rng.random()
@@ -206,18 +214,21 @@ class PatternSampler:
                 samples.append(_typed(rng, plan[0]))
             elif plan is not None:
                 plans.append(plan)
-        while plans:
-            following: list[_Plan] = []
-            for plan, outcome in self._solved(plans):
-                if plan.form == "first_turn":
-                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
-                    continue
-                samples.append(self._sample(rng, plan, outcome))
-                if plan.history and len(plan.history) < 3 and rng.random() < ANOTHER_TURN:
-                    self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
-            plans = following
-        order = rng.permutation(len(samples))
-        return [samples[row] for row in order]
+        return plans
+
+    def _gone_on(
+        self, rng: np.random.Generator, plans: Sequence[_Plan], samples: list[Sample]
+    ) -> list[_Plan]:
+        """Solves plans, adds their samples, and returns plans of what is asked next."""
+        following: list[_Plan] = []
+        for plan, outcome in self._solved(plans):
+            if plan.form == "first_turn":
+                self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
+                continue
+            samples.append(self._sample(rng, plan, outcome))
+            if plan.history and len(plan.history) < 3 and rng.random() < ANOTHER_TURN:
+                self._go_on(rng, self._done(rng, plan, outcome), plan, samples, following)
+        return following
 
     def _solved(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, Outcome]]:
         """The plans that are met and move something."""
@@ -455,6 +466,8 @@ class PatternSampler:
             return
         asked = plan.clauses[0].asked
         other: Side = "R" if asked.side == "L" else "L"
+        if any(line.startswith("back") for line in asked.pattern.set):
+            return  # on the other side nothing was done that could be taken back
         again = replace(asked, side=other)
         start = last.state if form == "other_side" else last.start
         if not _meets(start, asked.pattern.when, other) or 0 in moved_by(asked.pattern, other):
