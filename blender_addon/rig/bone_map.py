@@ -71,6 +71,7 @@ class Switch:
         fk: its value when the posed bones show.
         target: the control that the end of the limb follows under inverse kinematics, empty where it is not known.
         base: the control whose rotation says there which way the limb bends, empty where there is none.
+        pole: the control that the limb bends towards there, empty where there is none.
     """
 
     joints: tuple[int, ...]
@@ -79,6 +80,7 @@ class Switch:
     fk: float
     target: str = ""
     base: str = ""
+    pole: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def map_to_text(bone_map: BoneMap) -> str:
                 "fk": switch.fk,
                 **({"target": switch.target} if switch.target else {}),
                 **({"base": switch.base} if switch.base else {}),
+                **({"pole": switch.pole} if switch.pole else {}),
             }
             for switch in bone_map.switches
         ]
@@ -154,6 +157,7 @@ def map_from_text(text: str) -> BoneMap:
                     float(one["fk"]),
                     str(one.get("target", "")),
                     str(one.get("base", "")),
+                    str(one.get("pole", "")),
                 )
                 for one in content.get("switches", ())
             ),

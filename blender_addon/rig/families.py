@@ -13,7 +13,8 @@ writes. One that serves a whole family has:
 - ``prefixes``: what may stand before the names; without it anything may, as long as it is the same for all.
 - ``shown``: in control rigs, the bones whose pose shows, where those are not the ones that are keyed.
 - ``switches``: in control rigs, ``bone`` and ``property`` that hand ``joints`` to the keyed bones when set to ``fk``;
-  ``target`` is the control that the limb's end follows otherwise, ``base`` the one that says which way it bends.
+  ``target`` is the control that the limb's end follows otherwise; ``pole`` the one that the limb bends towards, or
+  ``base`` the one whose rotation says which way it bends.
 - ``zero_at_rest``: true where the rest pose is SMPL's zero by definition.
 
 Case does not matter, nor do spaces, dots, hyphens and underscores, which exporters change. A running number that
@@ -234,10 +235,10 @@ def _to_map(match: _Match, skeleton: Skeleton) -> BoneMap:
                 if name in there and (side == 0 or "{side}" in one["bone"]):
                     joints = (JOINT_INDEX.get(key, JOINT_INDEX.get(f"{word}_{key}")) for key in one["joints"])
                     limb = tuple(joint for joint in joints if joint is not None)
-                    target, base = (
-                        one.get(key, "").replace("{side}", pair[side]) for key in ("target", "base")
+                    controls = (
+                        one.get(key, "").replace("{side}", pair[side]) for key in ("target", "base", "pole")
                     )
-                    switches.append(Switch(limb, name, one["property"], float(one["fk"]), target, base))
+                    switches.append(Switch(limb, name, one["property"], float(one["fk"]), *controls))
     return BoneMap(
         family=match.family.family,
         bones=dict(sorted(bones.items())),

@@ -32,6 +32,12 @@ from .sample import Sample, visit
 NEAR: Final = 0.02
 """A target that is farther than this part of its limb's length from the limb's end is out of its reach."""
 
+STAYS: Final = 3e-4
+"""A limb that moves by less than this part of its length, and turns by less than so many radians, stays: a hair."""
+
+STRAIGHT: Final = 0.01
+"""A limb whose middle joint is nearer to its line than this part of its length bends to no side yet."""
+
 
 @dataclass(frozen=True)
 class Move:
@@ -101,7 +107,8 @@ def moves_of_targets(body: Body, before: Sample, turns: Array, rise: Array) -> l
     for limb in limbs:
         far = np.abs(after - seen.head)[:, [limb.root, limb.last, limb.end]].max(initial=0.0)
         turned = np.abs(change[:, [limb.root, limb.last, limb.end]] - np.eye(3)).max(initial=0.0)
-        if max(far, turned) < 1e-5:
+        length = np.linalg.norm(seen.head[:, limb.end] - seen.head[:, limb.root], axis=-1).max(initial=0.0)
+        if max(far / max(length, 1e-9), turned) < STAYS:
             continue
         if limb.switch is not None:
             moves += _moves_of_controls(body, limb, limb.switch, seen, after, turns, change)
@@ -169,13 +176,16 @@ def _heads_after(body: Body, before: Sample, turns: Array, rise: Array, seen: _S
     upward[:, 2] = rise
     step = np.linalg.solve(before.world, upward[..., None])[..., 0]
     raised = {body.tree.link_of[0].shown, *(body.names.index(name) for name in body.carriers)}
+    risen: set[int] = set()
     for bone, parent in enumerate(body.tree.parents):
         if parent >= 0:
             change = turns[:, parent] @ transpose(before.turns[:, parent])
             offset = seen.head[:, bone] - seen.head[:, parent]
             after[:, bone] = after[:, parent] + (change @ offset[..., None])[..., 0]
-        if bone in raised and parent not in raised:
+        if bone in raised and parent not in risen:
             after[:, bone] += step
+        if bone in raised or parent in risen:
+            risen.add(bone)
     return after
 
 
@@ -247,8 +257,9 @@ def _pole_after(
 def _moves_of_controls(
     body: Body, limb: _Limb, switch: Switch, seen: _Seen, after: Array, turns: Array, change: Array
 ) -> Iterator[Move]:
-    """The control that the limb's end follows goes along with hand or foot; the one that the limb hangs on is twisted
-    about the line from the limb's root to its end, so that the limb bends to the right side."""
+    """The control that the limb's end follows goes along with hand or foot. The limb bends to the right side by the one
+    that it bends towards, or by the one that it hangs on, which is twisted about the line from the limb's root to its
+    end."""
     armature = body.armature
     if switch.target in armature.pose.bones:
         thing = (armature, switch.target)
@@ -257,6 +268,11 @@ def _moves_of_controls(
         place[:, :3, 3] = after[:, limb.end] + (change[:, limb.end] @ off[..., None])[..., 0]
         place[:, :3, :3] = change[:, limb.end] @ place[:, :3, :3]
         yield _move(thing, seen, seen.world @ place, turns=True)
+    if switch.pole in armature.pose.bones:
+        thing = (armature, switch.pole)
+        place = _into(seen.world, seen.matrix[thing])
+        place[:, :3, 3] = _bent_towards(limb, seen, after, change, place[:, :3, 3])
+        yield _move(thing, seen, seen.world @ place, turns=False)
     if switch.base in armature.pose.bones:
         swing = armature.data.bones[switch.base].parent
         carrier = body.tree.parents[limb.root]
@@ -269,6 +285,27 @@ def _moves_of_controls(
         basis[:, 0, 0] = basis[:, 2, 2] = np.cos(twist)
         basis[:, 0, 2], basis[:, 2, 0] = np.sin(twist), -np.sin(twist)
         yield Move(armature, switch.base, basis, turns=True, places=False)
+
+
+def _bent_towards(limb: _Limb, seen: _Seen, after: Array, change: Array, pole: Array) -> Array:
+    """(N, 3) where a pole (N, 3) has to be that a limb bends towards: as far along the line from the limb's root to its
+    end and as far from it as now, on the side of the middle joint; of a straight limb on the side to which its root
+    turns it."""
+    line = seen.head[:, limb.end] - seen.head[:, limb.root]
+    along, aside = _split(pole - seen.head[:, limb.root], _unit(line))
+    line = after[:, limb.end] - after[:, limb.root]
+    _, bent = _split(after[:, limb.last] - after[:, limb.root], _unit(line))
+    _, turned = _split((change[:, limb.root] @ aside[..., None])[..., 0], _unit(line))
+    size = np.linalg.norm(line, axis=-1, keepdims=True)
+    side = np.where(np.linalg.norm(bent, axis=-1, keepdims=True) > STRAIGHT * size, bent, turned)
+    height = np.linalg.norm(aside, axis=-1, keepdims=True)
+    return np.asarray(after[:, limb.root] + along * _unit(line) + height * _unit(side))
+
+
+def _split(vector: Array, direction: Array) -> tuple[Array, Array]:
+    """How far vectors (N, 3) go along unit directions (N, 1), and what is left of them (N, 3)."""
+    along = np.sum(vector * direction, axis=-1, keepdims=True)
+    return along, vector - along * direction
 
 
 def _bend_angle(limb: _Limb, head: Array, swing: Array) -> Array:
@@ -342,7 +379,7 @@ def _limbs(body: Body) -> Iterator[_Limb]:
 
 def _things_of(body: Body, limb: _Limb) -> Iterator[Thing]:
     if limb.switch is not None:
-        names = (limb.switch.target, limb.switch.base)
+        names = (limb.switch.target, limb.switch.base, limb.switch.pole)
         yield from ((body.armature, name) for name in names if name in body.armature.pose.bones)
     elif limb.constraint is not None:
         constraint = limb.constraint

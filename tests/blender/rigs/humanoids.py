@@ -36,6 +36,7 @@ Z_UP: Final = Rotation.from_euler("x", 90, degrees=True)  # SMPL's axes to Blend
 RESTS: Final[dict[str, dict[str, tuple[float, float, float]]]] = {
     "T": {},
     "A": {"shoulder": (0, 0, -45), "elbow": (0, -12, 0), "hip": (0, 0, 4)},
+    "ready": {"shoulder": (0, 0, -45), "elbow": (0, -15, 0), "hip": (-4, 0, 4), "knee": (8, 0, 0)},
     "hanging": {"shoulder": (0, 0, -85)},
     "bent": {"shoulder": (0, 0, -50), "elbow": (0, -60, 0), "hip": (-30, 0, 0), "knee": (50, 0, 0),
              "ankle": (-20, 0, 0)},
@@ -377,6 +378,91 @@ def _numbered(names: Names) -> Callable[[], Any]:
     return make
 
 
+def _auto_rig_pro() -> Any:
+    """Auto-Rig Pro's controls as its rigs have them: limbs that follow FK controls or an IK chain by a switch, hands
+    and feet that follow their IK controls, and poles that elbows and knees point to."""
+    armature = build(_AUTO_RIG_PRO_FK, "ready")
+    limbs = (
+        (("arm", "forearm", "hand"), "c_hand_ik", "c_arms_pole"),
+        (("thigh", "leg", "foot"), "c_foot_ik", "c_leg_pole"),
+    )
+    bpy.ops.object.mode_set(mode="EDIT")
+    edit = armature.data.edit_bones
+
+    def copied(name: str, of: Any, parent: Any) -> Any:
+        bone = edit.new(name)
+        bone.head, bone.tail, bone.parent = of.head, of.tail, parent
+        bone.matrix = of.matrix
+        return bone
+
+    for side in ("l", "r"):
+        for parts, target, pole in limbs:
+            fk = [edit[f"c_{part}_fk.{side}"] for part in parts]
+            above = fk[0].parent
+            for kind in ("ik", "stretch"):
+                parent = above
+                for part, bone in zip(parts[:2], fk, strict=False):
+                    parent = copied(f"{part}_{kind}.{side}", bone, parent)
+            end = copied(f"{parts[2]}.{side}", fk[2], edit[f"{parts[1]}_stretch.{side}"])
+            if parts[2] == "foot":
+                copied(f"toes_01.{side}", edit[f"c_toes_fk.{side}"], end)
+            copied(f"{target}.{side}", fk[2], edit["c_traj"])
+            middle = (fk[0].head + fk[2].head) / 2
+            out = (fk[1].head - middle).normalized()
+            bone = edit.new(f"{pole}.{side}")
+            bone.head, bone.tail = fk[1].head + 0.5 * out, fk[1].head + 0.6 * out
+            bone.parent = edit["c_traj"]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for side in ("l", "r"):
+        for parts, target, pole in limbs:
+            _follow_by_switch(armature, parts, target, pole, side)
+    bpy.context.view_layer.update()
+    return armature
+
+
+def _follow_by_switch(armature: Any, parts: Sequence[str], target: str, pole: str, side: str) -> None:
+    bones = armature.pose.bones
+    control = bones[f"{target}.{side}"]
+    control["ik_fk_switch"] = 0.0
+    lower = bones[f"{parts[1]}_ik.{side}"]
+    ik = lower.constraints.new("IK")
+    ik.target, ik.subtarget, ik.chain_count = armature, control.name, 2
+    ik.pole_target, ik.pole_subtarget = armature, f"{pole}.{side}"
+    ik.pole_angle = _pole_angle(armature, f"{parts[0]}_ik.{side}", lower.name, f"{pole}.{side}")
+    for part in parts[:2]:
+        _copy(armature, f"{part}_stretch.{side}", f"c_{part}_fk.{side}", "COPY_TRANSFORMS", "")
+        _copy(armature, f"{part}_stretch.{side}", f"{part}_ik.{side}", "COPY_TRANSFORMS", control.name)
+    _copy(armature, f"{parts[2]}.{side}", f"c_{parts[2]}_fk.{side}", "COPY_ROTATION", "")
+    _copy(armature, f"{parts[2]}.{side}", control.name, "COPY_ROTATION", control.name)
+    if parts[2] == "foot":
+        _copy(armature, f"toes_01.{side}", f"c_toes_fk.{side}", "COPY_ROTATION", control.name, "{}")
+
+
+def _copy(armature: Any, bone: str, of: str, kind: str, switch: str, expression: str = "1 - {}") -> None:
+    """Have a bone copy another, as far as the switch of a control says, if one is given."""
+    copy = armature.pose.bones[bone].constraints.new(kind)
+    copy.target, copy.subtarget = armature, of
+    if switch:
+        driver = copy.driver_add("influence").driver
+        variable = driver.variables.new()
+        variable.targets[0].id = armature
+        variable.targets[0].data_path = f'pose.bones["{switch}"]["ik_fk_switch"]'
+        driver.expression = expression.format(variable.name)
+
+
+def _pole_angle(armature: Any, upper: str, lower: str, pole: str) -> float:
+    """The angle from the upper bone's x to the pole, the way round that takes x to z, at rest."""
+    bones = armature.data.bones
+    start = bones[upper]
+    along = (bones[lower].tail_local - start.head_local).normalized()
+    to_pole = bones[pole].head_local - start.head_local
+    towards = along.cross(to_pole).cross(along)
+    x = start.matrix_local.to_3x3().col[0]
+    x = (x - x.dot(along) * along).normalized()
+    angle = x.angle(towards)
+    return -angle if x.cross(towards).dot(along) > 0 else angle
+
+
 def _apart(bones: Sequence[str], root: str | None = "Root") -> Callable[[], Any]:
     """Bones that hang on a root of their own beside the one that the hips hang on, or on nothing."""
 
@@ -508,6 +594,7 @@ HUMANOIDS: Final = (
     Humanoid("daz_8", "Daz Genesis 3 and 8", _BUILT, _built(_DAZ_8, "A", height=100.0)),
     Humanoid("daz_9", "Daz Genesis 9", _BUILT, _built(_DAZ_9, "A")),
     Humanoid("auto_rig_pro", "Auto-Rig Pro", _BUILT, _built(_AUTO_RIG_PRO_FK, "A")),
+    Humanoid("auto_rig_pro_ik", "Auto-Rig Pro", "built, with its IK controls and switches", _auto_rig_pro),
     Humanoid("auto_rig_pro_export", "Auto-Rig Pro (exported)", _BUILT, _built(_AUTO_RIG_PRO, "A")),
     Humanoid("rokoko", "Rokoko", _BUILT, _built(_ROKOKO, axes="world", up=_Y_UP)),
     Humanoid("cmu", "CMU (ASF/AMC)", _BUILT, _built(_CMU_ASF, "hanging")),

@@ -120,3 +120,72 @@ def test_the_controls_that_ik_follows_are_keyed_so_that_the_limbs_arrive() -> No
     # A hinge: the elbow of this rig bends about one axis.
     assert all(short.degrees < 6 for short in report.short.values()), report.short
     assert armature.pose.bones["hand_ik.R"].matrix == right
+
+
+LIMBS = {
+    "arm": ({"shoulder": (0, -50, 0), "elbow": (0, -60, 0), "wrist": (10, 0, 20)}, "hand"),
+    "leg": ({"hip": (-55, 0, 10), "knee": (80, 0, 0), "ankle": (-15, 0, 0)}, "foot"),
+}
+
+
+@pytest.mark.parametrize("limb", LIMBS)
+@pytest.mark.parametrize(
+    ("rig_name", "controls"),
+    [
+        ("rigify_rig", {"arm": {"hand_ik.L", "upper_arm_ik.L"}, "leg": {"foot_ik.L", "thigh_ik.L"}}),
+        (
+            "auto_rig_pro_ik",
+            {"arm": {"c_hand_ik.l", "c_arms_pole.l"}, "leg": {"c_foot_ik.l", "c_leg_pole.l"}},
+        ),
+    ],
+)
+def test_a_limb_on_ik_arrives_by_its_controls(
+    rig_name: str, controls: dict[str, set[str]], limb: str
+) -> None:
+    armature = made(rig_name)
+    rig = Rig.of(armature)
+    bpy.context.view_layer.update()
+    assert len(switches_off(rig)) == 4
+    turns, _ = LIMBS[limb]
+    pose = rig.read([1])[0]
+    for name, degrees in turns.items():
+        pose[JOINT_INDEX[f"left_{name}"]] = Rotation.from_euler("xyz", degrees, degrees=True).as_rotvec()
+    joints = frozenset(JOINT_INDEX[f"left_{name}"] for name in turns)
+    before = rig.read([1])[0]
+    said = rig.write([1], pose[None], joints=joints)
+    assert said.held_by_ik
+    report = rig.write([1], pose[None], joints=joints, options=WriteOptions(ik_targets=True))
+    assert set(report.followed) == controls[limb]
+    # A hinge: elbows and knees of these rigs bend about one axis.
+    assert all(short.degrees < 6 for short in report.short.values()), report.short
+    assert not report.held_by_ik or report.short
+    after = rig.read([1])[0]
+    others = [joint for joint in rig.bones if joint not in joints]
+    assert np.abs(after[others] - before[others]).max() < np.radians(0.5)
+
+
+@pytest.mark.parametrize("rig_name", ["rigify_rig", "auto_rig_pro_ik"])
+def test_a_squat_of_a_control_rig_on_ik_stands_on_its_floor(rig_name: str) -> None:
+    armature = made(rig_name)
+    rig = Rig.of(armature)
+    bpy.context.view_layer.update()
+    feet = [rig.bone_map.shown[JOINT_INDEX[f"{side}_ankle"]] for side in ("left", "right")]
+
+    def heights() -> list[float]:
+        bpy.context.view_layer.update()
+        shown = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return [(shown.matrix_world @ shown.pose.bones[name].head).z for name in (*feet, rig.bones[0])]
+
+    there = heights()
+    pose = rig.read([1])[0]
+    for side in ("left", "right"):
+        for name, degrees in (("hip", -60), ("knee", 100), ("ankle", -40)):
+            pose[JOINT_INDEX[f"{side}_{name}"]] = np.radians([degrees, 0, 0])
+    legs = frozenset(
+        JOINT_INDEX[f"{side}_{name}"] for side in ("left", "right") for name in ("hip", "knee", "ankle")
+    )
+    report = rig.write([1], pose[None], joints=legs | {0}, options=WriteOptions(ik_targets=True))
+    assert all(short.degrees < 6 for short in report.short.values()), report.short
+    now = heights()
+    assert now[2] < there[2] - 0.15
+    assert np.abs(np.subtract(now[:2], there[:2])).max() < 0.03
