@@ -65,12 +65,12 @@ def fetch_weights(
         OSError: something cannot be reached or written.
     """
     place = _source(source)
-    listed = _listed(place, source, sums)
+    checksums = _read_sums(place, source, sums)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, wanted in listed.items():
+    for name, wanted in checksums.items():
         if not (folder / name).is_file() or checksum(folder / name) != wanted:
             _fetch(place, name, wanted, folder, on_progress)
-    return list(listed)
+    return list(checksums)
 
 
 def _source(source: str) -> Source:
@@ -86,7 +86,7 @@ def _source(source: str) -> Source:
     return _Folder(Path(source))
 
 
-def _listed(place: Source, source: str, sums: str | None) -> dict[str, str]:
+def _read_sums(place: Source, source: str, sums: str | None) -> dict[str, str]:
     """The names in the source's list, with their checksums."""
     with place.open(SUMS, 0) as (content, _):
         text = content.read(MAX_SUMS_BYTES + 1)
@@ -96,12 +96,12 @@ def _listed(place: Source, source: str, sums: str | None) -> dict[str, str]:
             f"{SUMS} of {source} has the checksum {found}, not {sums}: these are not the files meant"
         )
     matches = [_LINE.fullmatch(line) for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
-    listed = {match[2]: match[1].lower() for match in matches if match}
-    if len(text) > MAX_SUMS_BYTES or not listed or len(listed) < len(matches) or SUMS in listed:
+    checksums = {match[2]: match[1].lower() for match in matches if match}
+    if len(text) > MAX_SUMS_BYTES or not checksums or len(checksums) < len(matches) or SUMS in checksums:
         raise ValueError(
             f"{SUMS} of {source} is no list of checksums: make it with 'sha256sum * > {SUMS}' in the model's folder"
         )
-    return listed
+    return checksums
 
 
 def _fetch(place: Source, name: str, wanted: str, folder: Path, on_progress: Progress) -> None:

@@ -69,7 +69,7 @@ class Answer:
     confidence: npt.NDArray[np.float32] | None = None
 
 
-Heard = Callable[[int, str], bool]
+OnWords = Callable[[int, str], bool]
 """Who listens while an engine speaks: told the place of a query and all that has been said to it so far, returns
 whether anybody still waits for that answer; where nobody does, the engine may stop and answer anything."""
 
@@ -85,12 +85,12 @@ class Answerer(Protocol):
     name: str
     tasks: tuple[str, ...]
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         """One answer per query, in order.
 
         Args:
             queries: what is asked.
-            heard: called between two steps of an answer that is said word by word (SPOKEN_TASKS), at least once for
+            on_words: called between two steps of an answer that is said word by word (SPOKEN_TASKS), at least once for
                 every word or so. The engine may be asked something else while it runs, on the same thread: what an
                 answer keeps from step to step must be its own.
         """

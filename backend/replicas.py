@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
-from backend.query import Answer, Answerer, Heard, Query
+from backend.query import Answer, Answerer, OnWords, Query
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,8 @@ class Replicas:
         if self._options.address is None:
             self._ray.shutdown()
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
-        """The answers of some replica; ``heard`` is told nothing. May be called from several threads."""
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
+        """The answers of some replica; ``on_words`` is told nothing. May be called from several threads."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answers: list[Answer] = self._handle.answer.remote(list(queries)).result(

@@ -62,7 +62,7 @@ print(json.dumps(time.perf_counter() - began if keyed else -1.0), file=out, flus
 """
 
 
-def figure(name: str, value: float, unit: str, **more: Any) -> None:
+def report(name: str, value: float, unit: str, **more: Any) -> None:
     """Print one."""
     print(json.dumps({"name": name, "value": round(value, 2), "unit": unit, **more}), flush=True)
 
@@ -75,13 +75,13 @@ def measure_engine(engine: str) -> None:
         command = [sys.executable, "-m", "benchmarks._engine", engine, str(ROUNDS), str(picture)]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     times = json.loads(done.stdout.splitlines()[-1])
-    figure("edit_ms", times["edit_ms"], "ms", engine=engine)
-    figure(
+    report("edit_ms", times["edit_ms"], "ms", engine=engine)
+    report(
         "edit_under_load_ratio", times["edit_under_load_ms"] / times["edit_ms"], "times", engine=engine,
         ms=round(times["edit_under_load_ms"], 1),
     )  # fmt: skip
-    figure("edit_with_turns_ms", times["edit_with_turns_ms"], "ms", engine=engine)
-    figure("estimate_ms", times["estimate_ms"], "ms", engine=engine)
+    report("edit_with_turns_ms", times["edit_with_turns_ms"], "ms", engine=engine)
+    report("estimate_ms", times["estimate_ms"], "ms", engine=engine)
 
 
 def measure_server(engine: str) -> None:
@@ -108,9 +108,9 @@ def measure_server(engine: str) -> None:
                     memory = resident_mb(server.pid)
             finally:
                 server.terminate()
-    figure("start_s", statistics.median(starts), "s", engine=engine, starts=STARTS)
-    figure("batch_250_s", statistics.median(batches), "s", engine=engine, poses=POSES)
-    figure("rss_mb", memory, "MB", engine=engine)
+    report("start_s", statistics.median(starts), "s", engine=engine, starts=STARTS)
+    report("batch_250_s", statistics.median(batches), "s", engine=engine, poses=POSES)
+    report("rss_mb", memory, "MB", engine=engine)
 
 
 def resident_mb(process: int) -> float:
@@ -167,14 +167,14 @@ def main() -> None:
     for engine in ENGINES:
         measure_engine(engine)
         measure_server(engine)
-    figure("install_mb", installed_mb(), "MB")
+    report("install_mb", installed_mb(), "MB")
     with tempfile.TemporaryDirectory(prefix="posellava-bench-") as folder:
         zips = build_addon.build(Path(folder), list(build_addon.PLATFORMS))
         sizes = {file.stem.rpartition("-")[2]: file.stat().st_size / 1e6 for file in zips}
-        figure("zip_mb", max(sizes.values()), "MB", largest=max(sizes, key=lambda name: sizes[name]))
+        report("zip_mb", max(sizes.values()), "MB", largest=max(sizes, key=lambda name: sizes[name]))
         here = zips[list(build_addon.PLATFORMS).index(build_addon.this_platform())]
-        figure("first_edit_s", first_edit_seconds(here), "s")
-    figure("load_average", os.getloadavg()[0], "processes", before=round(load, 2))
+        report("first_edit_s", first_edit_seconds(here), "s")
+    report("load_average", os.getloadavg()[0], "processes", before=round(load, 2))
 
 
 if __name__ == "__main__":

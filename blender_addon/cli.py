@@ -160,7 +160,7 @@ def describe(
     return _ask("what_changed", armature, tuple(BODY_PARTS), url, token, since="FRAME", since_frame=since)
 
 
-def talk(
+def chat(
     instruction: str,
     *,
     shows_pose: bool = True,
@@ -171,7 +171,7 @@ def talk(
     """Ask the model something, with the pose at the current frame where ``shows_pose``; what was said before in this
     Blender goes along. A pose in the answer is keyed. Arguments as for edit(); raises as describe()."""
     return _ask(
-        "talk", armature, tuple(BODY_PARTS), url, token, instruction=instruction, shows_pose=shows_pose
+        "chat", armature, tuple(BODY_PARTS), url, token, instruction=instruction, shows_pose=shows_pose
     )
 
 
@@ -261,7 +261,7 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "generate": generate,
     "estimate": estimate,
     "describe": describe,
-    "talk": talk,
+    "chat": chat,
 }
 
 
@@ -351,7 +351,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--instruction", default="")
     one = tasks.add_parser("describe", parents=[asking], help="say what the pose is like, or what changed")
     one.add_argument("--since", type=int, metavar="FRAME", help="say what changed since this frame")
-    one = tasks.add_parser("talk", parents=[asking], help="ask the model something")
+    one = tasks.add_parser("chat", parents=[asking], help="ask the model something")
     one.add_argument("--instruction", required=True)
     one.add_argument("--no-pose", dest="shows_pose", action="store_false", help="without showing it the pose")
     return parser

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import PoseServer, ServerOptions
 
 
@@ -29,7 +29,7 @@ class TurningEngine:
         self.batches: list[list[Query]] = []
         self.hold_at: int | None = None
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         self.batches.append(list(queries))
         if len(self.batches) == self.hold_at:
             self.gate.clear()

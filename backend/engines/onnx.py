@@ -33,7 +33,7 @@ from backend.graph_files import (
 from backend.memory import give_back
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.weight_files import held_in
 from blender_addon.contract.messages import View
 
@@ -82,14 +82,14 @@ class OnnxEngine:
         give_back()  # what making the graph ready took
         return engine
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         """Answer all queries, each by a single prefill, a part of a large batch on each thread; and what is answered in
-        the model's own words one word after the other, of which ``heard`` is told.
+        the model's own words one word after the other, of which ``on_words`` is told.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
-        return apart(self.prompter, queries, self._answer_all, self._speak, heard)
+        return apart(self.prompter, queries, self._answer_all, self._speak, on_words)
 
     def _answer_all(self, queries: Sequence[Query]) -> list[Answer]:
         size = max(LEAST_PART, -(-len(queries) // self._threads))
@@ -98,8 +98,8 @@ class OnnxEngine:
             return self._answer_part(queries)
         return [answer for part in self._parts.map(self._answer_part, parts) for answer in part]
 
-    def _speak(self, queries: Sequence[Query], heard: Heard | None) -> list[Answer]:
-        return speak(self.prompter, queries, self, heard)
+    def _speak(self, queries: Sequence[Query], on_words: OnWords | None) -> list[Answer]:
+        return speak(self.prompter, queries, self, on_words)
 
     def read(self, prompts: PromptBatch) -> tuple[Floats, Cache]:
         """See ``Reader``."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.prompt import POSE_OUTPUT, PromptBatch, Prompter
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from blender_addon.contract.kinematics import yaw_matrix
 
 from .answers import finish
@@ -62,8 +62,8 @@ def apart(
     prompter: Prompter,
     queries: Sequence[Query],
     pose: Callable[[Sequence[Query]], list[Answer]],
-    say: Callable[[Sequence[Query], Heard | None], list[Answer]],
-    heard: Heard | None,
+    say: Callable[[Sequence[Query], OnWords | None], list[Answer]],
+    on_words: OnWords | None,
 ) -> list[Answer]:
     """Answers in order, where those in the model's own words are given by ``say`` and all others by ``pose``.
 
@@ -78,14 +78,14 @@ def apart(
     if not spoken:
         return pose(queries)
     rest = [place for place in range(len(queries)) if place not in set(spoken)]
-    told = None if heard is None else lambda number, words: heard(spoken[number], words)
+    told = None if on_words is None else lambda number, words: on_words(spoken[number], words)
     answers = dict(zip(rest, pose([queries[place] for place in rest]) if rest else [], strict=True))
     answers |= zip(spoken, say([queries[place] for place in spoken], told), strict=True)
     return [answers[place] for place in range(len(queries))]
 
 
 def speak(
-    prompter: Prompter, queries: Sequence[Query], reader: Reader[State], heard: Heard | None = None
+    prompter: Prompter, queries: Sequence[Query], reader: Reader[State], on_words: OnWords | None = None
 ) -> list[Answer]:
     """Answer questions of tasks that are answered in the model's own words.
 
@@ -93,7 +93,7 @@ def speak(
         prompter: lays the questions out.
         queries: what is asked.
         reader: the engine's part.
-        heard: is told what has been said after each word; see ``Heard``.
+        on_words: is told what has been said after each word; see ``OnWords``.
 
     Raises:
         ValueError: a query that lacks the pose or image that its task needs.
@@ -102,7 +102,7 @@ def speak(
     alone = [prompter.encode([query]) for query in queries]
     for places in _of_one_length(queries, alone):
         asked = [queries[place] for place in places]
-        said = _say(prompter, asked, reader, places, heard)
+        said = _say(prompter, asked, reader, places, on_words)
         for saying, place in zip(said, places, strict=True):
             answers[place] = _answer(prompter, queries[place], alone[place], saying.tokens, reader)
     return [answers[place] for place in range(len(queries))]
@@ -123,7 +123,7 @@ def _say(
     queries: Sequence[Query],
     reader: Reader[State],
     places: Sequence[int],
-    heard: Heard | None,
+    on_words: OnWords | None,
 ) -> list[_Saying]:
     tokens, allowed = prompter.may_say(queries[0].task)
     end, output = prompter.tokenizer.eos_id, prompter.tokenizer.id_of(POSE_OUTPUT)
@@ -139,7 +139,7 @@ def _say(
                 saying.ended = True
                 continue
             saying.tokens.append(token)
-            if heard is not None and not heard(
+            if on_words is not None and not on_words(
                 place, prompter.tokenizer.said(saying.tokens).rstrip("\ufffd")
             ):
                 saying.ended = True

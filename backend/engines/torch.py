@@ -30,7 +30,7 @@ from backend.model.llava import load_whole  # noqa: E402
 from backend.model.speech import Voice  # noqa: E402
 from backend.prompt import PromptBatch  # noqa: E402
 from backend.prompt.speech import read_speech  # noqa: E402
-from backend.query import Answer, Heard, Query  # noqa: E402
+from backend.query import Answer, OnWords, Query  # noqa: E402
 from blender_addon.contract.messages import View  # noqa: E402
 
 from .answers import answers_of  # noqa: E402
@@ -89,14 +89,14 @@ class TorchEngine:
         return cls(model, processor, name=f"posellava-{folder.name}", voice=voice)
 
     @torch.inference_mode()
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         """Answer all queries in one batch by a single prefill, those about the camera by one more; and what is answered
-        in the model's own words one word after the other, of which ``heard`` is told.
+        in the model's own words one word after the other, of which ``on_words`` is told.
 
         Raises:
             ValueError: an unknown task, or a query that lacks the pose or image its task needs.
         """
-        return apart(self.processor.prompter, queries, self._pose, self._speak, heard)
+        return apart(self.processor.prompter, queries, self._pose, self._speak, on_words)
 
     def _pose(self, queries: Sequence[Query]) -> list[Answer]:
         look = None if self.model.pose_reader is None else self.look
@@ -128,8 +128,8 @@ class TorchEngine:
         spread, places, first = (part.float().cpu().numpy() for part in close[1:])
         return Seen(nearest_rotation(close.sums.float()).cpu().double().numpy(), spread, places, first)
 
-    def _speak(self, queries: Sequence[Query], heard: Heard | None) -> list[Answer]:
-        return speak(self.processor.prompter, queries, self, heard)
+    def _speak(self, queries: Sequence[Query], on_words: OnWords | None) -> list[Answer]:
+        return speak(self.processor.prompter, queries, self, on_words)
 
     @torch.inference_mode()
     def read(self, prompts: PromptBatch) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offers an engine over websockets, on the subprotocols of blender_addon.contract.wire.
 
-A request's way: access.py decides who may connect, door.py how much they may take, talk.py holds the conversation with
-one client, sandbox.py reads what is large in a process of its own, scheduler.py runs the engine for all of them, in the
+A request's way: access.py decides who may connect, door.py how much they may take, client_session.py converses with one
+client, sandbox.py reads what is large in a process of its own, scheduler.py runs the engine for all of them, in the
 shares that shares.py deals out. metrics.py and logs.py watch, pages.py shows it; server.py puts them together and stops
 gracefully.
 

@@ -7,7 +7,7 @@ whose fault it is; one that ends its thread, or gives no sign for ``engine_secon
 of that batch fail. A request that is not answered ``deadline_seconds`` after it came fails as well.
 
 An answer that is said word by word is told as it grows, and between two of its words the engine does what somebody else
-waits for in front of the window: nobody's edit waits for the end of a talk.
+waits for in front of the window: nobody's edit waits until a long answer ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from backend.query import Answer, Answerer, Heard, Query
+from backend.query import Answer, Answerer, OnWords, Query
 from blender_addon.contract.messages import ProtocolError, Request
 from blender_addon.contract.records import check_encodable
 from blender_addon.contract.skeleton import NUM_JOINTS, STANDING_POSE
@@ -341,7 +341,7 @@ class Scheduler:
         assert lane.engine is not None
         queries = [query for part in parts for query in part.queries]
         try:
-            answers = lane.engine.answer(queries, self._listener(lane, parts))
+            answers = lane.engine.answer(queries, self._on_words_of(lane, parts))
             self._check(answers, len(queries))
         except Exception as error:
             log.exception("the model failed on a batch of %d queries", len(queries))
@@ -367,11 +367,11 @@ class Scheduler:
                     job.client.unfinished -= 1
                     self._metrics.waiting(len(self._jobs))
 
-    def _listener(self, lane: _Lane, parts: list[_Part]) -> Heard:
+    def _on_words_of(self, lane: _Lane, parts: list[_Part]) -> OnWords:
         """Told what the engine says: passes it on, and lets it do between two words what cannot wait for the last."""
         jobs = [part.job for part in parts for _ in part.queries]
 
-        def heard(place: int, words: str) -> bool:
+        def on_words(place: int, words: str) -> bool:
             job = jobs[place]
             with self._lock:
                 if lane not in self._lanes:
@@ -387,7 +387,7 @@ class Scheduler:
                 lane.interrupted += time.monotonic() - began
             return not job.finished
 
-        return heard
+        return on_words
 
     def _may_be_sent(self, words: str) -> bool:
         """Half a character may become a whole one with the next word; the answer itself has to be whole."""

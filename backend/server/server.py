@@ -28,12 +28,12 @@ from blender_addon.contract.messages import DEFAULT_PORT, Limits
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire
 
 from .access import address_of, check_options, foreign_host
+from .client_session import ClientSession, ServerContext
 from .door import Door, GuardedConnection
 from .metrics import Metrics, new_metrics
 from .pages import page, refusal
 from .sandbox import Sandbox
 from .scheduler import Scheduler, SchedulerOptions
-from .talk import House, Talk
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class PoseServer:
             reload,
         )
         self._door = Door(options.max_connections, options.max_connections_per_address)
-        self._house = House(
+        self._context = ServerContext(
             engine.name,
             tuple(engine.tasks),
             options.limits,
@@ -176,7 +176,7 @@ class PoseServer:
             self._metrics,
             options.log_requests,
         )
-        self._talks: set[Talk] = set()
+        self._sessions: set[ClientSession] = set()
         self._servers: list[Server] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -202,7 +202,7 @@ class PoseServer:
                 origins=[None],
                 process_request=self._let_in,
                 subprotocols=_SPOKEN,
-                # A client that offers no subprotocol is told so in words, by Talk.
+                # A client that offers no subprotocol is told so in words, by ClientSession.
                 select_subprotocol=lambda _, offered: next((s for s in _SPOKEN if s in offered), None),
                 compression=None,
                 max_size=longest,
@@ -226,7 +226,7 @@ class PoseServer:
         assert self._looking is not None
         self._looking.cancel()
         self._scheduler.stop()
-        await self._house.sandbox.stop()
+        await self._context.sandbox.stop()
         for server in self._servers:
             server.close(reason="the backend is shutting down")
         closed = asyncio.gather(*(server.wait_closed() for server in self._servers))
@@ -241,7 +241,7 @@ class PoseServer:
         self._scheduler.drain()
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                await asyncio.gather(*(talk.finish() for talk in self._talks))
+                await asyncio.gather(*(session.finish() for session in self._sessions))
         except TimeoutError:
             log.warning("a request still ran after %g s and was given up", DRAIN_SECONDS)
 
@@ -263,12 +263,12 @@ class PoseServer:
 
     async def _handle(self, websocket: ServerConnection) -> None:
         assert isinstance(websocket, GuardedConnection)
-        talk = Talk(websocket, self._house)
-        self._talks.add(talk)
+        session = ClientSession(websocket, self._context)
+        self._sessions.add(session)
         try:
-            await talk.run()
+            await session.run()
         finally:
-            self._talks.discard(talk)
+            self._sessions.discard(session)
 
     async def _look_after(self) -> None:
         while True:

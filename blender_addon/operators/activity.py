@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from ..contract.messages import SPOKEN_TASKS, PoseArray, ProtocolError
 from ..rig.armature import WriteOptions, WriteReport
 from ..session import Edit, Handle, History
-from .conversation import Conversation
-from .talk import Talk
+from .chat import Chat
+from .edit_turns import EditTurns
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class Activity:
         outcome: what came of the last request, None when it failed or before the first.
         notice: why the last request, or an attempt to connect, came to nothing; None when it did not.
         history: every request that was answered.
-        conversation: the edits that led to the poses that figures have now.
-        talk: the conversation in words.
+        edit_turns: the edits that led to the poses that figures have now.
+        chat: the conversation in words.
     """
 
     preparing: bool = False
@@ -180,8 +180,8 @@ class Activity:
     outcome: Outcome | None = None
     notice: Notice | None = None
     history: History = field(default_factory=History)
-    conversation: Conversation = field(default_factory=Conversation)
-    talk: Talk = field(default_factory=Talk)
+    edit_turns: EditTurns = field(default_factory=EditTurns)
+    chat: Chat = field(default_factory=Chat)
 
     @property
     def running(self) -> bool:

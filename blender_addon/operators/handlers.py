@@ -22,8 +22,8 @@ def _forget_all(*_: Any) -> None:
     """Another file: whatever request ran for the old one was cancelled by Blender before."""
     activity.end()
     activity.forget()
-    activity.conversation.clear()
-    activity.talk.clear()
+    activity.edit_turns.clear()
+    activity.chat.clear()
 
 
 _HANDLERS: Final = (

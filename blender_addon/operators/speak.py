@@ -80,7 +80,7 @@ class POSELLAVA_OT_what_changed(Speak, bpy.types.Operator):
             return _pose_at(rig, time_of(current_scene(), self.since_frame))
         if self.since == "EDIT":
             now = _pose_at(rig, frames[0])
-            turns = activity.conversation.leading_to(rig.armature.session_uid, now)
+            turns = activity.edit_turns.leading_to(rig.armature.session_uid, now)
             if not turns or turns[-1].pose is None:
                 raise RigError(
                     "No edit led to this pose since the file was opened; choose Previous Key under Since, or edit it."
@@ -92,10 +92,10 @@ class POSELLAVA_OT_what_changed(Speak, bpy.types.Operator):
         return _pose_at(rig, keyed[-1])
 
 
-class POSELLAVA_OT_talk(Speak, bpy.types.Operator):
+class POSELLAVA_OT_chat(Speak, bpy.types.Operator):
     """Ask the model something about the figure or its pose, or anything else; it may answer with poses"""
 
-    bl_idname = "posellava.talk"
+    bl_idname = "posellava.chat"
     bl_label = "Ask"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -122,19 +122,19 @@ class POSELLAVA_OT_talk(Speak, bpy.types.Operator):
 
     def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """What was said before."""
-        return {"shows_pose": self.shows_pose, "said": activity.talk.turns}
+        return {"shows_pose": self.shows_pose, "said": activity.chat.turns}
 
 
-class POSELLAVA_OT_forget_talk(bpy.types.Operator):
+class POSELLAVA_OT_clear_chat(bpy.types.Operator):
     """Begin the conversation anew"""
 
-    bl_idname = "posellava.forget_talk"
+    bl_idname = "posellava.clear_chat"
     bl_label = "Begin Anew"
     bl_options = {"INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> OperatorResult:
         """Forget what was said."""
-        activity.talk.clear()
+        activity.chat.clear()
         backend.redraw()
         return {"FINISHED"}
 
@@ -147,6 +147,6 @@ def _pose_at(rig: Rig, frame: float) -> PoseArray:
 CLASSES = (
     POSELLAVA_OT_describe_pose,
     POSELLAVA_OT_what_changed,
-    POSELLAVA_OT_talk,
-    POSELLAVA_OT_forget_talk,
+    POSELLAVA_OT_chat,
+    POSELLAVA_OT_clear_chat,
 )

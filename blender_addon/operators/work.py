@@ -124,7 +124,7 @@ def course(order: Order, connection: Connection) -> Course:
         report = show(variants)
         _remember(order, poses, words, report)
     if order.task == "chat":
-        _remember_talk(order, poses, words, result)
+        _remember_chat(order, poses, words, result)
     elapsed = 1000 * (time.perf_counter() - sent_at)
     return Outcome(order.task, order.instruction, words, report, elapsed, variants, _alone(order, report))
 
@@ -160,15 +160,15 @@ def _remember(order: Order, poses: PoseArray, words: str, report: WriteReport) -
     """Remember an edit of one pose, to send along with the next."""
     if order.task == "adjust" and report.changed and len(order.frames) == 1 and len(poses) == 1:
         after = find_rig(order.armature).read(order.frames)[0].astype(np.float32)
-        activity.conversation.add(order.armature, order.instruction, words, poses[0], after)
+        activity.edit_turns.add(order.armature, order.instruction, words, poses[0], after)
 
 
-def _remember_talk(order: Order, poses: PoseArray, words: str, result: Result) -> None:
+def _remember_chat(order: Order, poses: PoseArray, words: str, result: Result) -> None:
     """Remember a question and its answer, to send along with the next."""
     answered = [variant[0] for variant in result.variants if variant[0] is not None]
     shown = poses[0] if len(poses) else None
     said = Turn(order.instruction, shown, words, np.stack(answered) if answered else no_poses())
-    activity.talk.add(said)
+    activity.chat.add(said)
 
 
 def _alone(order: Order, report: WriteReport | None) -> str:
@@ -221,7 +221,7 @@ def _history(order: Order, poses: PoseArray) -> tuple[Turn, ...]:
     """What was said before; of an edit what was asked of this figure, where one pose is edited: a turn has one pose."""
     if order.task in SPOKEN_TASKS:
         return order.said
-    return activity.conversation.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
+    return activity.edit_turns.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
 
 
 def _take_picture(order: Order) -> Generator[Wait | None, None, Picture | None]:

@@ -21,9 +21,9 @@ _DISCONNECTED: Final = Status(State.DISCONNECTED, "Not connected.")
 def _converse(link: Link) -> None:
     """On the link's thread, which alone imports asyncio and websockets: that takes longer than a frame of Blender's
     window may."""
-    from . import talk
+    from .reconnect import keep_connected
 
-    talk.run(link)
+    keep_connected(link)
 
 
 class Connection:

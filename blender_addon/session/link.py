@@ -3,7 +3,7 @@
 status.
 
 A Link lives from connect until stop or failure; connecting again takes a new one. What its thread does is handed in
-(talk.py, which only that thread imports).
+(reconnect.py, which only that thread imports).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Link:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    # For talk.py.
+    # For reconnect.py.
 
     def attach(self, wake: Callable[[], object], abort: Callable[[], object]) -> None:
         """Set what hurry() and stop() call; both may be called from any thread."""

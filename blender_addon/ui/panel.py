@@ -17,9 +17,9 @@ from ..session import State
 from ..settings import LOCAL_BACKEND_ROWS, PoseLlavaSettings, preferences, settings
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
+from .chat import POSELLAVA_PT_chat
 from .light import icon_of
 from .tab import Tab
-from .talk import POSELLAVA_PT_talk
 from .text import characters, wrapped
 
 LONGEST_RECALL: Final = 12
@@ -290,7 +290,7 @@ CLASSES = (
     POSELLAVA_PT_keys,
     POSELLAVA_PT_estimate,
     POSELLAVA_PT_bone_map,
-    POSELLAVA_PT_talk,
+    POSELLAVA_PT_chat,
     POSELLAVA_MT_recall,
 )
 

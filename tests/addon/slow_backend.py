@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import ServerOptions, run_until_signal
 
 PORT, SECONDS = int(sys.argv[1]), float(sys.argv[2])
@@ -23,7 +23,7 @@ class SlowEngine:
     name = "slow"
     tasks: tuple[str, ...] = ("adjust",)
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         print("working", flush=True)
         time.sleep(SECONDS)
         return [Answer(np.zeros((24, 3), np.float32), "done") for _ in queries]

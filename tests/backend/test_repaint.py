@@ -31,7 +31,7 @@ class Seeing:
     def __init__(self, pose: np.ndarray | None) -> None:
         self.pose, self.asked = pose, []
 
-    def answer(self, queries: list[Query], heard: object = None) -> list[Answer]:
+    def answer(self, queries: list[Query], on_words: object = None) -> list[Answer]:
         self.asked += queries
         return [Answer(self.pose, "said")]
 

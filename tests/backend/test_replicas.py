@@ -33,7 +33,7 @@ def load() -> Any:
         name = "adding"
         tasks = ("adjust",)
 
-        def answer(self, queries: Any, heard: Any = None) -> list[Answer]:
+        def answer(self, queries: Any, on_words: Any = None) -> list[Answer]:
             time.sleep(0.02)
             if any(query.instruction == "fail" for query in queries):
                 raise RuntimeError("as asked")

@@ -464,7 +464,7 @@ def test_a_client_that_leaves_costs_no_more_work(start_backend: Start, engine: A
         receive(websocket)
         websocket.send(encode(Request("long", "adjust", "raise it", np.zeros((500, 24, 3), np.float32))))
         assert engine.entered.wait(20)
-    wait_for(lambda: not backend.server._talks)  # what it asked for is cancelled by then
+    wait_for(lambda: not backend.server._sessions)  # what it asked for is cancelled by then
     engine.gate.set()
     with client(backend.url) as websocket:
         receive(websocket)

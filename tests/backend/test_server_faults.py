@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from backend.query import Answer, Heard, Query
-from backend.server import door, scheduler, server, talk
+from backend.query import Answer, OnWords, Query
+from backend.server import client_session, door, scheduler, server
 from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import ErrorMessage, Hello, Request, Result, Welcome
 from tests.waiting import wait_for
@@ -38,7 +38,7 @@ def narrow_socket(port: int) -> socket.socket:
     return narrow
 
 
-def opened(port: int, token: str = "") -> socket.socket:
+def connected(port: int, token: str = "") -> socket.socket:
     """A websocket of v1 spoken by hand, greeted and never read."""
     narrow = narrow_socket(port)
     narrow.sendall(
@@ -68,7 +68,7 @@ def frame(opcode: int, body: bytes) -> bytes:
 def test_a_client_that_stops_reading_does_not_hold_up_the_stop(start_backend: Start) -> None:
     backend = start_backend()
     frames = np.zeros((4096, 24, 3), np.float32)
-    with opened(backend.port) as silent:
+    with connected(backend.port) as silent:
         for number in range(3):
             silent.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
         with client(backend.url) as other:
@@ -83,7 +83,7 @@ def test_a_client_that_stops_reading_does_not_hold_up_the_stop(start_backend: St
 def test_a_client_that_pings_and_does_not_read_is_cut_off(start_backend: Start) -> None:
     backend = start_backend()
     pings = b"".join(frame(0x9, bytes(125)) for _ in range(500))
-    with opened(backend.port) as silent:
+    with connected(backend.port) as silent:
         silent.settimeout(20)
         cut = False
         with contextlib.suppress(TimeoutError):
@@ -318,7 +318,7 @@ def test_large_messages_are_taken_one_after_the_other(
 ) -> None:
     monkeypatch.setattr(door, "LARGE_AT_A_TIME", 1)
     backend = start_backend()
-    with opened(backend.port) as one, opened(backend.port) as two, opened(backend.port) as gone:
+    with connected(backend.port) as one, connected(backend.port) as two, connected(backend.port) as gone:
         (first, rest), (second, more) = halves(1), halves(2)
         one.sendall(first)
         wait_for(lambda: len(backend.server._door._large) == 1)
@@ -339,7 +339,7 @@ def test_a_large_message_that_takes_too_long_is_cut_off(
 ) -> None:
     monkeypatch.setattr(door, "LARGE_SECONDS", 0.3)
     backend = start_backend()
-    with opened(backend.port) as slow:
+    with connected(backend.port) as slow:
         with contextlib.suppress(ConnectionError):  # it may be cut off while it still sends
             slow.sendall(halves(1)[0])
         wait_for(lambda: not backend.server._door.connections)
@@ -370,7 +370,7 @@ def test_a_client_that_fills_the_queue_fills_it_for_itself(start_backend: Start,
 def test_answers_that_are_not_taken_away_count_against_their_client(start_backend: Start) -> None:
     backend = start_backend()
     frames = np.zeros((4096, 24, 3), np.float32)
-    with opened(backend.port) as silent:
+    with connected(backend.port) as silent:
 
         def send() -> None:  # in a thread of its own: a server that is not read from stops reading too
             with contextlib.suppress(OSError):
@@ -424,7 +424,7 @@ class Troubled:
     def __init__(self) -> None:
         self.free = threading.Event()
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         return [self._one(query) for query in queries]
 
     def _one(self, query: Query) -> Answer:
@@ -534,7 +534,7 @@ def test_an_engine_that_fails_on_its_first_answer_is_not_ready(
     class Failing:
         name, tasks = "failing", ("generate",)
 
-        def answer(self, queries: Any, heard: Any = None) -> list[Answer]:
+        def answer(self, queries: Any, on_words: Any = None) -> list[Answer]:
             return []
 
     backend = start_backend(engine=Failing(), warm_up=True)
@@ -548,15 +548,15 @@ def test_an_engine_that_fails_on_its_first_answer_is_not_ready(
 def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
     start_backend: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talk, "HELLO_SECONDS", 0.2)
-    monkeypatch.setattr(talk, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(client_session, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(client_session, "SEND_SECONDS", 0.5)
     backend = start_backend()
     with connect(backend.url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as silent:
         error = receive(silent)
     assert isinstance(error, ErrorMessage)
     assert "No hello came" in error.message
     frames = np.zeros((4096, 24, 3), np.float32)
-    with opened(backend.port) as unread:
+    with connected(backend.port) as unread:
         for number in range(8):
             unread.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
         wait_for(lambda: not backend.server._door.connections, 120)
@@ -565,13 +565,13 @@ def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
 def test_a_send_that_was_cut_off_is_not_followed_by_another(
     start_backend: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(talk, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(client_session, "SEND_SECONDS", 0.5)
     backend = start_backend()
     frames = np.zeros((4096, 24, 3), np.float32)
-    with caplog.at_level(logging.WARNING), opened(backend.port) as unread:
+    with caplog.at_level(logging.WARNING), connected(backend.port) as unread:
         for number in range(4):  # the first is cut in the middle of its message, the others wait behind it
             unread.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
-        wait_for(lambda: not backend.server._talks, 120)
+        wait_for(lambda: not backend.server._sessions, 120)
     said = [record.getMessage() for record in caplog.records]
     assert any("read nothing for 0.5 s; cut off" in line for line in said)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR], said

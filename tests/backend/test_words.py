@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from websockets.sync.client import ClientConnection
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import scheduler
 from blender_addon.contract.codec import encode
 from blender_addon.contract.messages import (
@@ -41,16 +41,16 @@ class SpeakingEngine:
         self.say = threading.Semaphore(0)
         self.said: list[str] = []
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         if queries[0].task == "adjust":
             return [Answer(query.pose_aa + 0.1, "done") for query in queries if query.pose_aa is not None]
-        assert heard is not None
+        assert on_words is not None
         words: list[str] = []
         for word in self.sentence:
             self.say.acquire(timeout=20)
             words.append(word)
             self.said.append(word)
-            wanted = [heard(place, " ".join(words)) for place in range(len(queries))]
+            wanted = [on_words(place, " ".join(words)) for place in range(len(queries))]
             if not any(wanted):
                 break
         return [Answer(None, " ".join(words)) for _ in queries]
@@ -139,9 +139,9 @@ def test_words_that_cannot_be_told_yet_are_kept_back(
 ) -> None:
     speaking.sentence = ("a", "b")
 
-    def answer(queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
-        assert heard is not None
-        assert heard(0, unfit)
+    def answer(queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
+        assert on_words is not None
+        assert on_words(0, unfit)
         return [Answer(None, "whole")]
 
     speaking.answer = answer  # type: ignore[method-assign]

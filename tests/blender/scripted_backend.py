@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import ServerOptions, run_until_signal
 from blender_addon.contract.messages import SPOKEN_TASKS
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
@@ -47,7 +47,7 @@ class ScriptedEngine:
         self.picture = picture
         self.asked = asked
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         """One answer per query."""
         if self.picture is not None and queries[0].image is not None:
             queries[0].image.save(self.picture)

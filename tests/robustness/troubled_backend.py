@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import ServerOptions, run_until_signal
 
 TOKEN = "a-token-for-chaos-only"
@@ -23,7 +23,7 @@ class TroubledEngine:
     name = "troubled"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         time.sleep(BATCH_SECONDS + QUERY_SECONDS * len(queries))
         for query in queries:
             if query.instruction == "exit":

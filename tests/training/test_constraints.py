@@ -11,7 +11,7 @@ from training.data.constraints.body import bodies
 from training.data.constraints.measures import MEASURES, Instances, UnknownMeasureError, measure
 from training.data.constraints.prior import FIRST, LAST, load_prior
 from training.data.constraints.solver import Problem, Want, jacobian_of_places, solve
-from training.data.directives.figure import Figure
+from training.data.directives.posed_body import PosedBody
 from training.data.starts import StartPoses
 
 
@@ -19,7 +19,7 @@ def _locals(count, seed=3):
     rng = np.random.default_rng(seed)
     starts = StartPoses(None)
     return torch.tensor(
-        np.stack([Figure.from_pose(starts(rng)).local for _ in range(count)]), dtype=torch.float32
+        np.stack([PosedBody.from_pose(starts(rng)).local for _ in range(count)]), dtype=torch.float32
     )
 
 

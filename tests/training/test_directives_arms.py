@@ -2,7 +2,7 @@
 """What the sentences about arms, elbows, hands and wrists ask for holds in their targets, measured on positions.
 
 The measures stand alone: joint positions are worked out here with scipy from the rest offsets, so that a mistake in
-the figure's own kinematics or operators cannot hide itself.
+the posed body's own kinematics or operators cannot hide itself.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 from training.data.directives import arms, elbows, hands, wrists  # noqa: F401  each registers its kinds
-from training.data.directives.figure import Figure
 from training.data.directives.kinds import KINDS, Edit
+from training.data.directives.posed_body import PosedBody
 from training.data.directives.wording import default_wording, expand
 
 from .scipy_chain import chain
@@ -66,8 +66,8 @@ def random_start(rng: np.random.Generator) -> np.ndarray:
         swing = axis_angle_to_matrix([0, -sign * np.radians(forward), 0]) @ axis_angle_to_matrix(
             [0, 0, sign * np.radians(lift)]
         )
-        figure = Figure.from_pose(pose).with_local({f"{side}_shoulder": swing})
-        pose = figure.to_pose().astype(np.float64)
+        posed = PosedBody.from_pose(pose).with_local({f"{side}_shoulder": swing})
+        pose = posed.to_pose().astype(np.float64)
         pose[JOINT_INDEX[f"{side}_elbow"]] = [0, -sign * np.radians(rng.uniform(2, 115)), 0]
         pose[JOINT_INDEX[f"{side}_hip"]] = [-np.radians(rng.uniform(0, 100)), 0, 0]
         pose[JOINT_INDEX[f"{side}_knee"]] = [np.radians(rng.uniform(0, 110)), 0, 0]
@@ -80,7 +80,7 @@ def draws(name: str, count: int) -> list[tuple[np.ndarray, Edit]]:
     found: list[tuple[np.ndarray, Edit]] = []
     for _ in range(count * 30):
         pose = random_start(rng)
-        edit = KINDS[name].apply(rng, Figure.from_pose(pose))
+        edit = KINDS[name].apply(rng, PosedBody.from_pose(pose))
         if edit is not None:
             found.append((pose, edit))
             if len(found) == count:
@@ -573,7 +573,7 @@ def test_target_holds_what_the_sentence_asks_for(name: str, count: int) -> None:
     assert len(found) >= count * 0.9
     for pose, edit in found:
         before, after = Measured(pose), Measured(edit.target.to_pose())
-        satisfied = bool(np.array_equal(edit.target.local, Figure.from_pose(pose).local))
+        satisfied = bool(np.array_equal(edit.target.local, PosedBody.from_pose(pose).local))
         for side in sides_of(name):
             if not satisfied:
                 CHECKS[name](before, after, edit, side)
@@ -586,7 +586,7 @@ def test_joints_that_the_sentence_leaves_out_keep_their_very_numbers(name: str) 
         moving |= set(BODY_PARTS["right_arm"])
     still = [joint for joint in range(24) if joint not in moving]
     for pose, edit in draws(name, 10):
-        start = Figure.from_pose(pose)
+        start = PosedBody.from_pose(pose)
         np.testing.assert_array_equal(edit.target.local[still], start.local[still])
         assert edit.target.yaw == start.yaw
 
@@ -597,7 +597,7 @@ def test_same_start_and_words_give_the_same_target(name: str) -> None:
     pose = random_start(rng)
     seen: dict[tuple[object, ...], np.ndarray] = {}
     for _ in range(60):
-        edit = KINDS[name].apply(rng, Figure.from_pose(pose))
+        edit = KINDS[name].apply(rng, PosedBody.from_pose(pose))
         if edit is None or (
             told_number(edit) is None and re.search(r"\d|\w{3,} (deg|inch|\[|cm|foot)", str(edit.slots))
         ):

@@ -2,7 +2,7 @@
 """What every directive of legs, trunk, head, root and postures asks for holds in its target.
 
 The measures stand alone: joint positions are worked out here with scipy from the rest offsets, so that a mistake in
-the figure's own kinematics or operators cannot hide itself.
+the posed body's own kinematics or operators cannot hide itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 from training.data.directives import head, legs, postures, root, trunk
 from training.data.directives.amounts import Amount, draw_amount
 from training.data.directives.descriptions import DescriptionSampler
-from training.data.directives.figure import Figure
 from training.data.directives.kinds import KINDS, Kind
+from training.data.directives.posed_body import PosedBody
 from training.data.directives.wording import default_wording
 
 from .scipy_chain import chain, heading
@@ -128,7 +128,7 @@ def _leg_direction(c: Case, axis: npt.ArrayLike, tolerance: float) -> bool:
 
 
 def _is_number(c: Case) -> float:
-    """The angle in the words, where it is in figures."""
+    """The angle in the words, where it is in digits."""
     digits = "".join(ch for ch in c.slots["angle"] if ch.isdigit())
     return float(digits) if digits else float("nan")
 
@@ -443,8 +443,8 @@ def allowed(name: str) -> tuple[int, ...]:
 
 
 def start_pose(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A neutral figure, a posture of the legs, or either of them with every joint turned at random."""
-    figure = postures.standing(rng.uniform(-np.pi, np.pi))
+    """A neutral body, a posture of the legs, or either of them with every joint turned at random."""
+    posed = postures.standing(rng.uniform(-np.pi, np.pi))
     if rng.random() < 0.35:
         names = [
             "sit",
@@ -457,10 +457,10 @@ def start_pose(rng: np.random.Generator) -> npt.NDArray[np.float32]:
             "weight_on",
             "horse",
         ]
-        figure = postures.LEG_POSTURES[names[rng.integers(len(names))]](figure)
+        posed = postures.LEG_POSTURES[names[rng.integers(len(names))]](posed)
         if rng.random() < 0.5:
-            figure = Figure(figure.mirrored().local, figure.yaw)
-    pose = figure.to_pose()
+            posed = PosedBody(posed.mirrored().local, posed.yaw)
+    pose = posed.to_pose()
     if rng.random() < 0.75:
         noise = rng.normal(size=(24, 3)) * 0.16
         noise[[4, 5]] = 0.0
@@ -473,14 +473,14 @@ def start_pose(rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def starts() -> list[tuple[Figure, Body]]:
+def starts() -> list[tuple[PosedBody, Body]]:
     """Start poses that all kinds share."""
     rng = np.random.default_rng(3)
     poses = [start_pose(rng) for _ in range(300)]
-    return [(Figure.from_pose(pose), Body(pose)) for pose in poses]
+    return [(PosedBody.from_pose(pose), Body(pose)) for pose in poses]
 
 
-Starts = list[tuple[Figure, Body]]
+Starts = list[tuple[PosedBody, Body]]
 BODY_KINDS = [kind for kind in KINDS.values() if kind.family in FAMILIES]
 
 
@@ -627,7 +627,7 @@ def test_nothing_leaves_the_pose_as_it_is() -> None:
     rng = np.random.default_rng(0)
     pose = start_pose(rng)
     for name in ("nothing.stay", "nothing.letters", "nothing.nonsense"):
-        edit = KINDS[name].apply(rng, Figure.from_pose(pose))
+        edit = KINDS[name].apply(rng, PosedBody.from_pose(pose))
         assert edit is not None
         np.testing.assert_allclose(edit.target.to_pose(), pose, atol=1e-5)
 

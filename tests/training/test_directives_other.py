@@ -16,8 +16,8 @@ import pytest
 
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 from training.data.directives import others
-from training.data.directives.figure import Figure
 from training.data.directives.kinds import KINDS, Edit
+from training.data.directives.posed_body import PosedBody
 from training.data.directives.sampler import DirectiveSampler, Mix
 from training.data.starts import StartPoses, one_limb_posed, standing
 
@@ -62,9 +62,9 @@ def draws(name: str) -> list[tuple[npt.NDArray[np.float32], Edit]]:
     rng = np.random.default_rng(sum(map(ord, name)))
     found = []
     for _ in range(500):
-        figure = Figure.from_pose(one_limb_posed(rng, standing(rng)))
-        pose = (figure.mirrored() if rng.random() < 0.5 else figure).to_pose()
-        edit = KINDS[name].apply(rng, Figure.from_pose(pose))
+        posed = PosedBody.from_pose(one_limb_posed(rng, standing(rng)))
+        pose = (posed.mirrored() if rng.random() < 0.5 else posed).to_pose()
+        edit = KINDS[name].apply(rng, PosedBody.from_pose(pose))
         if edit is not None:
             found.append((pose, edit))
             if len(found) == 8:
@@ -154,7 +154,7 @@ def test_the_other_limb_does_what_is_asked(name: str) -> None:
         moving |= set(BODY_PARTS[f"right_{limb}"])
     still = [joint for joint in range(24) if joint not in moving]
     for pose, edit in found:
-        start = Figure.from_pose(pose)
+        start = PosedBody.from_pose(pose)
         np.testing.assert_allclose(edit.target.local[still], start.local[still], atol=1e-9)
         before, after = Limbs(pose), Limbs(edit.target.to_pose())
         if name in OWN:
@@ -179,7 +179,7 @@ def test_sentences_of_the_other_limb_name_no_side() -> None:
 
 def test_nothing_is_asked_of_the_other_limb_where_none_is_posed() -> None:
     rng = np.random.default_rng(0)
-    t_pose = Figure.from_pose(np.zeros((24, 3)))
+    t_pose = PosedBody.from_pose(np.zeros((24, 3)))
     assert not others.one_limb_is_posed(t_pose)
     for name in OTHER_KINDS:
         assert KINDS[name].apply(rng, t_pose) is None
@@ -187,5 +187,5 @@ def test_nothing_is_asked_of_the_other_limb_where_none_is_posed() -> None:
 
 def test_starts_have_one_limb_posed_often_enough() -> None:
     rng, starts = np.random.default_rng(0), StartPoses(None)
-    share = np.mean([others.one_limb_is_posed(Figure.from_pose(starts(rng))) for _ in range(200)])
+    share = np.mean([others.one_limb_is_posed(PosedBody.from_pose(starts(rng))) for _ in range(200)])
     assert share > 0.2

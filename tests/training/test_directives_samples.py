@@ -176,15 +176,15 @@ def amount_words() -> Iterator[tuple[str, dict[str, str], str]]:
 def kinds_with_amounts() -> dict[str, dict[str, str]]:
     """Kinds and variants that say how far, and the slots of one draw."""
     rng, starts = np.random.default_rng(0), StartPoses(None)
-    from training.data.directives.figure import Figure
+    from training.data.directives.posed_body import PosedBody
 
     found = {}
-    figures = [Figure.from_pose(starts(rng)) for _ in range(12)]
+    bodies = [PosedBody.from_pose(starts(rng)) for _ in range(12)]
     for kind in KINDS.values():
         if kind.borrows:
             continue
-        for figure in figures:
-            edit = kind.apply(rng, figure)
+        for body in bodies:
+            edit = kind.apply(rng, body)
             if edit is not None and (
                 edit.slots.get("pre") or edit.slots.get("amount", "")[1:2] not in ("", "m")
             ):

@@ -16,8 +16,8 @@ from blender_addon.contract.kinematics import mirror_pose, yaw_matrix
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS
 from training.data.directives import sampler  # noqa: F401  registers the kinds
-from training.data.directives.figure import FRONT, LEFT, UP, Figure, turn
 from training.data.directives.kinds import KINDS, kinds_by_name
+from training.data.directives.posed_body import FRONT, LEFT, UP, PosedBody, turn
 
 Pose = npt.NDArray[np.float32]
 
@@ -41,26 +41,26 @@ def recombine(rng: np.random.Generator, poses: npt.NDArray[np.float32]) -> Pose:
 
 def standing(rng: np.random.Generator) -> Pose:
     """Upright with hanging arms, a T-pose or an A-pose, exact or slightly relaxed."""
-    figure = Figure.from_pose(np.zeros((NUM_JOINTS, 3)))
+    body = PosedBody.from_pose(np.zeros((NUM_JOINTS, 3)))
     form = rng.random()
     if form < 0.2:
-        return figure.to_pose()
+        return body.to_pose()
     drop = 45.0 + rng.normal(0, 5) if form < 0.3 else rng.uniform(60, 88)
     bend = max(0.0, rng.normal(12, 8)) * (rng.random() < 0.8)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         swing = turn(FRONT, -sign * (drop + rng.normal(0, 2))) @ turn(UP, -sign * abs(rng.normal(0, 6)))
-        figure = figure.with_local({f"{side}_shoulder": swing, f"{side}_elbow": turn(UP, -sign * bend)})
+        body = body.with_local({f"{side}_shoulder": swing, f"{side}_elbow": turn(UP, -sign * bend)})
     if rng.random() < 0.3:
         stance = abs(rng.normal(0, 7))
         for side, sign in (("left", 1.0), ("right", -1.0)):
-            figure = figure.with_local({f"{side}_hip": turn(FRONT, sign * stance)})
+            body = body.with_local({f"{side}_hip": turn(FRONT, sign * stance)})
     if rng.random() < 0.25:
         for side in ("left", "right"):
             bend_knee = abs(rng.normal(0, 15))
-            figure = figure.with_local(
+            body = body.with_local(
                 {f"{side}_hip": turn(LEFT, -bend_knee / 2), f"{side}_knee": turn(LEFT, bend_knee)}
             )
-    pose = figure.to_pose()
+    pose = body.to_pose()
     if rng.random() < 0.4:
         jitter = rng.normal(0, 0.05, pose.shape).astype(np.float32)
         jitter[[0, JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]]] = 0
@@ -76,10 +76,10 @@ _LEG_POSES: Final = ("leg.forward", "leg.side", "leg.back", "leg.raise", "knee.r
 
 def one_limb_posed(rng: np.random.Generator, pose: Pose) -> Pose:
     """The pose with its left arm or left leg posed: what "the other arm" or leg can be said of."""
-    figure = Figure.from_pose(pose)
+    body = PosedBody.from_pose(pose)
     names = _ARM_POSES if rng.random() < 0.62 else _LEG_POSES
     for _ in range(6):
-        edit = KINDS[names[rng.integers(len(names))]].apply(rng, figure)
+        edit = KINDS[names[rng.integers(len(names))]].apply(rng, body)
         if edit is not None:
             return edit.target.to_pose()
     return pose
@@ -88,12 +88,12 @@ def one_limb_posed(rng: np.random.Generator, pose: Pose) -> Pose:
 def edited(rng: np.random.Generator, pose: Pose) -> Pose:
     """The pose after none to three random directives, as an animator leaves it."""
     kinds = [kind for kind in kinds_by_name() if kind.family not in ("nothing", "other")]
-    figure = Figure.from_pose(pose)
+    body = PosedBody.from_pose(pose)
     for _ in range(int(np.searchsorted(np.cumsum(EDITS_BEFORE), rng.random()))):
-        edit = kinds[rng.integers(len(kinds))].apply(rng, figure)
+        edit = kinds[rng.integers(len(kinds))].apply(rng, body)
         if edit is not None:
-            figure = edit.target
-    return figure.to_pose()
+            body = edit.target
+    return body.to_pose()
 
 
 class StartPoses:

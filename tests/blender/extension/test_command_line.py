@@ -249,7 +249,7 @@ run("estimate", "--image", os.environ["IMAGE"])
     assert json.loads(asked.read_text())["task"] == "estimate"
 
 
-def test_describe_and_talk_print_what_the_model_says_and_nothing_else(
+def test_describe_and_chat_print_what_the_model_says_and_nothing_else(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
     """Blender itself writes what operators report, as "Info: …", when it likes."""
@@ -257,7 +257,7 @@ def test_describe_and_talk_print_what_the_model_says_and_nothing_else(
         FIGURE
         + """
 said = result["said"] = []
-for words in (["describe"], ["describe", "--since", "3"], ["talk", "--instruction", "who?", "--no-pose"]):
+for words in (["describe"], ["describe", "--since", "3"], ["chat", "--instruction", "who?", "--no-pose"]):
     run(*words)
     printed = [line for line in result["out"].splitlines() if not line.startswith("Info: ")]
     said.append([result["status"], printed])

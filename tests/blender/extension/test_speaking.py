@@ -18,8 +18,8 @@ said = result["said"] = []
 def ask(operator, **options):
     error = call(operator, **options)
     said.append(error or activity.outcome.words)
-def talk(words, **options):
-    ask(bpy.ops.posellava.talk, instruction=words, **options)
+def chat(words, **options):
+    ask(bpy.ops.posellava.chat, instruction=words, **options)
 """
 
 
@@ -60,14 +60,14 @@ def test_a_conversation_goes_on_and_its_poses_are_keyed(
         FIGURE
         + SAID
         + """
-talk("who is it")
-talk("and now", shows_pose=False)
-talk("show me!")
+chat("who is it")
+chat("and now", shows_pose=False)
+chat("show me!")
 result["variants"] = activity.outcome.number_of_variants
 result["degrees"] = activity.outcome.report.degrees
-result["poses"] = [len(turn.poses) for turn in activity.talk.turns]
-bpy.ops.posellava.forget_talk()
-talk("hello")
+result["poses"] = [len(turn.poses) for turn in activity.chat.turns]
+bpy.ops.posellava.clear_chat()
+chat("hello")
 """,
         URL=start_backend("--speaks").url,
     )
@@ -97,7 +97,7 @@ ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
 ik.target, ik.chain_count = target, 2
 bpy.context.view_layer.update()
 bpy.context.scene.posellava.ik_targets = True
-talk("show me!")
+chat("show me!")
 result["followed"] = activity.outcome.report.followed
 """,
         URL=start_backend("--speaks").url,

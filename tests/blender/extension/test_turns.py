@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blender_addon.contract.skeleton import STANDING_POSE
-from blender_addon.operators.conversation import MAX_TURNS, Conversation
+from blender_addon.operators.edit_turns import MAX_TURNS, EditTurns
 
 from ..scripted_backend import TURN_DEGREES
 from .test_operators import COURSE, FIGURE
@@ -26,44 +26,42 @@ def bent(degrees: float) -> np.ndarray:
 
 
 def test_the_edits_that_led_to_a_pose_are_those_of_its_figure_in_their_order() -> None:
-    talk = Conversation()
-    talk.add(1, "bend the elbow", "Done.", bent(0), bent(20))
-    talk.add(2, "bend the other's", "", bent(0), bent(20))
-    talk.add(1, "more", "", bent(20), bent(40))
-    assert [turn.instruction for turn in talk.leading_to(1, bent(40))] == ["bend the elbow", "more"]
-    assert [turn.words for turn in talk.leading_to(1, bent(40))] == ["Done.", ""]
-    assert np.array_equal(talk.leading_to(1, bent(40))[1].pose, bent(20))
-    assert [turn.instruction for turn in talk.leading_to(2, bent(20))] == ["bend the other's"]
+    turns = EditTurns()
+    turns.add(1, "bend the elbow", "Done.", bent(0), bent(20))
+    turns.add(2, "bend the other's", "", bent(0), bent(20))
+    turns.add(1, "more", "", bent(20), bent(40))
+    assert [turn.instruction for turn in turns.leading_to(1, bent(40))] == ["bend the elbow", "more"]
+    assert [turn.words for turn in turns.leading_to(1, bent(40))] == ["Done.", ""]
+    assert np.array_equal(turns.leading_to(1, bent(40))[1].pose, bent(20))
+    assert [turn.instruction for turn in turns.leading_to(2, bent(20))] == ["bend the other's"]
 
 
 def test_after_undo_or_a_change_by_hand_an_edit_that_leads_elsewhere_is_left_out() -> None:
-    talk = Conversation()
-    talk.add(1, "bend the elbow", "", bent(0), bent(20))
-    talk.add(1, "more", "", bent(20), bent(40))
-    assert [turn.instruction for turn in talk.leading_to(1, bent(20))] == ["bend the elbow"]
-    assert talk.leading_to(1, bent(0)) == ()
-    assert talk.leading_to(1, bent(33)) == ()
-    talk.add(1, "a lot more", "", bent(20), bent(90))
-    assert [turn.instruction for turn in talk.leading_to(1, bent(90))] == ["bend the elbow", "a lot more"]
+    turns = EditTurns()
+    turns.add(1, "bend the elbow", "", bent(0), bent(20))
+    turns.add(1, "more", "", bent(20), bent(40))
+    assert [turn.instruction for turn in turns.leading_to(1, bent(20))] == ["bend the elbow"]
+    assert turns.leading_to(1, bent(0)) == ()
+    assert turns.leading_to(1, bent(33)) == ()
+    turns.add(1, "a lot more", "", bent(20), bent(90))
+    assert [turn.instruction for turn in turns.leading_to(1, bent(90))] == ["bend the elbow", "a lot more"]
 
 
 def test_turning_the_figure_round_breaks_no_chain_and_tilting_it_does() -> None:
-    talk = Conversation()
-    talk.add(1, "bend the elbow", "", bent(0), bent(20))
+    turns = EditTurns()
+    turns.add(1, "bend the elbow", "", bent(0), bent(20))
     turned, tilted = bent(20), bent(20)
     turned[0], tilted[0] = (0, 2.0, 0), (0.5, 0, 0)
-    assert len(talk.leading_to(1, turned)) == 1
-    assert talk.leading_to(1, tilted) == ()
+    assert len(turns.leading_to(1, turned)) == 1
+    assert turns.leading_to(1, tilted) == ()
 
 
 def test_no_more_turns_than_bear_on_the_next_are_sent() -> None:
-    talk = Conversation()
+    turns = EditTurns()
     for step in range(2 * MAX_TURNS):
-        talk.add(1, f"step {step}", "", bent(5 * step), bent(5 * step + 5))
-    turns = talk.leading_to(1, bent(10 * MAX_TURNS))
-    assert [turn.instruction for turn in turns] == [
-        f"step {step}" for step in range(MAX_TURNS, 2 * MAX_TURNS)
-    ]
+        turns.add(1, f"step {step}", "", bent(5 * step), bent(5 * step + 5))
+    sent = turns.leading_to(1, bent(10 * MAX_TURNS))
+    assert [turn.instruction for turn in sent] == [f"step {step}" for step in range(MAX_TURNS, 2 * MAX_TURNS)]
 
 
 def test_earlier_turns_go_along_until_they_are_undone_or_the_figure_is_posed_by_hand(

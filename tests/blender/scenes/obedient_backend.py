@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from backend.server import ServerOptions, run_until_signal
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
 
@@ -26,7 +26,7 @@ class ObedientEngine:
     name = "obedient"
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         """One answer per query."""
         return [Answer(obeyed(query.pose_aa, query.instruction), "Done.") for query in queries]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from backend.query import Answer, Heard, Query
+from backend.query import Answer, OnWords, Query
 from blender_addon.contract.kinematics import heading
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS, STANDING_POSE
@@ -44,7 +44,7 @@ class FakeEngine:
     def __init__(self, edit: Callable[[Query], np.ndarray | None]) -> None:
         self.edit = edit
 
-    def answer(self, queries: Sequence[Query], heard: Heard | None = None) -> list[Answer]:
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
         return [Answer(self.edit(query), "") for query in queries]
 
 

@@ -18,9 +18,9 @@ import yaml
 
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX
-from training.data.directives.descriptions import ARM_STATES, BOTH_STATES, base_figure
-from training.data.directives.figure import Figure, Side
+from training.data.directives.descriptions import ARM_STATES, BOTH_STATES, base_body
 from training.data.directives.hands import PLACES, hand_at
+from training.data.directives.posed_body import PosedBody, Side
 from training.data.directives.postures import standing, trunk_set, whole_posture
 from training.data.directives.reach import SIDES
 from training.data.directives.slips import type_in
@@ -47,8 +47,8 @@ def load_situations() -> Mapping[str, Any]:
     return table
 
 
-def build_posture(spec: Mapping[str, Any]) -> Figure:
-    """The figure of one posture of the table.
+def build_posture(spec: Mapping[str, Any]) -> PosedBody:
+    """The body of one posture of the table.
 
     Args:
         spec: ``legs`` or ``posture`` (a name), and perhaps ``trunk`` (degrees forward, twisted to the left, leaning
@@ -58,27 +58,27 @@ def build_posture(spec: Mapping[str, Any]) -> Figure:
     Raises:
         KeyError: a name that does not exist.
     """
-    figure = whole_posture(spec["posture"])(standing()) if "posture" in spec else base_figure(spec["legs"])
+    body = whole_posture(spec["posture"])(standing()) if "posture" in spec else base_body(spec["legs"])
     if "trunk" in spec:
-        figure = trunk_set(figure, *map(float, spec["trunk"]))
+        body = trunk_set(body, *map(float, spec["trunk"]))
     if "head" in spec:
-        figure = head_set(figure, *map(float, spec["head"]))
+        body = head_set(body, *map(float, spec["head"]))
     arms = spec.get("arms")
     if isinstance(arms, str):
         if arms in BOTH_STATES:
-            return BOTH_STATES[arms][1](figure)
+            return BOTH_STATES[arms][1](body)
         for side in SIDES:
-            figure = _arm(figure, side, arms, both=True)
+            body = _arm(body, side, arms, both=True)
     elif arms is not None:
         for side, name in zip(SIDES, arms, strict=True):
-            figure = _arm(figure, side, name, both=False)
-    return figure
+            body = _arm(body, side, name, both=False)
+    return body
 
 
-def _arm(figure: Figure, side: Side, name: str, *, both: bool) -> Figure:
+def _arm(body: PosedBody, side: Side, name: str, *, both: bool) -> PosedBody:
     if name not in PLACES:
-        return ARM_STATES[name][1](figure, side)
-    return hand_at(figure, side, PLACES[name], of_two=both)
+        return ARM_STATES[name][1](body, side)
+    return hand_at(body, side, PLACES[name], of_two=both)
 
 
 def situation_text(rng: np.random.Generator, situation: Mapping[str, Any]) -> str:
@@ -92,7 +92,7 @@ def situation_text(rng: np.random.Generator, situation: Mapping[str, Any]) -> st
 
 
 @cache
-def _postures(name: str) -> tuple[Figure, ...]:
+def _postures(name: str) -> tuple[PosedBody, ...]:
     return tuple(build_posture(spec) for spec in load_situations()["situations"][name]["postures"])
 
 
@@ -107,11 +107,11 @@ class SituationSampler:
         """One situation and its pose, heading zero."""
         name = self._names[rng.integers(len(self._names))]
         postures = _postures(name)
-        figure = postures[rng.integers(len(postures))]
+        body = postures[rng.integers(len(postures))]
         if rng.random() < 0.5:
-            figure = figure.mirrored()
+            body = body.mirrored()
         text = situation_text(rng, self._situations[name])
-        return Sample("", "generate", f"situation.{name}", text, target_aa=_loosened(rng, figure.to_pose()))
+        return Sample("", "generate", f"situation.{name}", text, target_aa=_loosened(rng, body.to_pose()))
 
 
 def _loosened(rng: np.random.Generator, pose: Pose) -> Pose:

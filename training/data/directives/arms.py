@@ -10,9 +10,9 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 
 from .amounts import degrees, draw_amount
-from .figure import FOREARM, FRONT, LEFT, UP, UPPER_ARM, Figure, Side, angle_degrees, turn, unit
 from .kinds import Edit, kind
 from .limbs import Sides, on, one_and_both
+from .posed_body import FOREARM, FRONT, LEFT, UP, UPPER_ARM, PosedBody, Side, angle_degrees, turn, unit
 from .reach import (
     HANGING,
     HIGHEST,
@@ -87,13 +87,13 @@ def _drawn(
     return name, np.array(table[name][0])
 
 
-def straight_arm(start: Figure, side: Side, direction: Array, flexion: float = 0.0) -> Figure:
+def straight_arm(start: PosedBody, side: Side, direction: Array, flexion: float = 0.0) -> PosedBody:
     """The arm straight along ``direction``, which is written for the left side and the body's frame."""
     return arm_set(start, side, body_frame(start) @ sided(side, direction), flexion)
 
 
 @one_and_both("arm_raise", "arms_raise", family="arm", weight=5.0)
-def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _raise(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     share = rng.random()
     if share < _FULL_SHARE:
         target = on(start, sides, lambda side: straight_arm(start, side, np.array(DIRECTIONS["up"][0])))
@@ -113,7 +113,7 @@ def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @one_and_both("arm_lower", "arms_lower", family="arm", weight=4.5)
-def _lower(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _lower(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     heights = {side: elevation(arm_line(start, side)) for side in sides}
     if rng.random() < _HALF_SHARE:
         if min(heights.values()) < -40.0:
@@ -138,22 +138,22 @@ def _lower(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @one_and_both("arm_hang", "arms_hang", family="arm", weight=2.5, both_share=0.6)
-def _hang(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _hang(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     target = on(start, sides, lambda side: straight_arm(start, side, HANGING, 10.0))
     return finish(rng, start, target, absolute=True)
 
 
 @one_and_both("arm_lift_sideways", "arms_lift_sideways", family="arm", weight=1.2)
-def _lift_sideways(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _lift_sideways(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _lift_in_plane(rng, start, sides, LEFT)
 
 
 @one_and_both("arm_lift_forwards", "arms_lift_forwards", family="arm", weight=1.0)
-def _lift_forwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _lift_forwards(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _lift_in_plane(rng, start, sides, FRONT)
 
 
-def _lift_in_plane(rng: np.random.Generator, start: Figure, sides: Sides, towards: Array) -> Edit | None:
+def _lift_in_plane(rng: np.random.Generator, start: PosedBody, sides: Sides, towards: Array) -> Edit | None:
     """By an amount in the plane of ``towards``, from an arm that hangs or points that way already."""
     amount = draw_amount(rng, 45.0, numbers=(5, 150), slight=0.4, large=1.8)
     if amount.group == "plain":
@@ -175,7 +175,7 @@ def _lift_in_plane(rng: np.random.Generator, start: Figure, sides: Sides, toward
 
 
 @one_and_both("arm_direct", "arms_direct", family="arm", weight=8.0)
-def _direct(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _direct(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     name, direction = _drawn(rng, DIRECTIONS)
     if name == "across" and len(sides) == 2:
         return None
@@ -184,7 +184,7 @@ def _direct(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | Non
 
 
 @one_and_both("arm_angle", "arms_angle", family="arm", weight=1.6)
-def _angle(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _angle(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     forwards = bool(rng.random() < 0.35)
     angle, text = degrees(rng, 15, 165)
     direction = at_elevation(FRONT if forwards else LEFT, angle - 90.0)
@@ -193,28 +193,28 @@ def _angle(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @kind("arm_point", family="arm", weight=1.8)
-def _point(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _point(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     name, direction = _drawn(rng, _POINTS)
     return finish(rng, start, straight_arm(start, "left", direction), variant=name, absolute=True)
 
 
 @one_and_both("arm_forwards", "arms_forwards", family="arm", weight=1.6)
-def _forwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _forwards(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _towards(rng, start, sides, FRONT, via=-UP, closest=0.0)
 
 
 @one_and_both("arm_backwards", "arms_backwards", family="arm", weight=1.6)
-def _backwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _backwards(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _towards(rng, start, sides, -FRONT, via=-UP + 0.3 * LEFT, closest=42.0)
 
 
 @one_and_both("arm_outwards", "arms_outwards", family="arm", weight=1.8, both_share=0.5)
-def _outwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _outwards(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _towards(rng, start, sides, LEFT, via=FRONT, closest=0.0, typical=28.0, apart=False)
 
 
 @one_and_both("arm_inwards", "arms_inwards", family="arm", weight=1.6, both_share=0.45)
-def _inwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _inwards(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """Towards the middle of the body: an arm in front goes across it, one at the side comes closer to it."""
     amount = draw_amount(rng, 28.0, numbers=(5, 60), slight=0.4, large=1.6)
     towards, away = {}, {}
@@ -234,7 +234,7 @@ def _inwards(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | No
 
 def _towards(
     rng: np.random.Generator,
-    start: Figure,
+    start: PosedBody,
     sides: Sides,
     direction: Array,
     *,
@@ -269,7 +269,7 @@ def _towards(
     return finish(rng, start, target, amount.slots, variant)
 
 
-def _heights(start: Figure) -> dict[str, float]:
+def _heights(start: PosedBody) -> dict[str, float]:
     """Heights of landmarks of the body in the upright frame, metres from the pelvis."""
     head = start.at("head")[1]
     shoulder = (start.at("left_shoulder")[1] + start.at("right_shoulder")[1]) / 2
@@ -284,7 +284,7 @@ def _heights(start: Figure) -> dict[str, float]:
 
 
 @one_and_both("arm_level", "arms_level", family="arm", weight=3.0)
-def _level(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _level(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """The wrist brought to a height by turning the whole arm at the shoulder; the elbow opens if it has to."""
     name = str(rng.choice(["shoulder", "shoulder", "chest", "head", "chin", "hip", "waist"]))
     height = _heights(start)[name]
@@ -305,7 +305,7 @@ def _level(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
     )
 
 
-def _wrist_to_height(start: Figure, side: Side, height: float) -> Figure | None:
+def _wrist_to_height(start: PosedBody, side: Side, height: float) -> PosedBody | None:
     rise = height - start.at(f"{side}_shoulder")[1]
     length = float(np.linalg.norm(start.segment(f"{side}_shoulder", f"{side}_wrist")))
     needed = abs(rise) / 0.97
@@ -329,7 +329,7 @@ def _wrist_to_height(start: Figure, side: Side, height: float) -> Figure | None:
 
 
 @one_and_both("arm_rotate", "arms_rotate", family="arm", weight=1.5)
-def _rotate(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _rotate(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """The upper arm turned about its own length; outwards brings the forearm of a bent arm up or out."""
     outwards = bool(rng.random() < 0.5)
     amount = draw_amount(rng, 35.0, numbers=(10, 90), slight=0.4, large=1.6)
@@ -344,14 +344,14 @@ def _rotate(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | Non
 
 
 @kind("arms_shape", family="arm", weight=4.0)
-def _shape(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _shape(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     names = list(_SHAPES)
     weights = np.cumsum([_SHAPES[name][2] for name in names])
     name = names[int(np.searchsorted(weights, rng.random() * weights[-1]))]
     upper, fore, _ = _SHAPES[name]
     frame = body_frame(start)
 
-    def posed(side: Side) -> Figure | None:
+    def posed(side: Side) -> PosedBody | None:
         arm = straight_arm(start, side, np.array(upper))
         return arm if fore is None else forearm_set(arm, side, frame @ sided(side, fore))
 
@@ -359,17 +359,17 @@ def _shape(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("arm_match", family="arm", weight=1.2)
-def _match(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _match(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, mirrored_arm(start, "left", start))
 
 
 @kind("arms_swap", family="arm", weight=0.6)
-def _swap(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _swap(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, both_arms(start, lambda side: mirrored_arm(start, side, start)))
 
 
 @kind("arm_one_up_one_down", family="arm", weight=0.6)
-def _one_up_one_down(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _one_up_one_down(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     directions = {"left": np.array(DIRECTIONS["up"][0]), "right": HANGING}
     target = both_arms(start, lambda side: straight_arm(start, side, directions[side]))
     return finish(rng, start, target, absolute=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptions of a pose to make from nothing: a posture, what the limbs and the head do, and a sentence for it.
 
-Parts that are not mentioned are as in a neutral standing figure. There are three forms: a composed description
+Parts that are not mentioned are as in a neutral standing body. There are three forms: a composed description
 ("A person sits with both hands on the thighs, looking down"), the name of a posture, and a directive that is
-carried out on the neutral figure ("raise both arms").
+carried out on the neutral body ("raise both arms").
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from training.data.samples import Sample
 
-from .figure import Figure, Side
 from .hands import PLACES, crossing, hand_at
+from .posed_body import PosedBody, Side
 from .postures import (
     LEG_POSTURES,
     SIDED_POSTURES,
@@ -38,20 +38,20 @@ from .stance import leg_set
 from .wording import default_wording, expand
 
 FORM_SHARES: Final = (0.66, 0.16, 0.18)
-"""How often a description is composed, the name of a posture, or a directive on the neutral figure."""
+"""How often a description is composed, the name of a posture, or a directive on the neutral body."""
 
-ArmBuilder = Callable[[Figure, Side], Figure]
+ArmBuilder = Callable[[PosedBody, Side], PosedBody]
 Table = Mapping[str, str]
 
 
 def _arm(direction: tuple[float, float, float], elbow: float = 0.0) -> ArmBuilder:
-    return lambda figure, side: arm_set(figure, side, sided(side, direction), elbow)
+    return lambda body, side: arm_set(body, side, sided(side, direction), elbow)
 
 
 def _forearm(upper: tuple[float, float, float], fore: tuple[float, float, float]) -> ArmBuilder:
-    def build(figure: Figure, side: Side) -> Figure:
-        figure = arm_set(figure, side, sided(side, upper))
-        return forearm_set(figure, side, sided(side, fore)) or figure
+    def build(body: PosedBody, side: Side) -> PosedBody:
+        body = arm_set(body, side, sided(side, upper))
+        return forearm_set(body, side, sided(side, fore)) or body
 
     return build
 
@@ -60,11 +60,11 @@ def _hand(place: str) -> ArmBuilder:
     return partial(hand_at, place=PLACES[place])
 
 
-def _hanging(figure: Figure, side: Side) -> Figure:
-    """As in the neutral figure, or straight down from a trunk that is bent."""
-    if figure.rot_of("spine3")[1, 1] > 0.93:
-        return figure
-    return arm_set(figure, side, sided(side, [0.12, -1.0, 0.05]), 10.0)
+def _hanging(body: PosedBody, side: Side) -> PosedBody:
+    """As in the neutral body, or straight down from a trunk that is bent."""
+    if body.rot_of("spine3")[1, 1] > 0.93:
+        return body
+    return arm_set(body, side, sided(side, [0.12, -1.0, 0.05]), 10.0)
 
 
 ARM_STATES: Final[dict[str, tuple[float, ArmBuilder]]] = {
@@ -102,11 +102,11 @@ ARM_STATES: Final[dict[str, tuple[float, ArmBuilder]]] = {
     "forearm_up": (0.7, _forearm((0.1, -1.0, 0.05), (0.0, 0.8, 0.6))),
 }  # fmt: skip
 
-BOTH_STATES: Final[dict[str, tuple[float, Callable[[Figure], Figure]]]] = {
+BOTH_STATES: Final[dict[str, tuple[float, Callable[[PosedBody], PosedBody]]]] = {
     "thighs": (1.0, hands_on_thighs),
     "prayer": (1.0, palms_together),
-    "folded": (2.2, lambda figure: crossing(figure, "folded") or figure),
-    "hug": (0.5, lambda figure: crossing(figure, "hug") or figure),
+    "folded": (2.2, lambda body: crossing(body, "folded") or body),
+    "hug": (0.5, lambda body: crossing(body, "hug") or body),
 }
 """What only two arms do together."""
 
@@ -127,30 +127,32 @@ BASES: Final[dict[str, float]] = {
 }  # fmt: skip
 
 
-def _own_legs(figure: Figure, name: str) -> Figure:
+def _own_legs(body: PosedBody, name: str) -> PosedBody:
     """Postures of standing legs that only descriptions have."""
     upright = np.eye(3)
     if name in ("wide", "together"):
         for side in SIDES:
-            figure = leg_set(figure, side, out=20.0 if name == "wide" else -3.0, level=True, frame=upright)
-        return figure
+            body = leg_set(body, side, out=20.0 if name == "wide" else -3.0, level=True, frame=upright)
+        return body
     if name in ("tiptoe", "knees_soft"):
         knee = 0.0 if name == "tiptoe" else 38.0
         for side in SIDES:
-            figure = leg_set(figure, side, flexion=knee / 2, knee=knee, ankle=38.0 if name == "tiptoe" else None,
+            body = leg_set(body, side, flexion=knee / 2, knee=knee, ankle=38.0 if name == "tiptoe" else None,
                              level=name != "tiptoe", frame=upright)  # fmt: skip
-        return figure
+        return body
     if name == "sit_crossed":
-        sitting = LEG_POSTURES["sit"](figure)
-        return leg_set(sitting, "left", flexion=104.0, out=0.0, opened=-16.0, knee=95.0, frame=upright)
+        sitting = LEG_POSTURES["sit"](body)
+        return leg_set(
+            sitting, "left", flexion=104.0, out=0.0, horizontal_abduction=-16.0, knee=95.0, frame=upright
+        )
     if name == "stride":
-        figure = leg_set(figure, "left", flexion=26.0, knee=6.0, ankle=-4.0, frame=upright)
-        return leg_set(figure, "right", flexion=-20.0, knee=14.0, ankle=25.0, frame=upright)
+        body = leg_set(body, "left", flexion=26.0, knee=6.0, ankle=-4.0, frame=upright)
+        return leg_set(body, "right", flexion=-20.0, knee=14.0, ankle=25.0, frame=upright)
     if name == "pigeon_toed":
         for side in SIDES:
-            figure = leg_set(figure, side, twist=-25.0, out=3.0, level=True, frame=upright)
-        return figure
-    figure = LEG_POSTURES["stand"](figure)
+            body = leg_set(body, side, twist=-25.0, out=3.0, level=True, frame=upright)
+        return body
+    body = LEG_POSTURES["stand"](body)
     angles: dict[str, dict[str, float]] = {
         "one_leg": {"flexion": 65.0, "knee": 85.0, "ankle": 15.0},
         "crossed": {"flexion": 9.0, "out": -11.0},
@@ -159,21 +161,21 @@ def _own_legs(figure: Figure, name: str) -> Figure:
         "leg_back": {"flexion": -35.0, "ankle": 20.0},
         "knee_up": {"flexion": 90.0, "knee": 90.0, "ankle": 10.0},
         "knee_back": {"knee": 95.0, "ankle": 20.0},
-        "knee_out": {"flexion": 62.0, "opened": 60.0, "knee": 80.0, "ankle": 15.0},
+        "knee_out": {"flexion": 62.0, "horizontal_abduction": 60.0, "knee": 80.0, "ankle": 15.0},
         "leg_front_low": {"flexion": 28.0},
     }
     # "On one leg" names the standing leg, the others the leg that moves.
     moving: Side = "right" if name == "one_leg" else "left"
-    return leg_set(figure, moving, frame=upright, **angles[name])  # type: ignore[arg-type]
+    return leg_set(body, moving, frame=upright, **angles[name])  # type: ignore[arg-type]
 
 
 @cache
-def base_figure(name: str) -> Figure:
-    """The neutral figure in a posture of the legs."""
-    figure = standing()
+def base_body(name: str) -> PosedBody:
+    """The neutral body in a posture of the legs."""
+    body = standing()
     if name == "crouch":
-        return crouched(figure)
-    return LEG_POSTURES[name](figure) if name in LEG_POSTURES else _own_legs(figure, name)
+        return crouched(body)
+    return LEG_POSTURES[name](body) if name in LEG_POSTURES else _own_legs(body, name)
 
 
 # Trunk: degrees of bend forward, twist and lean to the left; head: yaw to the left, pitch down, roll to the left.
@@ -188,10 +190,10 @@ HEADS: Final[dict[str, tuple[float, tuple[float, float, float]]]] = {
 
 _SUBJECTS: Final = (
     ("a person", "is", "their"), ("a person", "is", "the"), ("the person", "is", "the"), ("someone", "is", "the"),
-    ("a man", "is", "his"), ("a woman", "is", "her"), ("the figure", "is", "the"), ("the character", "is", "the"),
+    ("a man", "is", "his"), ("a woman", "is", "her"), ("the body", "is", "the"), ("the character", "is", "the"),
     ("he", "is", "his"), ("she", "is", "her"), ("they", "are", "their"), ("a character", "is", "the"),
     ("a human", "is", "the"), ("the model", "is", "the"), ("a girl", "is", "her"), ("a guy", "is", "his"),
-    ("one person", "is", "the"), ("an actor", "is", "his"), ("a human figure", "is", "the"),
+    ("one person", "is", "the"), ("an actor", "is", "his"), ("a human body", "is", "the"),
 )  # fmt: skip
 _PRONOUNS: Final = ("he", "she", "they")
 _VERBS: Final = {
@@ -243,51 +245,51 @@ class _Words:
         return expand(self.rng, pool[self.rng.integers(len(pool))], table)
 
 
-def _compose(rng: np.random.Generator) -> tuple[str, Figure, str]:
-    """A description, its figure and the name of its posture."""
+def _compose(rng: np.random.Generator) -> tuple[str, PosedBody, str]:
+    """A description, its body and the name of its posture."""
     mirrored = bool(rng.random() < 0.5)
     words = _Words(rng, mirrored)
     base = _pick(rng, BASES)
-    figure = base_figure(base)
+    body = base_body(base)
     limbs: list[tuple[str, Side | None]] = []
     adverbials: list[str] = []
     if base != "crouch" and rng.random() < 0.22:
         trunk = _pick(rng, {name: weight for name, (weight, _) in TRUNKS.items()})
         bend, twist, lean = TRUNKS[trunk][1]
-        figure = trunk_set(figure, bend, twist, lean)
+        body = trunk_set(body, bend, twist, lean)
         adverbials.append(f"trunk/{trunk}")
     if rng.random() < 0.3:
         head = _pick(rng, {name: weight for name, (weight, _) in HEADS.items()})
-        figure = head_set(figure, *HEADS[head][1])
+        body = head_set(body, *HEADS[head][1])
         adverbials.append(f"head/{head}")
-    figure = _with_arms(rng, figure, base, limbs)
+    body = _with_arms(rng, body, base, limbs)
     text = _sentence(rng, words, base, limbs, adverbials)
-    return text, figure.mirrored() if mirrored else figure, base
+    return text, body.mirrored() if mirrored else body, base
 
 
 def _with_arms(
-    rng: np.random.Generator, figure: Figure, base: str, limbs: list[tuple[str, Side | None]]
-) -> Figure:
+    rng: np.random.Generator, body: PosedBody, base: str, limbs: list[tuple[str, Side | None]]
+) -> PosedBody:
     form = rng.random()
     weights = {name: weight for name, (weight, _) in ARM_STATES.items()}
     if form < 0.2:
-        return figure
+        return body
     if form < 0.62:
         both = weights | {name: weight for name, (weight, _) in BOTH_STATES.items()}
         both["thighs"] = 4.0 if base in SEATED else 0.0
         name = _pick(rng, both)
         limbs.append((f"arms/{name}", None))
         if name in BOTH_STATES:
-            return BOTH_STATES[name][1](figure)
+            return BOTH_STATES[name][1](body)
         for side in SIDES:
-            figure = _both_hands(name)(figure, side)
-        return figure
+            body = _both_hands(name)(body, side)
+        return body
     sides = SIDES if form < 0.86 else SIDES[:1] if rng.random() < 0.5 else SIDES[1:]
     for side in sides:
         name = _pick(rng, weights)
         limbs.append((f"arm/{name}", side))
-        figure = ARM_STATES[name][1](figure, side)
-    return figure
+        body = ARM_STATES[name][1](body, side)
+    return body
 
 
 def _both_hands(name: str) -> ArmBuilder:
@@ -355,11 +357,11 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _named(rng: np.random.Generator) -> tuple[str, Figure, str]:
+def _named(rng: np.random.Generator) -> tuple[str, PosedBody, str]:
     """The name of a posture of the whole body."""
     names = [*WHOLE_POSTURES, *SIDED_POSTURES]
     name = names[rng.integers(len(names))]
-    figure = whole_posture(name)(standing())
+    body = whole_posture(name)(standing())
     mirrored = name in SIDED_POSTURES and bool(rng.random() < 0.5)
     wording = name
     if name in SIDED_POSTURES and rng.random() < 0.4:
@@ -368,7 +370,7 @@ def _named(rng: np.random.Generator) -> tuple[str, Figure, str]:
     if not imperative and rng.random() < 0.5:
         subject = _SUBJECTS[rng.integers(len(_SUBJECTS))][0]
         text = f"{subject}, {text}" if rng.random() < 0.6 else f"{subject}: {text}"
-    return text, figure.mirrored() if mirrored else figure, name
+    return text, body.mirrored() if mirrored else body, name
 
 
 class DescriptionSampler:
@@ -384,11 +386,11 @@ class DescriptionSampler:
         if form == 2:
             sample = self._directives.draw(rng)
             return replace(sample, task="generate", kind=f"describe.{sample.kind}", pose_aa=None)
-        text, figure, name = _compose(rng) if form == 0 else _named(rng)
+        text, body, name = _compose(rng) if form == 0 else _named(rng)
         return Sample(
             id="",
             task="generate",
             kind=f"describe.{name}",
             instruction=type_in(rng, text),
-            target_aa=figure.to_pose(),
+            target_aa=body.to_pose(),
         )

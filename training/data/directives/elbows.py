@@ -10,9 +10,9 @@ import numpy as np
 from blender_addon.contract.rotations import Array, shortest_turn
 
 from .amounts import degrees, draw_amount
-from .figure import FRONT, LEFT, UP, Figure, Side, angle_degrees, turn, unit
 from .kinds import Edit
 from .limbs import Sides, on, one_and_both
+from .posed_body import FRONT, LEFT, UP, PosedBody, Side, angle_degrees, turn, unit
 from .reach import ELBOW_LIMIT, at_elevation, body_frame, elevation, finish, forearm_set, lift_azimuth, sided
 
 _BENT: Final = 90.0
@@ -31,12 +31,12 @@ _FOREARMS: Final[dict[str, tuple[float, float, float]]] = {
 """Where a left forearm is pointed; ``level`` is horizontal over the way that it points already."""
 
 
-def _bends(start: Figure, sides: Sides) -> dict[Side, float]:
+def _bends(start: PosedBody, sides: Sides) -> dict[Side, float]:
     return {side: start.elbow_flexion(side) for side in sides}
 
 
 @one_and_both("elbow_bend", "elbows_bend", family="elbow", weight=4.5)
-def _bend(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _bend(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     bends = _bends(start, sides)
     form = rng.random()
     if form < 0.1:
@@ -58,7 +58,7 @@ def _bend(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
 
 
 @one_and_both("elbow_bend_more", "elbows_bend_more", family="elbow", weight=0.9)
-def _bend_more(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _bend_more(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """A bent elbow bent further or less, by the usual step or a small one."""
     bends = _bends(start, sides)
     more = bool(rng.random() < 0.5)
@@ -70,7 +70,7 @@ def _bend_more(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | 
 
 
 @one_and_both("elbow_to", "elbows_to", family="elbow", weight=2.6)
-def _to(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _to(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     if rng.random() < 0.3:
         value, text, variant = 90.0, "", "right"
     else:
@@ -81,7 +81,7 @@ def _to(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
 
 
 @one_and_both("elbow_straighten", "elbows_straighten", family="elbow", weight=3.6)
-def _straighten(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _straighten(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     bends = _bends(start, sides)
     if rng.random() < 0.08:
         if min(bends.values()) < 30.0:
@@ -104,11 +104,11 @@ def _straighten(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit |
 
 
 @one_and_both("forearm_direct", "forearms_direct", family="elbow", weight=3.6)
-def _forearm(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _forearm(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     name = str(rng.choice(["up", "up", "front", "front", "level", "down", "across", "out"]))
     frame = body_frame(start)
 
-    def aimed(side: Side) -> Figure | None:
+    def aimed(side: Side) -> PosedBody | None:
         if name == "level":
             fore = unit(start.segment(f"{side}_elbow", f"{side}_wrist")) * [1.0, 0.0, 1.0]
             direction = unit(fore + max(0.0, 0.4 - float(np.linalg.norm(fore))) * FRONT)
@@ -119,11 +119,11 @@ def _forearm(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | No
     return finish(rng, start, on(start, sides, aimed), variant=name, absolute=True)
 
 
-def _upper(start: Figure, side: Side) -> Array:
+def _upper(start: PosedBody, side: Side) -> Array:
     return unit(start.segment(f"{side}_shoulder", f"{side}_elbow"))
 
 
-def _elbow_at(start: Figure, side: Side, degrees_up: float) -> Figure:
+def _elbow_at(start: PosedBody, side: Side, degrees_up: float) -> PosedBody:
     """The upper arm turned to an elevation in the plane in which it is lifted."""
     upper = _upper(start, side)
     azimuth = lift_azimuth(side, upper)
@@ -133,7 +133,7 @@ def _elbow_at(start: Figure, side: Side, degrees_up: float) -> Figure:
 
 
 @one_and_both("elbow_raise", "elbows_raise", family="elbow", weight=1.6)
-def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _raise(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     up = bool(rng.random() < 0.6)
     amount = draw_amount(rng, 45.0, numbers=(5, 90), slight=0.4, large=1.7)
     heights = {side: elevation(_upper(start, side)) for side in sides}
@@ -146,13 +146,13 @@ def _raise(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @one_and_both("elbow_level", "elbows_level", family="elbow", weight=1.2)
-def _level(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _level(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     target = on(start, sides, lambda s: _elbow_at(start, s, 0.0))
     return finish(rng, start, target, absolute=True)
 
 
 @one_and_both("elbow_tuck", "elbows_tuck", family="elbow", weight=1.4, both_share=0.55)
-def _tuck(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _tuck(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """The upper arm brought along the trunk; the bend of the elbow stays."""
     target = on(
         start, sides, lambda s: start.arm_turned_towards(s, body_frame(start) @ sided(s, [0.12, -1.0, 0.0]))
@@ -161,14 +161,14 @@ def _tuck(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
 
 
 @one_and_both("elbow_flare", "elbows_flare", family="elbow", weight=1.2, both_share=0.55)
-def _flare(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _flare(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """The elbow moved away from the body, sideways."""
     amount = draw_amount(rng, 35.0, numbers=(10, 70), slight=0.4, large=1.6)
     room = min(angle_degrees(_upper(start, side), sided(side, LEFT)) for side in sides)
     if room < 15.0 or (amount.group == "number" and amount.value > room + _OVERRUN):
         return None
 
-    def moved(side: Side) -> Figure:
+    def moved(side: Side) -> PosedBody:
         axis = np.cross(_upper(start, side), sided(side, LEFT))
         return start.turned(f"{side}_shoulder", turn(axis, min(amount.value, room)))
 

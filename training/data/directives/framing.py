@@ -14,7 +14,7 @@ REQUESTS: Final = (
     "can you {}", "can you {}?", "could you {}?", "could you please {}", "would you {}?", "i want you to {}",
     "i need you to {}", "i'd like you to {}", "you should {}", "try to {}", "now {}", "ok now {}", "next, {}",
     "then {}", "and {}", "let's {}", "go ahead and {}", "make the character {}", "have the character {}",
-    "the character should {}", "make her {}", "have him {}", "let the figure {}", "get them to {}",
+    "the character should {}", "make her {}", "have him {}", "let the body {}", "get them to {}",
     "the person should {}", "she should {}", "he needs to {}", "make sure to {}", "remember to {}",
     "the model should {}", "have the actor {}", "just {}", "simply {}", "i would like the person to {}",
     "{} now", "{} for me", "{} a.s.a.p", "hey, {}", "{} thanks",

@@ -16,9 +16,9 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 
 from .amounts import distance, draw_amount
-from .figure import FRONT, LEFT, UP, UPPER_ARM, Figure, Side, unit
 from .kinds import Edit, kind
 from .limbs import Sides, on, one_and_both
+from .posed_body import FRONT, LEFT, UP, UPPER_ARM, PosedBody, Side, unit
 from .reach import (
     SIDES,
     body_frame,
@@ -156,23 +156,23 @@ _TWO_HANDS: Final[dict[str, tuple[Place, float]]] = {
 }
 
 
-def place_of(start: Figure, side: Side, joint: str, point: tuple[float, float, float]) -> Array:
+def place_of(start: PosedBody, side: Side, joint: str, point: tuple[float, float, float]) -> Array:
     """A place (3,), written for the left side in the frame of ``joint``, in the upright frame."""
     return start.at(joint) + start.rot_of(joint) @ sided(side, point)
 
 
-def hand_at(start: Figure, side: Side, place: Place, *, of_two: bool = False) -> Figure:
+def hand_at(start: PosedBody, side: Side, place: Place, *, of_two: bool = False) -> PosedBody:
     """The hand brought to a place, or towards one beyond its reach; ``of_two``: the other hand goes there too."""
     elbow = start.rot_of("spine3") @ sided(side, place.elbow)
     return hand_to(start, side, _goal(start, side, place, of_two=of_two), elbow)
 
 
-def _goal(start: Figure, side: Side, place: Place, *, of_two: bool) -> Array:
+def _goal(start: PosedBody, side: Side, place: Place, *, of_two: bool) -> Array:
     point = place.both if of_two and place.both is not None else place.point
     return place_of(start, side, place.joint, point)
 
 
-def _placed(start: Figure, side: Side, place: Place, *, of_two: bool) -> Figure | None:
+def _placed(start: PosedBody, side: Side, place: Place, *, of_two: bool) -> PosedBody | None:
     if not hand_reaches(start, side, _goal(start, side, place, of_two=of_two), 0.03):
         return None
     return hand_at(start, side, place, of_two=of_two)
@@ -190,7 +190,7 @@ _BOTH_WEIGHTS: Final = [PLACES[name].both_weight for name in _BOTH_NAMES]
 
 
 @one_and_both("hand_place", "hands_place", family="hand", weight=16.0, both_share=0.42)
-def _place(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _place(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     names, weights = (_ONE_NAMES, _ONE_WEIGHTS) if len(sides) == 1 else (_BOTH_NAMES, _BOTH_WEIGHTS)
     name = _draw_name(rng, names, weights)
     target = on(start, sides, lambda side: _placed(start, side, PLACES[name], of_two=len(sides) == 2))
@@ -202,7 +202,7 @@ def _place(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @kind("hands_together", family="hand", weight=6.0)
-def _together(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _together(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     name = _draw_name(rng, list(_TWO_HANDS), [weight for _, weight in _TWO_HANDS.values()])
     place = _TWO_HANDS[name][0]
     target = both_arms(start, lambda side: _placed(start, side, place, of_two=False))
@@ -210,7 +210,7 @@ def _together(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("hands_meet", family="hand", weight=1.8)
-def _meet(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _meet(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The hands brought to each other halfway, in front of the body."""
     chest = start.rot_of("spine3")
     middle = (start.at("left_hand") + start.at("right_hand")) / 2
@@ -231,7 +231,7 @@ def _meet(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("hands_apart", family="hand", weight=6.0)
-def _apart(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _apart(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The hands moved apart or closer along the line between them, by an amount or to a distance."""
     chest = start.rot_of("spine3")
     line = start.segment("right_hand", "left_hand")
@@ -262,7 +262,7 @@ def _apart(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, target, slots, variant, absolute=variant in ("to", "shoulder_width"))
 
 
-def _shifted(start: Figure, side: Side, joint: str, shift: Array) -> Figure | None:
+def _shifted(start: PosedBody, side: Side, joint: str, shift: Array) -> PosedBody | None:
     """The wrist or hand moved by ``shift`` (3,) with the smallest move of the arm.
 
     None out of reach or into the body.
@@ -286,7 +286,7 @@ _SHIFTS: Final[dict[str, tuple[float, float, float]]] = {
 
 
 @one_and_both("hand_shift", "hands_shift", family="hand", weight=5.0, both_share=0.25)
-def _shift(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _shift(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     name = list(_SHIFTS)[rng.integers(len(_SHIFTS))]
     amount = draw_amount(rng, 0.2, numbers=(0.03, 0.4), unit="metres", slight=0.4, large=1.7)
     if amount.group == "plain" and name in ("up", "down"):
@@ -301,7 +301,7 @@ def _shift(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None
 
 
 @kind("hands_shift_sideways", family="hand", weight=0.7)
-def _shift_sideways(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _shift_sideways(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """Both hands the same way, to the body's left."""
     amount = draw_amount(rng, 0.2, numbers=(0.03, 0.35), unit="metres", slight=0.4, large=1.6)
     shift = body_frame(start) @ LEFT * amount.value
@@ -318,14 +318,14 @@ _CROSSINGS: Final = {
 """Where the lower and the upper of two crossed hands lie."""
 
 
-def crossing(start: Figure, name: str) -> Figure | None:
+def crossing(start: PosedBody, name: str) -> PosedBody | None:
     """Both hands brought to the other side; the arm whose hand is further forward lies on top."""
     near, far = _CROSSINGS[name]
     chest = start.rot_of("spine3")
     ahead = {side: float(chest[:, 2] @ start.at(f"{side}_hand")) for side in SIDES}
     top = "left" if ahead["left"] >= ahead["right"] else "right"
 
-    def crossed(side: Side) -> Figure:
+    def crossed(side: Side) -> PosedBody:
         goal = place_of(start, side, "spine3", far if side == top else near)
         return hand_to(start, side, goal, chest @ sided(side, (0.55, -0.8, 0.15)))
 
@@ -333,13 +333,13 @@ def crossing(start: Figure, name: str) -> Figure | None:
 
 
 @kind("arms_crossed", family="hand", weight=3.0)
-def _crossed(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _crossed(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     name = _draw_name(rng, ["folded", "hug", "x"], [3.0, 1.0, 0.7])
     return finish(rng, start, crossing(start, name), variant=name, absolute=True)
 
 
 @one_and_both("hand_on_leg", "hands_on_leg", family="hand", weight=2.0, both_share=0.6)
-def _on_leg(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | None:
+def _on_leg(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     """On the thigh, the knee, the shin, the ankle or the toes, where the arm reaches without moving the trunk."""
     name = _draw_name(rng, ["thigh", "knee", "shin", "ankle", "foot"], [2.0, 2.0, 0.8, 0.8, 0.8])
     goals = {side: _leg_place(start, side, name) for side in sides}
@@ -352,7 +352,7 @@ def _on_leg(rng: np.random.Generator, start: Figure, sides: Sides) -> Edit | Non
     return finish(rng, start, target, variant=name, absolute=True)
 
 
-def _leg_place(start: Figure, side: Side, name: str) -> Array:
+def _leg_place(start: PosedBody, side: Side, name: str) -> Array:
     hip, knee, ankle = (start.at(f"{side}_{joint}") for joint in ("hip", "knee", "ankle"))
     front = start.rot_of(f"{side}_hip") @ FRONT
     shin_front = start.rot_of(f"{side}_knee") @ FRONT
@@ -369,7 +369,7 @@ def _leg_place(start: Figure, side: Side, name: str) -> Array:
 
 
 @kind("hand_on_other_arm", family="hand", weight=0.8)
-def _on_other_arm(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _on_other_arm(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left hand to the right elbow or wrist, where it is within reach."""
     part = "elbow" if rng.random() < 0.5 else "wrist"
     chest = start.rot_of("spine3")

@@ -10,8 +10,8 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 
 from .amounts import degrees, draw_amount
-from .figure import LEFT, Figure, turn, unit
 from .kinds import Edit, KindFunction, kind
+from .posed_body import LEFT, PosedBody, turn, unit
 from .reach import finish
 from .spine import HEAD, chain_eased, head_angles, head_pitched, head_rolled, head_set, head_turned
 
@@ -36,7 +36,7 @@ def _towards(way: str, typical: float, slight: float, large: float) -> KindFunct
     """
     move, measure, sign, limit = _MOVES[way]
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         angle = sign * head_angles(start)[measure]
         amount = draw_amount(rng, typical, numbers=(5, limit), slight=slight, large=large)
         if amount.group in ("plain", "large"):
@@ -58,7 +58,7 @@ kind("head.tilt", family="head", weight=1.7)(_towards("tilt", 25.0, 0.45, 1.6))
 
 
 @kind("head.fully", family="head", weight=1.0)
-def head_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_fully(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(rng.choice(["turn", "down", "up", "tilt"], p=[0.4, 0.25, 0.2, 0.15]))
     move, measure, sign, limit = _MOVES[variant]
     angle = sign * head_angles(start)[measure]
@@ -66,7 +66,7 @@ def head_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("head.to_angle", family="head", weight=1.6)
-def head_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_to_angle(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(rng.choice(["turn", "down", "up", "tilt"], p=[0.45, 0.2, 0.15, 0.2]))
     move, measure, sign, limit = _MOVES[variant]
     value, text = degrees(rng, 5, limit)
@@ -75,24 +75,24 @@ def head_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("head.over_shoulder", family="head", weight=0.8)
-def head_over_shoulder(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_over_shoulder(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, head_set(start, YAW_LIMIT, 8.0), absolute=True)
 
 
 @kind("head.straight", family="head", weight=2.8)
-def head_straight(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_straight(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, chain_eased(start, HEAD, 1.0), absolute=True)
 
 
 @kind("head.straight_partly", family="head", weight=0.4)
-def head_straight_partly(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_straight_partly(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if max(abs(angle) for angle in head_angles(start)) < 15.0:
         return None
     return finish(rng, start, chain_eased(start, HEAD, 0.5))
 
 
 @kind("head.undo_one", family="head", weight=1.0)
-def head_undo_one(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_undo_one(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """One of turn, nod and tilt taken out, the others kept."""
     yaw, pitch, roll = head_angles(start)
     variant = str(rng.choice(["turn", "pitch", "tilt"]))
@@ -106,14 +106,14 @@ def head_undo_one(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("head.diagonal", family="head", weight=1.0)
-def head_diagonal(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_diagonal(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = "up" if rng.random() < 0.5 else "down"
     target = head_set(start, 45.0, -28.0 if variant == "up" else 32.0)
     return finish(rng, start, target, variant=variant, absolute=True)
 
 
 @kind("head.other_way", family="head", weight=0.4)
-def head_other_way(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_other_way(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     yaw = head_angles(start)[0]
     return finish(rng, start, head_turned(start, -2.0 * yaw)) if abs(yaw) > 18.0 else None
 
@@ -131,7 +131,7 @@ _POINTS: Final = {
 _EYES: Final = np.array([0.0, 0.06, 0.08])
 
 
-def gaze(start: Figure, direction: Array) -> Figure | None:
+def gaze(start: PosedBody, direction: Array) -> PosedBody | None:
     """The head turned so that it faces along ``direction`` (3,) without a tilt, as far as it goes."""
     ahead = start.rot_of("spine3").T @ unit(direction)
     yaw = float(np.degrees(np.arctan2(ahead[0], ahead[2])))
@@ -144,7 +144,7 @@ def gaze(start: Figure, direction: Array) -> Figure | None:
 
 
 @kind("head.look_at", family="head", weight=1.6)
-def head_look_at(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_look_at(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(rng.choice(list(_POINTS), p=[0.34, 0.07, 0.12, 0.17, 0.1, 0.14, 0.03, 0.03]))
     point = np.mean([start.at(joint) for joint in _POINTS[variant]], axis=0)
     if variant == "stomach":
@@ -156,14 +156,14 @@ def head_look_at(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("head.look_at_place", family="head", weight=1.0)
-def head_look_at_place(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_look_at_place(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = "floor" if rng.random() < 0.5 else "ceiling"
     target = head_set(start, 0.0, 45.0 if variant == "floor" else -45.0)
     return finish(rng, start, target, variant=variant, absolute=True)
 
 
 @kind("head.chin", family="head", weight=0.7)
-def head_chin(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_chin(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The head pushed forward or drawn back: the neck pitches one way, the head the other."""
     variant = "forward" if rng.random() < 0.5 else "back"
     angle = 20.0 if variant == "forward" else -14.0
@@ -172,6 +172,6 @@ def head_chin(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("head.tuck", family="head", weight=0.6)
-def head_tuck(rng: np.random.Generator, start: Figure) -> Edit | None:
+def head_tuck(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     yaw = head_angles(start)[0]
     return finish(rng, start, head_set(start, yaw if abs(yaw) > 25.0 else 0.0, 48.0), absolute=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The register of directive kinds: what a kind is, and how geometry and wording meet.
 
-A kind is a function that is given a random generator and a start figure and returns the target figure with
+A kind is a function that is given a random generator and a start body and returns the target body with
 the words for the slots of its sentences, or None where the request makes no sense from that start. Kinds speak
 of ``{L}`` as the body's left and ``{R}`` as its right; the caller mirrors pose and words together, so every
 kind is written once and is exactly symmetric.
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from .figure import Figure
+from .posed_body import PosedBody
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Edit:
     """What a directive asks for.
 
     Attributes:
-        target: the figure after the edit.
+        target: the body after the edit.
         slots: words for the slots of the kind's sentences, such as ``{"degrees": "30 degrees"}``.
         variant: selects a group of sentences of the kind, where its sentences depend on what was drawn.
     """
 
-    target: Figure
+    target: PosedBody
     slots: Mapping[str, str] = field(default_factory=dict)
     variant: str = ""
 
 
-KindFunction = Callable[[np.random.Generator, Figure], Edit | None]
+KindFunction = Callable[[np.random.Generator, PosedBody], Edit | None]
 
 
 @dataclass(frozen=True)

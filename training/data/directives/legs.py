@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from .amounts import Amount, degrees, distance, draw_amount
-from .figure import FRONT, LEFT, UP, Figure, Side, turn
 from .kinds import Edit, KindFunction, kind
+from .posed_body import FRONT, LEFT, UP, PosedBody, Side, turn
 from .reach import body_frame, finish, sided_turn
 from .stance import (
     HIP_LIMIT,
@@ -45,14 +45,14 @@ _SWINGS: Final = {
 }
 
 
-def _swing_angle(start: Figure, way: str) -> float:
+def _swing_angle(start: PosedBody, way: str) -> float:
     """How far the left thigh is swung in a direction, degrees."""
     if way == "side":
         return hip_abduction(start, _L)
     return hip_flexion(start, _L) * (1.0 if way == "forward" else -1.0)
 
 
-def _swung_to(start: Figure, way: str, angle: float) -> Figure:
+def _swung_to(start: PosedBody, way: str, angle: float) -> PosedBody:
     """The straight left leg at an angle from the vertical in a direction."""
     if way == "side":
         return leg_set(start, _L, out=angle)
@@ -60,7 +60,12 @@ def _swung_to(start: Figure, way: str, angle: float) -> Figure:
 
 
 def _swing(
-    rng: np.random.Generator, start: Figure, way: str, typical: float | None = None, *, rising: bool = False
+    rng: np.random.Generator,
+    start: PosedBody,
+    way: str,
+    typical: float | None = None,
+    *,
+    rising: bool = False,
 ) -> Edit | None:
     """``rising``: a leg that hangs behind is swung past the vertical first, so that "a bit" does raise it."""
     axis, sign, usual, limit = _SWINGS[way]
@@ -82,7 +87,7 @@ def _swing(
 
 
 @kind("leg.raise", family="leg", weight=1.6)
-def leg_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_raise(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     out = hip_abduction(start, _L)
     sideways = out > 30.0 and out > abs(hip_flexion(start, _L))
     way, typical = ("side", None) if sideways else ("forward", 60.0)
@@ -90,22 +95,22 @@ def leg_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.forward", family="leg", weight=1.2)
-def leg_forward(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_forward(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return _swing(rng, start, "forward")
 
 
 @kind("leg.side", family="leg", weight=1.4)
-def leg_side(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_side(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return _swing(rng, start, "side")
 
 
 @kind("leg.back", family="leg", weight=1.2)
-def leg_back(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_back(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return _swing(rng, start, "back")
 
 
 @kind("leg.in", family="leg", weight=0.5)
-def leg_in(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_in(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     out = hip_abduction(start, _L)
     if thigh_in_frame(start, _L)[1] > -0.25 or out < -15.0:
         return None
@@ -116,7 +121,7 @@ def leg_in(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.higher", family="leg", weight=0.8)
-def leg_higher(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_higher(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     out, flexion = hip_abduction(start, _L), hip_flexion(start, _L)
     way = "side" if out > 25.0 and out > abs(flexion) else "back" if flexion < -12.0 else "forward"
     angle = _swing_angle(start, way)
@@ -129,7 +134,7 @@ def leg_higher(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, hip_swung(start, _L, axis, sign * amount.value), amount.slots)
 
 
-def _is_raised(start: Figure, side: Side) -> bool:
+def _is_raised(start: PosedBody, side: Side) -> bool:
     other: Side = "right" if side == "left" else "left"
     off = max(hip_flexion(start, side), hip_abduction(start, side), -1.3 * hip_flexion(start, side))
     higher = ankle_in_frame(start, side)[1] - ankle_in_frame(start, other)[1]
@@ -137,7 +142,7 @@ def _is_raised(start: Figure, side: Side) -> bool:
 
 
 @kind("leg.lower", family="leg", weight=1.2)
-def leg_lower(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_lower(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if not _is_raised(start, _L):
         return None
     amount = draw_amount(rng, 25.0, numbers=(5, 60), slight=0.6, large=1.6)
@@ -150,7 +155,7 @@ def leg_lower(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.lower_halfway", family="leg", weight=0.4)
-def leg_lower_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_lower_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     away = float(np.degrees(np.arccos(np.clip(-thigh_in_frame(start, _L)[1], -1.0, 1.0))))
     if not _is_raised(start, _L) or away < 25.0:
         return None
@@ -159,7 +164,7 @@ def leg_lower_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.down", family="leg", weight=1.5)
-def leg_down(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_down(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The foot back on the floor: under its hip and level with the other foot if that stands.
 
     Beside a knee that is bent a little the leg is set down almost straight, a few centimetres lower.
@@ -180,14 +185,14 @@ def leg_down(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.to_angle", family="leg", weight=1.6)
-def leg_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_to_angle(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     way = str(rng.choice(["forward", "side", "back"], p=[0.45, 0.4, 0.15]))
     value, text = degrees(rng, 10, {"forward": 100, "side": 80, "back": 45}[way])
     return finish(rng, start, _swung_to(start, way, value), {"angle": text}, way, absolute=True)
 
 
 @kind("leg.horizontal", family="leg", weight=0.7)
-def leg_horizontal(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_horizontal(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     way = "forward" if rng.random() < 0.6 else "side"
     return finish(
         rng, start, _swung_to(start, way, 90.0 if way == "forward" else 85.0), variant=way, absolute=True
@@ -195,14 +200,14 @@ def leg_horizontal(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("leg.kick", family="leg", weight=1.0)
-def leg_kick(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_kick(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     way = str(rng.choice(["forward", "side", "back"], p=[0.5, 0.3, 0.2]))
     angle = {"forward": 75.0, "side": 65.0, "back": 45.0}[way]
     return finish(rng, start, _swung_to(start, way, angle), variant=way, absolute=True)
 
 
 @kind("leg.stand_on", family="leg", weight=0.9)
-def leg_stand_on(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_stand_on(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """On the left leg alone: it stands straight, the right knee is lifted."""
     target = leg_set(standing_leg(start, _L), _R, flexion=65.0, knee=85.0)
     return finish(rng, start, target, absolute=True)
@@ -212,7 +217,7 @@ def leg_stand_on(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("knee.raise", family="leg", weight=1.8)
-def knee_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_raise(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     flexion = hip_flexion(start, _L)
     amount = draw_amount(rng, 90.0, numbers=(5, 100), slight=0.28, large=1.25)
     if amount.group in ("plain", "large"):
@@ -229,7 +234,7 @@ def knee_raise(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("knee.raise_distance", family="leg", weight=0.4)
-def knee_raise_distance(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_raise_distance(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     x, y, z = thigh_in_frame(start, _L)
     rise, text = distance(rng, 0.03, 0.4)
     height = y + rise / 0.416
@@ -246,17 +251,17 @@ def knee_raise_distance(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("knee.to_chest", family="leg", weight=0.5)
-def knee_to_chest(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_to_chest(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, leg_set(start, _L, flexion=HIP_LIMIT, knee=130.0), absolute=True)
 
 
 @kind("knee.thigh_horizontal", family="leg", weight=0.5)
-def knee_thigh_horizontal(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_thigh_horizontal(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, leg_set(start, _L, flexion=90.0, knee=90.0), absolute=True)
 
 
 @kind("knee.bend", family="knee", weight=2.0)
-def knee_bend(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_bend(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     bend = start.knee_flexion(_L)
     amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     wanted = _bent(bend, amount)
@@ -287,101 +292,101 @@ def _unbent(bend: float, amount: Amount) -> float | None:
 
 
 @kind("knee.bend_to", family="knee", weight=1.2)
-def knee_bend_to(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_bend_to(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     value, text = degrees(rng, 10, 140)
     variant = "bend" if value > start.knee_flexion(_L) else "open"
     return finish(rng, start, start.knee_bent_to(_L, value), {"angle": text}, variant, absolute=True)
 
 
 @kind("knee.right_angle", family="knee", weight=0.7)
-def knee_right_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_right_angle(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, start.knee_bent_to(_L, 90.0), absolute=True)
 
 
 @kind("knee.bend_fully", family="knee", weight=0.6)
-def knee_bend_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_bend_fully(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, start.knee_bent_to(_L, 140.0), absolute=True)
 
 
 @kind("knee.bend_halfway", family="knee", weight=0.4)
-def knee_bend_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_bend_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     bend = start.knee_flexion(_L)
     return None if bend > 100.0 else finish(rng, start, start.knee_bent_to(_L, (bend + 140.0) / 2))
 
 
 @kind("knee.straighten", family="knee", weight=2.0)
-def knee_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_straighten(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     wanted = _unbent(start.knee_flexion(_L), amount)
     return None if wanted is None else finish(rng, start, start.knee_bent_to(_L, wanted), amount.slots)
 
 
 @kind("knee.straighten_halfway", family="knee", weight=0.4)
-def knee_straighten_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_straighten_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     bend = start.knee_flexion(_L)
     return None if bend < 25.0 else finish(rng, start, start.knee_bent_to(_L, bend / 2))
 
 
 @kind("knee.heel_to_seat", family="knee", weight=0.5)
-def knee_heel_to_seat(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knee_heel_to_seat(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, leg_set(start, _L, flexion=0.0, knee=140.0), absolute=True)
 
 
 @kind("knees.bend", family="knee", weight=1.8)
-def knees_bend(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knees_bend(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
 
-    def bend(figure: Figure, side: Side) -> Figure | None:
-        wanted = _bent(figure.knee_flexion(side), amount)
-        return None if wanted is None else leg_folded(figure, side, wanted)
+    def bend(body: PosedBody, side: Side) -> PosedBody | None:
+        wanted = _bent(body.knee_flexion(side), amount)
+        return None if wanted is None else leg_folded(body, side, wanted)
 
     return finish(rng, start, both_legs(start, bend), amount.slots)
 
 
 @kind("knees.bend_to", family="knee", weight=0.8)
-def knees_bend_to(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knees_bend_to(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     value, text = degrees(rng, 10, 135)
     if rng.random() < 0.25:
         value, text = 90.0, "[a right angle|right angles|a 90 degree angle|90]"
     return finish(
-        rng, start, both_legs(start, lambda figure, side: leg_folded(figure, side, value)), {"angle": text},
+        rng, start, both_legs(start, lambda body, side: leg_folded(body, side, value)), {"angle": text},
         absolute=True,
     )  # fmt: skip
 
 
-def _stands_on(start: Figure, side: Side) -> bool:
+def _stands_on(start: PosedBody, side: Side) -> bool:
     """Whether the foot is roughly below its hip, so that straightening the leg lifts the body."""
     x, y, z = ankle_in_frame(start, side)
     return bool(y < 0 and np.hypot(x, z) < 0.5 * -y)
 
 
 @kind("knees.straighten", family="knee", weight=1.6)
-def knees_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knees_straighten(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """Standing legs straighten along the line from hip to foot, so that the body rises; others at the knee."""
     amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
     standing = _stands_on(start, _L) and _stands_on(start, _R)
     if max(start.knee_flexion(_L), start.knee_flexion(_R)) < 15.0:
         return None
 
-    def straighten(figure: Figure, side: Side) -> Figure | None:
-        bend = figure.knee_flexion(side)
+    def straighten(body: PosedBody, side: Side) -> PosedBody | None:
+        bend = body.knee_flexion(side)
         wanted = _unbent(bend, amount)
         if wanted is None:
-            return None if amount.group == "number" else figure
-        return leg_folded(figure, side, wanted) if standing else figure.knee_bent_to(side, wanted)
+            return None if amount.group == "number" else body
+        return leg_folded(body, side, wanted) if standing else body.knee_bent_to(side, wanted)
 
     return finish(rng, start, both_legs(start, straighten), amount.slots)
 
 
 @kind("knees.apart", family="leg", weight=0.5)
-def knees_apart(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knees_apart(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The thighs turned outward about the vertical (sitting) or swung outward (standing)."""
     amount = draw_amount(rng, 18.0, numbers=(5, 40))
     return finish(rng, start, both_legs(start, lambda f, s: _thigh_opened(f, s, amount.value)), amount.slots)
 
 
 @kind("knees.closer", family="leg", weight=0.4)
-def knees_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
+def knees_closer(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     gap = float(np.linalg.norm(start.at("left_knee") - start.at("right_knee")))
     amount = draw_amount(rng, 0.25, numbers=(5, 30), slight=0.4)
     if gap < 0.3:
@@ -395,7 +400,7 @@ def knees_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, target, amount.slots)
 
 
-def _thigh_opened(start: Figure, side: Side, angle: float) -> Figure:
+def _thigh_opened(start: PosedBody, side: Side, angle: float) -> PosedBody:
     """The thigh turned outward by an angle about the axis across it in the plane of the body's front."""
     thigh = thigh_in_frame(start, side)
     upright = abs(thigh[1]) > 0.6
@@ -408,7 +413,7 @@ def _thigh_opened(start: Figure, side: Side, angle: float) -> Figure:
 def _foot_step(direction: tuple[float, float, float], typical: float = 0.25) -> KindFunction:
     """A kind that moves the left foot along the floor, or straight up, by an amount."""
 
-    def move(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def move(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         amount = draw_amount(rng, typical, numbers=(0.03, 0.45), unit="metres", slight=0.36, large=1.6)
         step = np.array(direction) * amount.value
         place = ankle_in_frame(start, _L) + step
@@ -429,7 +434,7 @@ kind("foot.up", family="leg", weight=1.1)(_foot_step((0, 1, 0)))
 
 
 @kind("foot.lower", family="leg", weight=0.6)
-def foot_lower(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_lower(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     x, y, z = ankle_in_frame(start, _L)
     amount = draw_amount(rng, 0.2, numbers=(0.03, 0.4), unit="metres", slight=0.4, large=1.6)
     lowest = -np.sqrt(max(0.0, LEG_LENGTH**2 - x**2 - z**2)) + 0.003
@@ -438,7 +443,7 @@ def foot_lower(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, foot_moved(start, _L, [0, -amount.value, 0]), amount.slots)
 
 
-def _beside(start: Figure, offset: tuple[float, float]) -> Figure | None:
+def _beside(start: PosedBody, offset: tuple[float, float]) -> PosedBody | None:
     """The left ankle beside the right one: ``offset`` metres outward and ahead of it, as low as it."""
     frame = body_frame(start)
     other = frame.T @ (start.at("right_ankle") - start.at("left_hip"))
@@ -450,21 +455,21 @@ def _beside(start: Figure, offset: tuple[float, float]) -> Figure | None:
 
 
 @kind("foot.in_front_of_other", family="leg", weight=0.7)
-def foot_in_front(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_in_front(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _beside(start, (0.04, 0.3)), absolute=True)
 
 
 @kind("foot.behind_other", family="leg", weight=0.6)
-def foot_behind(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_behind(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _beside(start, (0.04, -0.3)), absolute=True)
 
 
 @kind("foot.beside_other", family="leg", weight=0.6)
-def foot_beside(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_beside(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _beside(start, (0.16, 0.0)), absolute=True)
 
 
-def _is_upright(start: Figure) -> bool:
+def _is_upright(start: PosedBody) -> bool:
     """Nobody steps who lies or stands on the hands."""
     return bool(start.rot_of("pelvis")[1, 1] > 0.5)
 
@@ -473,7 +478,7 @@ _STEPS: Final = {"forward": (0.17, 0.38), "back": (0.17, -0.36), "side": (0.5, 0
 
 
 @kind("step", family="leg", weight=1.6)
-def step(rng: np.random.Generator, start: Figure) -> Edit | None:
+def step(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left foot is set down ahead of, behind or beside the right one; the right leg stays."""
     way = str(rng.choice(["forward", "back", "side"], p=[0.45, 0.3, 0.25]))
     target = _beside(start, _STEPS[way]) if _is_upright(start) else None
@@ -487,7 +492,7 @@ def step(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("step.any", family="leg", weight=0.8, mirrored=False)
-def step_any(rng: np.random.Generator, start: Figure) -> Edit | None:
+def step_any(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """A step whose foot the words leave open: the one further from the goal, the left one in doubt."""
     way = "forward" if rng.random() < 0.65 else "back"
     ahead = (body_frame(start).T @ (start.at("left_ankle") - start.at("right_ankle")))[2]
@@ -495,36 +500,36 @@ def step_any(rng: np.random.Generator, start: Figure) -> Edit | None:
     target = _beside(start.mirrored() if right else start, _STEPS[way]) if _is_upright(start) else None
     if target is None:
         return None
-    target = Figure(target.mirrored().local, start.yaw) if right else target
+    target = PosedBody(target.mirrored().local, start.yaw) if right else target
     return finish(rng, start, target, variant=way)
 
 
 # -- stance ------------------------------------------------------------------------------------------------
 
 
-def _gap(start: Figure) -> float:
+def _gap(start: PosedBody) -> float:
     """How far apart the ankles are sideways, metres."""
     return float((body_frame(start).T @ (start.at("left_ankle") - start.at("right_ankle")))[0])
 
 
-def _widened(start: Figure, change: float) -> Figure | None:
+def _widened(start: PosedBody, change: float) -> PosedBody | None:
     if not -0.05 < _gap(start) + change < 1.15:
         return None
     for side in (_L, _R):
         x, y, z = ankle_in_frame(start, side)
         if np.hypot(x + change / 2, z) > 0.68 or y > -0.2:
             return None
-    return both_legs(start, lambda figure, side: foot_moved(figure, side, [change / 2, 0, 0]))
+    return both_legs(start, lambda body, side: foot_moved(body, side, [change / 2, 0, 0]))
 
 
 @kind("feet.apart", family="leg", weight=3.0)
-def feet_apart(rng: np.random.Generator, start: Figure) -> Edit | None:
+def feet_apart(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     amount = draw_amount(rng, 0.38, numbers=(0.05, 0.6), unit="metres", slight=0.4, large=1.6)
     return finish(rng, start, _widened(start, amount.value), amount.slots)
 
 
 @kind("feet.closer", family="leg", weight=2.2)
-def feet_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
+def feet_closer(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     gap = _gap(start)
     if gap < 0.24:
         return None
@@ -536,7 +541,7 @@ def feet_closer(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, _widened(start, -change), amount.slots) if change > 0.03 else None
 
 
-def _stance(start: Figure, gap: float) -> Figure | None:
+def _stance(start: PosedBody, gap: float) -> PosedBody | None:
     """Both feet on one line across, ``gap`` metres apart, as low as the lower one is."""
     low = min(ankle_in_frame(start, _L)[1], ankle_in_frame(start, _R)[1])
     if low > -0.3:
@@ -549,7 +554,7 @@ def _stance(start: Figure, gap: float) -> Figure | None:
 
 
 @kind("feet.width", family="leg", weight=2.4)
-def feet_width(rng: np.random.Generator, start: Figure) -> Edit | None:
+def feet_width(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(
         rng.choice(["together", "hip", "shoulder", "wide", "number"], p=[0.3, 0.1, 0.18, 0.14, 0.28])
     )
@@ -561,11 +566,13 @@ def feet_width(rng: np.random.Generator, start: Figure) -> Edit | None:
     return finish(rng, start, _stance(start, gap), slots, variant, absolute=True)
 
 
-def _crossed(start: Figure) -> Figure | None:
+def _crossed(start: PosedBody) -> PosedBody | None:
     """The left leg crossed in front of or, for a sitting body, over the right one."""
     flexion = hip_flexion(start, _R)
     if flexion > 55.0:
-        return leg_set(start, _L, flexion=min(flexion + 16.0, HIP_LIMIT), out=0.0, opened=-16.0, knee=95.0)
+        return leg_set(
+            start, _L, flexion=min(flexion + 16.0, HIP_LIMIT), out=0.0, horizontal_abduction=-16.0, knee=95.0
+        )
     target = _beside(start, (-0.11, 0.14))
     if target is None:
         return None
@@ -573,23 +580,23 @@ def _crossed(start: Figure) -> Figure | None:
 
 
 @kind("legs.cross", family="leg", weight=0.8)
-def legs_cross(rng: np.random.Generator, start: Figure) -> Edit | None:
+def legs_cross(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _crossed(start), absolute=True)
 
 
 @kind("legs.cross_any", family="leg", weight=0.5, mirrored=False)
-def legs_cross_any(rng: np.random.Generator, start: Figure) -> Edit | None:
+def legs_cross_any(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _crossed(start), absolute=True)
 
 
 @kind("legs.uncross", family="leg", weight=0.4)
-def legs_uncross(rng: np.random.Generator, start: Figure) -> Edit | None:
+def legs_uncross(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if _gap(start) > 0.0:
         return None
     return finish(rng, start, both_legs(start, _uncrossed))
 
 
-def _uncrossed(start: Figure, side: Side) -> Figure:
+def _uncrossed(start: PosedBody, side: Side) -> PosedBody:
     flexion = hip_flexion(start, side)
     if flexion > 55.0:
         return leg_set(start, side, flexion=90.0, knee=90.0, level=True)
@@ -599,7 +606,7 @@ def _uncrossed(start: Figure, side: Side) -> Figure:
 # -- turning feet and thighs -------------------------------------------------------------------------------
 
 
-def _foot_turned(start: Figure, side: Side, angle: float) -> Figure:
+def _foot_turned(start: PosedBody, side: Side, angle: float) -> PosedBody:
     """The toes turned outward: at the hip for a leg that is nearly straight, else at the ankle."""
     if start.knee_flexion(side) < 50.0:
         axis = start.segment(f"{side}_ankle", f"{side}_hip")
@@ -608,7 +615,7 @@ def _foot_turned(start: Figure, side: Side, angle: float) -> Figure:
 
 
 def _turning(sign: float, *, both: bool) -> KindFunction:
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         amount = draw_amount(rng, 30.0, numbers=(5, 45), large=1.5)
         if both:
             target = both_legs(start, lambda f, s: _foot_turned(f, s, sign * amount.value))
@@ -625,7 +632,7 @@ kind("feet.turn_in", family="leg", weight=0.5)(_turning(-1.0, both=True))
 
 
 def _hip_turning(sign: float) -> KindFunction:
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         amount = draw_amount(rng, 30.0, numbers=(5, 45), large=1.5)
         return finish(
             rng, start, start.turned_locally("left_hip", turn(UP, sign * amount.value)), amount.slots
@@ -641,7 +648,7 @@ kind("hip.turn_in", family="leg", weight=0.5)(_hip_turning(-1.0))
 # -- ankles ------------------------------------------------------------------------------------------------
 
 
-def _toes_down(start: Figure, side: Side) -> float:
+def _toes_down(start: PosedBody, side: Side) -> float:
     """Angle of the foot down from a right angle with the shank, degrees."""
     shank = start.rot_of(f"{side}_knee").T @ start.rot_of(f"{side}_ankle") @ FRONT
     return float(np.degrees(np.arctan2(-shank[1], np.hypot(shank[0], shank[2]))))
@@ -650,20 +657,20 @@ def _toes_down(start: Figure, side: Side) -> float:
 def _ankle_kind(sign: float, typical: float, limit: float, *, both: bool) -> KindFunction:
     """Pointing the toes (sign 1) or pulling them up (sign -1)."""
 
-    def moved(figure: Figure, side: Side, amount: Amount) -> Figure | None:
-        angle = sign * _toes_down(figure, side)
+    def moved(body: PosedBody, side: Side, amount: Amount) -> PosedBody | None:
+        angle = sign * _toes_down(body, side)
         if amount.group in ("plain", "large"):
             wanted = max(amount.value, angle + 12.0)
             return (
                 None
                 if angle > limit - 8.0
-                else figure.with_local({f"{side}_ankle": turn(LEFT, sign * min(wanted, limit))})
+                else body.with_local({f"{side}_ankle": turn(LEFT, sign * min(wanted, limit))})
             )
         if angle + amount.value > limit:
             return None
-        return figure.turned_locally(f"{side}_ankle", turn(LEFT, sign * amount.value))
+        return body.turned_locally(f"{side}_ankle", turn(LEFT, sign * amount.value))
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         amount = draw_amount(rng, typical, numbers=(5, limit), slight=0.4, large=1.4)
         if both:
             return finish(rng, start, both_legs(start, lambda f, s: moved(f, s, amount)), amount.slots)
@@ -678,7 +685,7 @@ kind("ankles.point", family="leg", weight=0.5)(_ankle_kind(1.0, 40.0, 60.0, both
 kind("ankles.flex", family="leg", weight=0.5)(_ankle_kind(-1.0, 20.0, 32.0, both=True))
 
 
-def _heel_lifted(start: Figure, side: Side) -> Figure:
+def _heel_lifted(start: PosedBody, side: Side) -> PosedBody:
     """On the ball of the foot: the sole at 40 degrees, the toes level."""
     level = foot_level(start, side)
     return level.turned_locally(f"{side}_ankle", turn(LEFT, 40.0)).with_local(
@@ -687,37 +694,37 @@ def _heel_lifted(start: Figure, side: Side) -> Figure:
 
 
 @kind("feet.tiptoe", family="leg", weight=0.9)
-def feet_tiptoe(rng: np.random.Generator, start: Figure) -> Edit | None:
+def feet_tiptoe(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, both_legs(start, _heel_lifted), absolute=True)
 
 
 @kind("foot.heel_up", family="leg", weight=0.5)
-def foot_heel_up(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_heel_up(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, _heel_lifted(start, _L), absolute=True)
 
 
 @kind("foot.flat", family="leg", weight=0.5)
-def foot_flat(rng: np.random.Generator, start: Figure) -> Edit | None:
+def foot_flat(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if thigh_in_frame(start, _L)[1] > 0.5:
         return None
     return finish(rng, start, foot_level(start, _L), absolute=True)
 
 
 @kind("feet.flat", family="leg", weight=0.5)
-def feet_flat(rng: np.random.Generator, start: Figure) -> Edit | None:
+def feet_flat(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if max(thigh_in_frame(start, _L)[1], thigh_in_frame(start, _R)[1]) > 0.5:
         return None
     return finish(rng, start, both_legs(start, foot_level), absolute=True)
 
 
 @kind("legs.stand", family="leg", weight=1.0)
-def legs_stand(rng: np.random.Generator, start: Figure) -> Edit | None:
+def legs_stand(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """Both legs straight under the body."""
     return finish(rng, start, both_legs(start, standing_leg), absolute=True)
 
 
 @kind("leg.match", family="leg", weight=0.4)
-def leg_match(rng: np.random.Generator, start: Figure) -> Edit | None:
+def leg_match(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left leg made the mirror image of the right one."""
     flip = np.diag([-1.0, 1.0, 1.0])
     changes = {

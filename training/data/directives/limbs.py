@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from .figure import Figure, Side
 from .kinds import Edit, KindFunction, kind
+from .posed_body import PosedBody, Side
 from .reach import SIDES, both_arms
 
 Sides = tuple[Side, ...]
-SidedFunction = Callable[[np.random.Generator, Figure, Sides], Edit | None]
+SidedFunction = Callable[[np.random.Generator, PosedBody, Sides], Edit | None]
 
 _NOUNS: Final = ("arm", "hand", "elbow", "wrist", "forearm", "shoulder", "palm", "upper_arm", "fist")
 _ONE: Final = {name: f"{{one_{name}}}" for name in _NOUNS} | {
@@ -48,13 +48,13 @@ def one_and_both(
 
 
 def _with_nouns(function: SidedFunction, sides: Sides, nouns: Mapping[str, str]) -> KindFunction:
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         edit = function(rng, start, sides)
         return None if edit is None else Edit(edit.target, {**nouns, **edit.slots}, edit.variant)
 
     return apply
 
 
-def on(start: Figure, sides: Sides, move: Callable[[Side], Figure | None]) -> Figure | None:
+def on(start: PosedBody, sides: Sides, move: Callable[[Side], PosedBody | None]) -> PosedBody | None:
     """The move made by the left arm or by both."""
     return move("left") if len(sides) == 1 else both_arms(start, move)

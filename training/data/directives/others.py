@@ -14,8 +14,8 @@ import numpy as np
 
 from . import arms, elbows, hands, legs, postures, wrists  # noqa: F401  the kinds that are asked of the other limb
 from .arms import straight_arm
-from .figure import LEFT, UP, Figure, Side, angle_degrees
 from .kinds import KINDS, Edit, KindFunction, kind
+from .posed_body import LEFT, UP, PosedBody, Side, angle_degrees
 from .reach import HANGING, arm_line, both_arms, elevation, finish, mirrored_arm, sided
 from .stance import standing_leg, thigh_in_frame
 
@@ -35,33 +35,33 @@ LEG_BEGINS: Final = {
 LEG_ENDS: Final = {"leg.lower": 1.2, "leg.down": 1.2, "knee.straighten": 1.4}
 
 
-def _arm_hangs(start: Figure, side: Side) -> bool:
+def _arm_hangs(start: PosedBody, side: Side) -> bool:
     return elevation(arm_line(start, side)) < -58.0 and start.elbow_flexion(side) < 35.0
 
 
-def _arm_is_posed(start: Figure, side: Side) -> bool:
+def _arm_is_posed(start: PosedBody, side: Side) -> bool:
     return elevation(arm_line(start, side)) > -48.0 or start.elbow_flexion(side) > 50.0
 
 
-def _arm_is_out(start: Figure, side: Side) -> bool:
+def _arm_is_out(start: PosedBody, side: Side) -> bool:
     """As in a T-pose."""
     upper = start.segment(f"{side}_shoulder", f"{side}_elbow")
     return angle_degrees(upper, sided(side, LEFT)) < 14.0 and start.elbow_flexion(side) < 14.0
 
 
-def arm_rests_beside_posed(start: Figure, resting: Side, posed: Side) -> bool:
+def arm_rests_beside_posed(start: PosedBody, resting: Side, posed: Side) -> bool:
     """Whether one arm is clearly posed while the other hangs, or sticks out in an otherwise untouched T-pose."""
     if not _arm_is_posed(start, posed):
         return False
     return _arm_hangs(start, resting) or (_arm_is_out(start, resting) and not _arm_is_out(start, posed))
 
 
-def _thigh_off(start: Figure, side: Side) -> float:
+def _thigh_off(start: PosedBody, side: Side) -> float:
     """Degrees between the thigh and straight down the pelvis."""
     return angle_degrees(thigh_in_frame(start, side), -UP)
 
 
-def leg_rests_beside_posed(start: Figure, resting: Side, posed: Side) -> bool:
+def leg_rests_beside_posed(start: PosedBody, resting: Side, posed: Side) -> bool:
     """Whether one leg is clearly posed while the other is straight under the body."""
     rests = _thigh_off(start, resting) < 15.0 and start.knee_flexion(resting) < 18.0
     return rests and (_thigh_off(start, posed) > 22.0 or start.knee_flexion(posed) > 30.0)
@@ -70,7 +70,7 @@ def leg_rests_beside_posed(start: Figure, resting: Side, posed: Side) -> bool:
 _SIDES: Final[tuple[tuple[Side, Side], ...]] = (("left", "right"), ("right", "left"))
 
 
-def one_limb_is_posed(start: Figure) -> bool:
+def one_limb_is_posed(start: PosedBody) -> bool:
     """Whether there is a limb that "the other arm" or "the other leg" means."""
     return any(
         rests(start, resting, posed)
@@ -83,7 +83,7 @@ def _asked(name: str, *, leg: bool, begins: bool) -> KindFunction:
     """The kind ``name``, which moves the left limb, where the left one is the other one."""
     rests = leg_rests_beside_posed if leg else arm_rests_beside_posed
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         if not (rests(start, "left", "right") if begins else rests(start, "right", "left")):
             return None
         edit = KINDS[name].apply(rng, start)
@@ -111,7 +111,7 @@ for _table, _leg, _begins in (
 
 
 @kind("other.arm_same", family="other", weight=14.0)
-def _arm_same(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _arm_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The resting left arm made the mirror image of the posed right one, which stays."""
     if not arm_rests_beside_posed(start, "left", "right"):
         return None
@@ -119,14 +119,14 @@ def _arm_same(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("other.leg_same", family="other", weight=9.0)
-def _leg_same(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _leg_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if not leg_rests_beside_posed(start, "left", "right"):
         return None
     return KINDS["leg.match"].apply(rng, start)
 
 
 @kind("other.arm_instead", family="other", weight=5.0)
-def _arm_instead(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _arm_instead(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left arm takes over what the right one does, and the right one rests as the left one did."""
     if not arm_rests_beside_posed(start, "left", "right"):
         return None
@@ -134,14 +134,14 @@ def _arm_instead(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("other.leg_instead", family="other", weight=3.5)
-def _leg_instead(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _leg_instead(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if not leg_rests_beside_posed(start, "left", "right"):
         return None
     return KINDS["mirror.legs"].apply(rng, start)
 
 
 @kind("other.arm_down_too", family="other", weight=3.0)
-def _arm_down_too(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _arm_down_too(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """One arm hangs already: the other one too."""
     if not (arm_rests_beside_posed(start, "right", "left") and _arm_hangs(start, "right")):
         return None
@@ -149,14 +149,14 @@ def _arm_down_too(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("other.leg_down_too", family="other", weight=2.0)
-def _leg_down_too(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _leg_down_too(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if not leg_rests_beside_posed(start, "right", "left"):
         return None
     return finish(rng, start, standing_leg(start, "left"))
 
 
 @kind("other.elbow_same", family="other", weight=2.0)
-def _elbow_same(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _elbow_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left elbow bent as far as the right one; the upper arm stays."""
     bend = start.elbow_flexion("right")
     if bend < 35.0 or start.elbow_flexion("left") > bend - 20.0:
@@ -165,7 +165,7 @@ def _elbow_same(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("other.knee_same", family="other", weight=2.0)
-def _knee_same(rng: np.random.Generator, start: Figure) -> Edit | None:
+def _knee_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The left knee bent as far as the right one; the thigh stays."""
     bend = start.knee_flexion("right")
     if bend < 35.0 or start.knee_flexion("left") > bend - 20.0:

@@ -17,13 +17,13 @@ import numpy as np
 from blender_addon.contract.rotations import Array
 from blender_addon.contract.skeleton import BODY_PARTS
 
-from .figure import FRONT, LEFT, UP, Figure, Side, angle_degrees, turn
 from .kinds import Edit, KindFunction, kind
+from .posed_body import FRONT, LEFT, UP, PosedBody, Side, angle_degrees, turn
 from .reach import SIDES, arm_set, finish, forearm_set, hand_to, sided, sided_turn
 from .spine import TRUNK, chain_set, head_set
 from .stance import LEG_LENGTH, foot_level, leg_set
 
-Builder = Callable[[Figure], Figure]
+Builder = Callable[[PosedBody], PosedBody]
 
 _UPRIGHT: Final = np.eye(3)
 TILT_LIMIT: Final = 35.0
@@ -33,17 +33,17 @@ TILT_LIMIT: Final = 35.0
 # -- parts -------------------------------------------------------------------------------------------------
 
 
-def legs_at_rest(figure: Figure) -> Figure:
+def legs_at_rest(body: PosedBody) -> PosedBody:
     """Both legs straight under the body."""
     for side in SIDES:
-        figure = leg_set(figure, side, level=True, ankle=0.0, frame=_UPRIGHT)
-    return figure
+        body = leg_set(body, side, level=True, ankle=0.0, frame=_UPRIGHT)
+    return body
 
 
-def arms_at_rest(figure: Figure) -> Figure:
+def arms_at_rest(body: PosedBody) -> PosedBody:
     """Both arms hanging a little away from the body with soft elbows."""
     for side in SIDES:
-        figure = figure.with_local(
+        body = body.with_local(
             {
                 f"{side}_collar": np.eye(3),
                 f"{side}_shoulder": sided_turn(side, FRONT, -72.0),
@@ -52,140 +52,142 @@ def arms_at_rest(figure: Figure) -> Figure:
                 f"{side}_hand": np.eye(3),
             }
         )
-    return figure
+    return body
 
 
-def standing(yaw: float = 0.0) -> Figure:
-    """A neutral standing figure: upright, arms hanging, head level."""
-    return arms_at_rest(Figure(np.tile(np.eye(3), (24, 1, 1)), yaw))
+def standing(yaw: float = 0.0) -> PosedBody:
+    """A neutral standing body: upright, arms hanging, head level."""
+    return arms_at_rest(PosedBody(np.tile(np.eye(3), (24, 1, 1)), yaw))
 
 
-def grounded(start: Figure) -> Figure:
-    """The figure with its pelvis set upright if it lies or leans strongly."""
+def grounded(start: PosedBody) -> PosedBody:
+    """The body with its pelvis set upright if it lies or leans strongly."""
     if angle_degrees(start.rot_of("pelvis")[:, 1], UP) <= TILT_LIMIT:
         return start
     return start.with_local({"pelvis": np.eye(3)})
 
 
 def leg_at(
-    figure: Figure,
+    body: PosedBody,
     side: Side,
     ankle: tuple[float, float, float],
     knee: tuple[float, float, float],
     foot: str | float,
-) -> Figure:
+) -> PosedBody:
     """The ankle at a place seen from the hip, the knee pushed towards a direction, both with x outward.
 
     ``foot`` is "level", "ball" (heel lifted), or the angle of the ankle.
     """
-    target = figure.at(f"{side}_hip") + sided(side, ankle)
-    figure = figure.foot_at(side, target, sided(side, knee))
+    target = body.at(f"{side}_hip") + sided(side, ankle)
+    body = body.foot_at(side, target, sided(side, knee))
     if isinstance(foot, float):
-        return figure.with_local({f"{side}_ankle": turn(LEFT, foot), f"{side}_foot": np.eye(3)})
-    figure = foot_level(figure, side, _UPRIGHT)
+        return body.with_local({f"{side}_ankle": turn(LEFT, foot), f"{side}_foot": np.eye(3)})
+    body = foot_level(body, side, _UPRIGHT)
     if foot == "ball":
-        figure = figure.turned_locally(f"{side}_ankle", turn(LEFT, 40.0))
-        figure = figure.with_local({f"{side}_foot": turn(LEFT, -40.0)})
-    return figure
+        body = body.turned_locally(f"{side}_ankle", turn(LEFT, 40.0))
+        body = body.with_local({f"{side}_foot": turn(LEFT, -40.0)})
+    return body
 
 
-def leg_low(figure: Figure, side: Side, knee: float, *, ahead: float = 0.06, out: float = 0.04) -> Figure:
+def leg_low(body: PosedBody, side: Side, knee: float, *, ahead: float = 0.06, out: float = 0.04) -> PosedBody:
     """The foot flat under the hip with the knee bent by ``knee`` degrees and pointing forward and a little out."""
     length = LEG_LENGTH * np.cos(np.radians(knee) / 2)
     height = -np.sqrt(max(0.01, length**2 - ahead**2 - out**2))
-    return leg_at(figure, side, (out, float(height), ahead), (0.25, 0.0, 1.0), "level")
+    return leg_at(body, side, (out, float(height), ahead), (0.25, 0.0, 1.0), "level")
 
 
-def trunk_set(figure: Figure, bend: float = 0.0, twist: float = 0.0, lean: float = 0.0) -> Figure:
+def trunk_set(body: PosedBody, bend: float = 0.0, twist: float = 0.0, lean: float = 0.0) -> PosedBody:
     """The spine set to a bend forward, a twist and a lean to the left."""
-    return chain_set(figure, TRUNK, turn(FRONT, -lean) @ turn(LEFT, bend) @ turn(UP, twist))
+    return chain_set(body, TRUNK, turn(FRONT, -lean) @ turn(LEFT, bend) @ turn(UP, twist))
 
 
-def rooted(figure: Figure, rotation: Array) -> Figure:
+def rooted(body: PosedBody, rotation: Array) -> PosedBody:
     """The pelvis set to a rotation (3, 3) in the upright frame."""
-    return figure.with_local({"pelvis": rotation})
+    return body.with_local({"pelvis": rotation})
 
 
-def arms(figure: Figure, direction: tuple[float, float, float], elbow: float = 0.0) -> Figure:
+def arms(body: PosedBody, direction: tuple[float, float, float], elbow: float = 0.0) -> PosedBody:
     """Both arms along a direction with x outward, the elbows bent."""
     for side in SIDES:
-        figure = arm_set(figure, side, sided(side, direction), elbow)
-    return figure
+        body = arm_set(body, side, sided(side, direction), elbow)
+    return body
 
 
 def hands(
-    figure: Figure, place: Callable[[Figure, Side], Array], elbow: tuple[float, float, float]
-) -> Figure:
+    body: PosedBody, place: Callable[[PosedBody, Side], Array], elbow: tuple[float, float, float]
+) -> PosedBody:
     """Both hands at places, the elbows pushed towards a direction with x outward."""
     for side in SIDES:
-        figure = hand_to(figure, side, place(figure, side), sided(side, elbow))
-    return figure
+        body = hand_to(body, side, place(body, side), sided(side, elbow))
+    return body
 
 
-def palms_on_floor(figure: Figure) -> Figure:
+def palms_on_floor(body: PosedBody) -> PosedBody:
     """The hands bent back, as under a body that rests on its arms."""
-    return figure.with_local({f"{side}_wrist": sided_turn(side, FRONT, 75.0) for side in SIDES})
+    return body.with_local({f"{side}_wrist": sided_turn(side, FRONT, 75.0) for side in SIDES})
 
 
-def hands_on_hips(figure: Figure) -> Figure:
-    return hands(figure, lambda f, s: f.rot_of("pelvis") @ sided(s, [0.17, 0.05, 0.05]), (1.0, 0.1, -0.5))
+def hands_on_hips(body: PosedBody) -> PosedBody:
+    return hands(body, lambda f, s: f.rot_of("pelvis") @ sided(s, [0.17, 0.05, 0.05]), (1.0, 0.1, -0.5))
 
 
-def hands_on_thighs(figure: Figure) -> Figure:
-    def place(f: Figure, side: Side) -> Array:
+def hands_on_thighs(body: PosedBody) -> PosedBody:
+    def place(f: PosedBody, side: Side) -> Array:
         thigh = f.segment(f"{side}_hip", f"{side}_knee")
         place: Array = f.at(f"{side}_hip") + 0.72 * thigh + 0.08 * f.rot_of(f"{side}_hip")[:, 2]
         return place
 
-    return hands(figure, place, (0.7, -0.3, -0.6))
+    return hands(body, place, (0.7, -0.3, -0.6))
 
 
-def palms_together(figure: Figure) -> Figure:
+def palms_together(body: PosedBody) -> PosedBody:
     """The hands together in front of the chest."""
-    ahead = figure.at("spine3") + figure.rot_of("spine3") @ np.array([0.0, 0.08, 0.26])
+    ahead = body.at("spine3") + body.rot_of("spine3") @ np.array([0.0, 0.08, 0.26])
     return hands(
-        figure, lambda f, s: ahead + f.rot_of("spine3") @ sided(s, [0.025, 0.0, 0.0]), (1.0, -0.6, 0.0)
+        body, lambda f, s: ahead + f.rot_of("spine3") @ sided(s, [0.025, 0.0, 0.0]), (1.0, -0.6, 0.0)
     )
 
 
 # -- postures of the legs ------------------------------------------------------------------------------------
 
 
-def _both(move: Callable[[Figure, Side], Figure]) -> Builder:
+def _both(move: Callable[[PosedBody, Side], PosedBody]) -> Builder:
     return lambda start: move(move(start, "left"), "right")
 
 
-def _leg(**angles: float | bool) -> Callable[[Figure, Side], Figure]:
-    return lambda figure, side: leg_set(figure, side, frame=_UPRIGHT, **angles)  # type: ignore[arg-type]
+def _leg(**angles: float | bool) -> Callable[[PosedBody, Side], PosedBody]:
+    return lambda body, side: leg_set(body, side, frame=_UPRIGHT, **angles)  # type: ignore[arg-type]
 
 
-def _low(knee: float, **place: float) -> Callable[[Figure, Side], Figure]:
-    return lambda figure, side: leg_low(figure, side, knee, **place)
+def _low(knee: float, **place: float) -> Callable[[PosedBody, Side], PosedBody]:
+    return lambda body, side: leg_low(body, side, knee, **place)
 
 
-def _sides(left: Callable[[Figure, Side], Figure], right: Callable[[Figure, Side], Figure]) -> Builder:
+def _sides(
+    left: Callable[[PosedBody, Side], PosedBody], right: Callable[[PosedBody, Side], PosedBody]
+) -> Builder:
     return lambda start: right(left(start, "left"), "right")
 
 
 def _at(
     ankle: tuple[float, float, float], knee: tuple[float, float, float], foot: str | float
-) -> Callable[[Figure, Side], Figure]:
-    return lambda figure, side: leg_at(figure, side, ankle, knee, foot)
+) -> Callable[[PosedBody, Side], PosedBody]:
+    return lambda body, side: leg_at(body, side, ankle, knee, foot)
 
 
 _STRAIGHT: Final = _leg(level=True)
 
 LEG_POSTURES: Final[dict[str, Builder]] = {
     "stand": _both(_STRAIGHT),
-    "sit": _both(_leg(flexion=90.0, opened=6.0, knee=90.0, level=True)),
-    "sit_floor": _both(_leg(flexion=88.0, opened=4.0, knee=3.0, ankle=5.0)),
-    "sit_straddle": _both(_leg(flexion=88.0, opened=38.0, knee=2.0, ankle=5.0)),
-    "sit_knees_up": _both(_leg(flexion=122.0, opened=4.0, knee=112.0, level=True)),
+    "sit": _both(_leg(flexion=90.0, horizontal_abduction=6.0, knee=90.0, level=True)),
+    "sit_floor": _both(_leg(flexion=88.0, horizontal_abduction=4.0, knee=3.0, ankle=5.0)),
+    "sit_straddle": _both(_leg(flexion=88.0, horizontal_abduction=38.0, knee=2.0, ankle=5.0)),
+    "sit_knees_up": _both(_leg(flexion=122.0, horizontal_abduction=4.0, knee=112.0, level=True)),
     "cross_legged": _sides(
         _at((-0.15, -0.1, 0.31), (1.0, 0.1, 0.45), 25.0), _at((-0.15, -0.1, 0.22), (1.0, 0.1, 0.45), 25.0)
     ),
     "kneel": _both(_leg(flexion=0.0, knee=90.0, ankle=60.0)),
-    "kneel_heels": _both(_leg(flexion=76.0, opened=5.0, knee=148.0, ankle=60.0)),
+    "kneel_heels": _both(_leg(flexion=76.0, horizontal_abduction=5.0, knee=148.0, ankle=60.0)),
     "half_kneel": _sides(_leg(flexion=-4.0, knee=88.0, ankle=35.0), _leg(flexion=88.0, knee=88.0, level=True)),
     "half_squat": _both(_low(60.0)),
     "squat": _both(_low(105.0, ahead=0.09)),
@@ -221,7 +223,7 @@ LEG_POSTURES: Final[dict[str, Builder]] = {
 floor, the leg in front, the bent side, the standing leg."""
 
 
-def crouched(start: Figure) -> Figure:
+def crouched(start: PosedBody) -> PosedBody:
     """Knees deep and the trunk bent over them."""
     return trunk_set(_both(_low(112.0, ahead=0.1))(start), bend=40.0)
 
@@ -235,186 +237,186 @@ def leg_posture(name: str) -> Builder:
 # -- postures of the whole body ------------------------------------------------------------------------------
 
 
-def _legs(figure: Figure, name: str) -> Figure:
-    return LEG_POSTURES[name](figure)
+def _legs(body: PosedBody, name: str) -> PosedBody:
+    return LEG_POSTURES[name](body)
 
 
 def _line(
-    figure: Figure, *, flexion: float = 0.0, out: float = 1.0, knee: float = 0.0, ankle: float = 0.0
-) -> Figure:
+    body: PosedBody, *, flexion: float = 0.0, out: float = 1.0, knee: float = 0.0, ankle: float = 0.0
+) -> PosedBody:
     """Both legs in line with the pelvis, however it is tilted."""
-    frame = figure.rot_of("pelvis")
+    frame = body.rot_of("pelvis")
     for side in SIDES:
-        figure = leg_set(figure, side, flexion=flexion, out=out, knee=knee, ankle=ankle, frame=frame)
-    return figure
+        body = leg_set(body, side, flexion=flexion, out=out, knee=knee, ankle=ankle, frame=frame)
+    return body
 
 
-def t_pose(f: Figure) -> Figure:
-    return Figure(np.tile(np.eye(3), (24, 1, 1)), f.yaw)
+def t_pose(f: PosedBody) -> PosedBody:
+    return PosedBody(np.tile(np.eye(3), (24, 1, 1)), f.yaw)
 
 
-def a_pose(f: Figure) -> Figure:
+def a_pose(f: PosedBody) -> PosedBody:
     return arms(legs_at_rest(f), (1.0, -1.0, 0.0))
 
 
-def attention(f: Figure) -> Figure:
+def attention(f: PosedBody) -> PosedBody:
     f = _both(_leg(out=-3.0, level=True))(f)
     return arms(f, (0.1, -1.0, 0.03))
 
 
-def star(f: Figure) -> Figure:
+def star(f: PosedBody) -> PosedBody:
     return arms(_both(_leg(out=24.0, level=True))(f), (1.0, 0.55, 0.0))
 
 
-def plank(f: Figure) -> Figure:
+def plank(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(LEFT, 70.0)), ankle=-12.0)
     return head_set(palms_on_floor(arms(f, (0.05, -1.0, 0.0))), 0.0, -8.0)
 
 
-def push_up(f: Figure) -> Figure:
+def push_up(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(LEFT, 82.0)), ankle=-10.0)
     f = hands(f, lambda g, s: g.at(f"{s}_shoulder") + sided(s, [0.08, -0.24, -0.05]), (0.8, 0.6, -0.7))
     return head_set(palms_on_floor(f), 0.0, -8.0)
 
 
-def all_fours(f: Figure) -> Figure:
+def all_fours(f: PosedBody) -> PosedBody:
     f = _both(_leg(flexion=0.0, knee=90.0, ankle=60.0))(rooted(f, turn(LEFT, 84.0)))
     return head_set(palms_on_floor(arms(f, (0.03, -1.0, 0.0))), 0.0, -12.0)
 
 
-def down_dog(f: Figure) -> Figure:
+def down_dog(f: PosedBody) -> PosedBody:
     f = _both(_leg(flexion=-28.0, level=True))(rooted(f, turn(LEFT, 132.0)))
     return palms_on_floor(arms(f, (0.1, -0.62, 0.78)))
 
 
-def cobra(f: Figure) -> Figure:
+def cobra(f: PosedBody) -> PosedBody:
     f = trunk_set(_line(rooted(f, turn(LEFT, 84.0)), ankle=60.0), bend=-38.0)
     f = hands(f, lambda g, s: g.at(f"{s}_shoulder") + sided(s, [0.02, -0.46, 0.06]), (0.2, 0.0, -1.0))
     return head_set(palms_on_floor(f), 0.0, -18.0)
 
 
-def floor_superman(f: Figure) -> Figure:
+def floor_superman(f: PosedBody) -> PosedBody:
     f = trunk_set(_line(rooted(f, turn(LEFT, 90.0)), flexion=-12.0, ankle=45.0), bend=-25.0)
     return head_set(arms(f, (0.2, 0.35, 1.0)), 0.0, -20.0)
 
 
-def flying(f: Figure) -> Figure:
+def flying(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(LEFT, 76.0)), ankle=45.0)
     return head_set(arms(f, (0.2, 0.25, 1.0)), 0.0, -40.0)
 
 
-def bridge(f: Figure) -> Figure:
+def bridge(f: PosedBody) -> PosedBody:
     f = rooted(f, turn(LEFT, -112.0))
     f = _both(_leg(flexion=98.0, knee=98.0, level=True))(f)
     return head_set(arms(f, (0.3, -0.35, 1.0)), 0.0, 18.0)
 
 
-def childs_pose(f: Figure) -> Figure:
+def childs_pose(f: PosedBody) -> PosedBody:
     f = trunk_set(_legs(rooted(f, turn(LEFT, 55.0)), "kneel_heels"), bend=45.0)
     return head_set(arms(f, (0.15, -0.25, 1.0)), 0.0, 12.0)
 
 
-def lie_back(f: Figure) -> Figure:
+def lie_back(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(LEFT, -90.0)), out=5.0, ankle=25.0)
     return arms(f, (0.22, 0.0, 1.0))
 
 
-def lie_front(f: Figure) -> Figure:
+def lie_front(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(LEFT, 90.0)), out=5.0, ankle=60.0)
     return arms(f, (0.22, 0.0, -1.0))
 
 
-def lie_side(f: Figure) -> Figure:
+def lie_side(f: PosedBody) -> PosedBody:
     """On the left side."""
     f = _line(rooted(f, turn(FRONT, -90.0)), flexion=28.0, knee=42.0, ankle=20.0)
     f = arm_set(f, "left", [0.35, -0.05, 1.0], 70.0)
     return arm_set(f, "right", [-0.75, 0.15, 0.6], 40.0)
 
 
-def fetal(f: Figure) -> Figure:
+def fetal(f: PosedBody) -> PosedBody:
     """Curled up on the left side."""
     f = trunk_set(_line(rooted(f, turn(FRONT, -90.0)), flexion=108.0, knee=125.0, ankle=20.0), bend=40.0)
     f = arm_set(f, "left", [-0.55, -0.05, 0.85], 120.0)
     return head_set(arm_set(f, "right", [-0.6, 0.1, 0.8], 115.0), 0.0, 35.0)
 
 
-def handstand(f: Figure) -> Figure:
+def handstand(f: PosedBody) -> PosedBody:
     f = _line(rooted(f, turn(FRONT, 180.0)), ankle=45.0)
     return head_set(palms_on_floor(arms(f, (-0.05, -1.0, 0.0))), 0.0, -20.0)
 
 
-def side_plank(f: Figure) -> Figure:
+def side_plank(f: PosedBody) -> PosedBody:
     """On the left arm."""
     f = _line(rooted(f, turn(FRONT, -64.0)), out=0.0)
     return arm_set(arm_set(f, "left", [0.0, -1.0, 0.0]), "right", [0.0, 1.0, 0.0])
 
 
-def boat(f: Figure) -> Figure:
+def boat(f: PosedBody) -> PosedBody:
     f = _both(_leg(flexion=128.0, knee=0.0, ankle=30.0))(rooted(f, turn(LEFT, -42.0)))
     return arms(f, (0.05, 0.05, 1.0))
 
 
-def warrior_one(f: Figure) -> Figure:
+def warrior_one(f: PosedBody) -> PosedBody:
     f = leg_set(f, "left", flexion=75.0, knee=78.0, level=True, frame=_UPRIGHT)
     f = leg_set(f, "right", flexion=-50.0, twist=30.0, level=True, frame=_UPRIGHT)
     return arms(f, (0.12, 1.0, 0.05))
 
 
-def warrior_two(f: Figure) -> Figure:
-    f = leg_set(f, "left", flexion=74.0, opened=75.0, knee=76.0, level=True, frame=_UPRIGHT)
+def warrior_two(f: PosedBody) -> PosedBody:
+    f = leg_set(f, "left", flexion=74.0, horizontal_abduction=75.0, knee=76.0, level=True, frame=_UPRIGHT)
     f = leg_set(f, "right", out=50.0, level=True, frame=_UPRIGHT)
     return head_set(arms(f, (1.0, 0.0, 0.0)), 75.0, 0.0)
 
 
-def warrior_three(f: Figure) -> Figure:
+def warrior_three(f: PosedBody) -> PosedBody:
     """Standing on the left leg."""
     f = leg_set(rooted(f, turn(LEFT, 78.0)), "left", level=True, frame=_UPRIGHT)
     f = leg_set(f, "right", flexion=-84.0, ankle=10.0, frame=_UPRIGHT)
     return head_set(arms(f, (0.15, 0.22, 1.0)), 0.0, -20.0)
 
 
-def triangle(f: Figure) -> Figure:
+def triangle(f: PosedBody) -> PosedBody:
     """Bent to the left."""
     f = trunk_set(_both(_leg(out=32.0, level=True))(rooted(f, turn(FRONT, -12.0))), lean=46.0)
     return arm_set(arm_set(f, "left", [0.0, -1.0, 0.0]), "right", [0.0, 1.0, 0.0])
 
 
-def chair(f: Figure) -> Figure:
+def chair(f: PosedBody) -> PosedBody:
     return arms(trunk_set(_both(_low(85.0, ahead=0.1))(f), bend=28.0), (0.1, 0.95, 0.5))
 
 
-def goddess(f: Figure) -> Figure:
+def goddess(f: PosedBody) -> PosedBody:
     f = arms(_legs(f, "horse"), (1.0, 0.0, 0.0))
     for side in SIDES:
         f = forearm_set(f, side, UP) or f
     return f
 
 
-def tree(f: Figure) -> Figure:
+def tree(f: PosedBody) -> PosedBody:
     return palms_together(_legs(f, "tree"))
 
 
-def tree_high(f: Figure) -> Figure:
+def tree_high(f: PosedBody) -> PosedBody:
     f = _legs(f, "tree")
     return hands(f, lambda g, s: g.at("head") + sided(s, [0.03, 0.5, 0.0]), (1.0, 0.2, 0.1))
 
 
-def meditation(f: Figure) -> Figure:
+def meditation(f: PosedBody) -> PosedBody:
     f = _legs(f, "cross_legged")
     return hands(f, lambda g, s: g.at(f"{s}_knee") + sided(s, [-0.02, 0.07, 0.0]), (0.8, -0.5, -0.4))
 
 
-def praying(f: Figure) -> Figure:
+def praying(f: PosedBody) -> PosedBody:
     return head_set(palms_together(_legs(f, "kneel")), 0.0, 28.0)
 
 
-def hug_knees(f: Figure) -> Figure:
+def hug_knees(f: PosedBody) -> PosedBody:
     f = trunk_set(_legs(f, "sit_knees_up"), bend=28.0)
     shins = np.mean([f.at(f"{side}_{joint}") for side in SIDES for joint in ("knee", "ankle")], axis=0)
     return hands(f, lambda g, s: shins + sided(s, [0.04, 0.08, 0.12]), (1.0, -0.3, 0.0))
 
 
-def fighting(f: Figure) -> Figure:
+def fighting(f: PosedBody) -> PosedBody:
     """Left foot and left hand in front."""
     f = leg_at(f, "left", (0.05, -0.76, 0.2), (0.2, 0.0, 1.0), "level")
     f = leg_at(f, "right", (0.1, -0.76, -0.22), (0.5, 0.0, 1.0), "level")
@@ -424,7 +426,7 @@ def fighting(f: Figure) -> Figure:
     return hand_to(f, "right", chin + np.array([-0.1, -0.06, 0.2]), np.array([-0.5, -1.0, 0.0]))
 
 
-def punch(f: Figure) -> Figure:
+def punch(f: PosedBody) -> PosedBody:
     """The left arm punches forward."""
     f = leg_at(f, "left", (0.04, -0.73, 0.3), (0.2, 0.0, 1.0), "level")
     f = leg_at(f, "right", (0.06, -0.73, -0.35), (0.4, 0.0, 1.0), "ball")
@@ -433,12 +435,12 @@ def punch(f: Figure) -> Figure:
     return hand_to(f, "right", f.at("head") + np.array([-0.1, -0.1, 0.18]), np.array([-0.5, -1.0, 0.0]))
 
 
-def _stride(f: Figure, ahead: dict[str, float], behind: dict[str, float]) -> Figure:
+def _stride(f: PosedBody, ahead: dict[str, float], behind: dict[str, float]) -> PosedBody:
     f = leg_set(f, "left", frame=_UPRIGHT, **ahead)  # type: ignore[arg-type]
     return leg_set(f, "right", frame=_UPRIGHT, **behind)  # type: ignore[arg-type]
 
 
-def running(f: Figure) -> Figure:
+def running(f: PosedBody) -> PosedBody:
     """The left leg in front, the right arm with it."""
     f = _stride(
         f, {"flexion": 68.0, "knee": 88.0, "ankle": 5.0}, {"flexion": -24.0, "knee": 28.0, "ankle": 38.0}
@@ -448,7 +450,7 @@ def running(f: Figure) -> Figure:
     return arm_set(f, "left", [0.3, -0.7, -0.7], 95.0)
 
 
-def walking(f: Figure) -> Figure:
+def walking(f: PosedBody) -> PosedBody:
     """The left leg in front, the right arm with it."""
     f = _stride(
         f, {"flexion": 26.0, "knee": 6.0, "ankle": -4.0}, {"flexion": -20.0, "knee": 14.0, "ankle": 25.0}
@@ -457,22 +459,22 @@ def walking(f: Figure) -> Figure:
     return arm_set(f, "left", [0.13, -0.95, -0.32], 10.0)
 
 
-def jumping(f: Figure) -> Figure:
+def jumping(f: PosedBody) -> PosedBody:
     f = _both(_leg(flexion=30.0, knee=68.0, ankle=38.0))(f)
     return arms(f, (0.4, 1.0, 0.1))
 
 
-def tuck_jump(f: Figure) -> Figure:
+def tuck_jump(f: PosedBody) -> PosedBody:
     f = trunk_set(_both(_leg(flexion=108.0, knee=122.0, ankle=25.0))(f), bend=18.0)
     return arms(f, (0.2, -0.25, 1.0))
 
 
-def superhero(f: Figure) -> Figure:
+def superhero(f: PosedBody) -> PosedBody:
     f = trunk_set(_both(_leg(out=14.0, level=True))(f), bend=-8.0)
     return hands_on_hips(head_set(f, 0.0, -6.0))
 
 
-def thinker(f: Figure) -> Figure:
+def thinker(f: PosedBody) -> PosedBody:
     """Sitting, the left fist under the chin."""
     f = head_set(trunk_set(_legs(f, "sit"), bend=42.0), 0.0, 18.0)
     f = hand_to(f, "left", f.at("head") + np.array([0.0, -0.08, 0.13]), np.array([0.2, -1.0, 0.2]))
@@ -480,7 +482,7 @@ def thinker(f: Figure) -> Figure:
     return hand_to(f, "right", knee, np.array([-0.8, -0.2, -0.5]))
 
 
-def arabesque(f: Figure) -> Figure:
+def arabesque(f: PosedBody) -> PosedBody:
     """Standing on the left leg."""
     f = leg_set(rooted(f, turn(LEFT, 28.0)), "left", level=True, frame=_UPRIGHT)
     f = leg_set(f, "right", flexion=-78.0, twist=15.0, ankle=48.0, frame=_UPRIGHT)
@@ -489,49 +491,49 @@ def arabesque(f: Figure) -> Figure:
     return arm_set(f, "right", sided("right", [1.0, 0.1, -0.35]))
 
 
-def ballet_low(f: Figure) -> Figure:
+def ballet_low(f: PosedBody) -> PosedBody:
     f = _legs(f, "first_position")
     return hands(f, lambda g, s: np.array([0.0, 0.06, 0.3]) + sided(s, [0.06, 0.0, 0.0]), (1.0, 0.15, 0.1))
 
 
-def ballet_high(f: Figure) -> Figure:
+def ballet_high(f: PosedBody) -> PosedBody:
     f = _legs(f, "first_position")
     return hands(f, lambda g, s: g.at("head") + sided(s, [0.08, 0.36, 0.12]), (1.0, 0.1, 0.2))
 
 
-def archer(f: Figure) -> Figure:
+def archer(f: PosedBody) -> PosedBody:
     """The left arm holds the bow."""
     f = head_set(_both(_leg(out=12.0, level=True))(f), 72.0, 0.0)
     f = arm_set(f, "left", [1.0, 0.04, 0.0])
     return hand_to(f, "right", f.at("head") + np.array([0.03, -0.06, 0.12]), sided("right", [1.0, 0.25, 0.0]))
 
 
-def zombie(f: Figure) -> Figure:
+def zombie(f: PosedBody) -> PosedBody:
     f = head_set(trunk_set(legs_at_rest(f), bend=10.0), 0.0, -4.0)
     return arms(f, (0.1, 0.0, 1.0))
 
 
-def cheering(f: Figure) -> Figure:
+def cheering(f: PosedBody) -> PosedBody:
     return head_set(arms(_both(_leg(out=8.0, level=True))(f), (0.55, 1.0, 0.05)), 0.0, -14.0)
 
 
-def curtsy(f: Figure) -> Figure:
+def curtsy(f: PosedBody) -> PosedBody:
     """The left leg behind."""
     f = leg_at(f, "right", (0.0, -0.7, 0.06), (0.15, 0.0, 1.0), "level")
     f = leg_at(f, "left", (-0.2, -0.66, -0.26), (0.2, 0.0, 1.0), "ball")
     return head_set(arms(trunk_set(f, bend=12.0), (0.75, -0.85, 0.1), 20.0), 0.0, 16.0)
 
 
-def sumo(f: Figure) -> Figure:
+def sumo(f: PosedBody) -> PosedBody:
     return hands_on_thighs(trunk_set(_legs(f, "horse"), bend=22.0))
 
 
-def ski(f: Figure) -> Figure:
+def ski(f: PosedBody) -> PosedBody:
     f = trunk_set(_both(_low(85.0, ahead=0.02))(f), bend=42.0)
     return head_set(arms(f, (0.1, -0.6, 0.8), 60.0), 0.0, -28.0)
 
 
-def surfing(f: Figure) -> Figure:
+def surfing(f: PosedBody) -> PosedBody:
     """The left side leads."""
     f = leg_at(f, "left", (0.26, -0.6, 0.0), (0.8, 0.0, 0.8), "level")
     f = leg_at(f, "right", (0.26, -0.6, 0.0), (0.5, 0.0, 1.0), "level")
@@ -539,7 +541,7 @@ def surfing(f: Figure) -> Figure:
     return arms(f, (1.0, 0.05, 0.25), 15.0)
 
 
-def cartwheel(f: Figure) -> Figure:
+def cartwheel(f: PosedBody) -> PosedBody:
     """Upside down with legs and arms spread."""
     f = _line(rooted(f, turn(FRONT, 180.0)), out=38.0, ankle=40.0)
     return palms_on_floor(arms(f, (-0.45, -1.0, 0.0)))
@@ -554,7 +556,7 @@ WHOLE_POSTURES: Final[dict[str, Builder]] = {
     "tuck_jump": tuck_jump, "superhero": superhero, "ballet_low": ballet_low, "ballet_high": ballet_high,
     "zombie": zombie, "cheering": cheering, "sumo": sumo, "ski": ski, "cartwheel": cartwheel,
 }  # fmt: skip
-"""Postures of the whole body without a side, built on the neutral standing figure."""
+"""Postures of the whole body without a side, built on the neutral standing body."""
 
 SIDED_POSTURES: Final[dict[str, Builder]] = {
     "lie_side": lie_side, "fetal": fetal, "side_plank": side_plank, "warrior_one": warrior_one,
@@ -582,7 +584,7 @@ _RARE: Final = 0.3
 
 
 def _apply(build: Builder) -> KindFunction:
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         return finish(rng, start, build(start), absolute=True)
 
     return apply
@@ -591,7 +593,7 @@ def _apply(build: Builder) -> KindFunction:
 def whole_posture(name: str) -> Builder:
     """A posture of the whole body; only the heading is the start's."""
     build = cache(lambda: (WHOLE_POSTURES | SIDED_POSTURES)[name](standing()).local)
-    return lambda start: Figure(build().copy(), start.yaw)
+    return lambda start: PosedBody(build().copy(), start.yaw)
 
 
 for _name, _weight in _PLAIN_LEG_POSTURES.items():
@@ -620,17 +622,17 @@ kind("posture.crouch", family="posture", weight=1.0)(_apply(lambda start: crouch
 
 
 @kind("mirror.whole", family="mirror", weight=1.2)
-def mirror_whole(rng: np.random.Generator, start: Figure) -> Edit | None:
-    return finish(rng, start, Figure(start.mirrored().local, start.yaw))
+def mirror_whole(rng: np.random.Generator, start: PosedBody) -> Edit | None:
+    return finish(rng, start, PosedBody(start.mirrored().local, start.yaw))
 
 
 def _swap(parts: tuple[str, ...]) -> KindFunction:
     joints = [joint for part in parts for joint in BODY_PARTS[part]]
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         local = start.local.copy()
         local[joints] = start.mirrored().local[joints]
-        return finish(rng, start, Figure(local, start.yaw))
+        return finish(rng, start, PosedBody(local, start.yaw))
 
     return apply
 
@@ -642,12 +644,12 @@ _LETTERS: Final = "aabcdeeefghiijklmnoopqrsttuuvwxyz"
 
 
 @kind("nothing.stay", family="nothing", weight=2.4)
-def stay(rng: np.random.Generator, start: Figure) -> Edit | None:
+def stay(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return Edit(start)
 
 
 @kind("nothing.letters", family="nothing", weight=1.75)
-def letters(rng: np.random.Generator, start: Figure) -> Edit | None:
+def letters(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     words = [
         "".join(rng.choice(list(_LETTERS), size=int(rng.integers(1, 9))))
         for _ in range(int(rng.integers(1, 4)))
@@ -656,5 +658,5 @@ def letters(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("nothing.nonsense", family="nothing", weight=3.25)
-def nonsense(rng: np.random.Generator, start: Figure) -> Edit | None:
+def nonsense(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return Edit(start)

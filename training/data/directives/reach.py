@@ -15,8 +15,8 @@ import numpy.typing as npt
 from blender_addon.contract.rotations import Array, shortest_turn
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
-from .figure import FOREARM, PALM, UP, UPPER_ARM, Figure, Side, angle_degrees, turn, unit
 from .kinds import Edit
+from .posed_body import FOREARM, PALM, UP, UPPER_ARM, PosedBody, Side, angle_degrees, turn, unit
 
 SIDES: Final[tuple[Side, Side]] = ("left", "right")
 ELBOW_LIMIT: Final = 150.0
@@ -51,8 +51,8 @@ def sided_turn(side: Side, axis: npt.ArrayLike, degrees: float) -> Array:
 
 def finish(
     rng: np.random.Generator,
-    start: Figure,
-    target: Figure | None,
+    start: PosedBody,
+    target: PosedBody | None,
     slots: Mapping[str, str] | None = None,
     variant: str = "",
     *,
@@ -73,23 +73,23 @@ def finish(
     return Edit(target, slots or {}, variant)
 
 
-def both_arms(start: Figure, move: Callable[[Side], Figure | None]) -> Figure | None:
+def both_arms(start: PosedBody, move: Callable[[Side], PosedBody | None]) -> PosedBody | None:
     """Both arms moved from the same start; None where one of them cannot be."""
     left, right = move("left"), move("right")
     if left is None or right is None:
         return None
     local = left.local.copy()
     local[_ARMS["right"]] = right.local[_ARMS["right"]]
-    return Figure(local, start.yaw)
+    return PosedBody(local, start.yaw)
 
 
-def body_frame(start: Figure) -> Array:
+def body_frame(start: PosedBody) -> Array:
     """Axes (3, 3) that "up", "forward" and "sideways" mean: upright ones, or the pelvis's own for a lying body."""
     pelvis = start.rot_of("pelvis")
     return np.eye(3) if pelvis[1, 1] > 0.5 else pelvis
 
 
-def arm_line(start: Figure, side: Side) -> Array:
+def arm_line(start: PosedBody, side: Side) -> Array:
     """Where the arm as a whole points (3,): midway between its elbow and its wrist, seen from the shoulder."""
     shoulder = start.at(f"{side}_shoulder")
     return unit(start.at(f"{side}_elbow") + start.at(f"{side}_wrist") - 2 * shoulder)
@@ -122,7 +122,7 @@ def lift_azimuth(side: Side, line: Array) -> Array:
     return sided(side, [np.cos(angle), 0.0, np.sin(angle)])
 
 
-def lifted_to(start: Figure, side: Side, degrees: float, towards: Array | None = None) -> Figure:
+def lifted_to(start: PosedBody, side: Side, degrees: float, towards: Array | None = None) -> PosedBody:
     """The whole arm turned at the shoulder to an elevation, in its own vertical plane or in that of ``towards``."""
     line = arm_line(start, side)
     azimuth = lift_azimuth(side, line) if towards is None else towards
@@ -134,7 +134,7 @@ def lifted_to(start: Figure, side: Side, degrees: float, towards: Array | None =
     return start.turned(f"{side}_shoulder", rotation)
 
 
-def lowered_to(start: Figure, side: Side, degrees: float) -> Figure:
+def lowered_to(start: PosedBody, side: Side, degrees: float) -> PosedBody:
     """The whole arm turned at the shoulder down to an elevation, in its own vertical plane."""
     line = arm_line(start, side)
     horizontal = line * [1.0, 0.0, 1.0]
@@ -145,7 +145,9 @@ def lowered_to(start: Figure, side: Side, degrees: float) -> Figure:
     )
 
 
-def turned_towards(start: Figure, side: Side, direction: Array, degrees: float, via: npt.ArrayLike) -> Figure:
+def turned_towards(
+    start: PosedBody, side: Side, direction: Array, degrees: float, via: npt.ArrayLike
+) -> PosedBody:
     """The whole arm turned at the shoulder towards ``direction`` (3,) by at most ``degrees``.
 
     ``via`` (3,) is the way round for an arm that points the opposite way.
@@ -157,7 +159,7 @@ def turned_towards(start: Figure, side: Side, direction: Array, degrees: float, 
     return start.turned(f"{side}_shoulder", turn(axis, min(degrees, away)))
 
 
-def joint_at(start: Figure, side: Side, joint: str, target: Array) -> Figure:
+def joint_at(start: PosedBody, side: Side, joint: str, target: Array) -> PosedBody:
     """The wrist or the hand brought to ``target`` (3,) by the smallest move: elbow in its plane, then shoulder.
 
     A target out of reach is approached as far as the arm goes. The wrist keeps its bend.
@@ -179,12 +181,12 @@ def joint_at(start: Figure, side: Side, joint: str, target: Array) -> Figure:
     return bent.turned(f"{side}_shoulder", shortest_turn(bent.at(f"{side}_{joint}") - shoulder, reach))
 
 
-def hand_reaches(start: Figure, side: Side, target: Array, slack: float = 0.0) -> bool:
+def hand_reaches(start: PosedBody, side: Side, target: Array, slack: float = 0.0) -> bool:
     """Whether the hand joint gets to ``target`` (3,) with a straight wrist, ``slack`` metres short at most."""
     return float(np.linalg.norm(target - start.at(f"{side}_shoulder"))) < UPPER_ARM + FOREARM + PALM + slack
 
 
-def hand_to(start: Figure, side: Side, target: Array, elbow_towards: Array) -> Figure:
+def hand_to(start: PosedBody, side: Side, target: Array, elbow_towards: Array) -> PosedBody:
     """The hand brought to ``target`` (3,) with a straight wrist, the elbow bent no further than it goes."""
     shoulder = start.at(f"{side}_shoulder")
     fore = FOREARM + PALM
@@ -196,14 +198,14 @@ def hand_to(start: Figure, side: Side, target: Array, elbow_towards: Array) -> F
     return start.hand_at(side, shoulder + reach, elbow_towards)
 
 
-def arm_set(start: Figure, side: Side, direction: npt.ArrayLike, flexion: float = 0.0) -> Figure:
+def arm_set(start: PosedBody, side: Side, direction: npt.ArrayLike, flexion: float = 0.0) -> PosedBody:
     """The whole arm pointed along ``direction`` (3,) with the elbow bent by ``flexion`` degrees, the wrist straight."""
     aimed = start.arm_aimed(side, direction)
     hinge = sided_turn(side, UP, -flexion) if flexion else np.eye(3)
     return aimed.with_local({f"{side}_elbow": hinge, f"{side}_wrist": np.eye(3)})
 
 
-def forearm_set(start: Figure, side: Side, direction: npt.ArrayLike) -> Figure | None:
+def forearm_set(start: PosedBody, side: Side, direction: npt.ArrayLike) -> PosedBody | None:
     """The forearm pointed along ``direction`` (3,) while the upper arm stays where it points, its twist following.
 
     None where the elbow would have to close further than it goes.
@@ -223,7 +225,7 @@ def forearm_set(start: Figure, side: Side, direction: npt.ArrayLike) -> Figure |
     )
 
 
-def inside_body(start: Figure, point: Array) -> bool:
+def inside_body(start: PosedBody, point: Array) -> bool:
     """Whether a point (3,) lies in the trunk or the head."""
     for low, high, radius in (("pelvis", "spine3", 0.12), ("spine3", "neck", 0.11)):
         a, b = start.at(low), start.at(high)
@@ -239,7 +241,7 @@ def joint_names(side: Side) -> tuple[str, ...]:
     return tuple(f"{side}_{part}" for part in ("collar", "shoulder", "elbow", "wrist", "hand"))
 
 
-def mirrored_arm(start: Figure, side: Side, source: Figure) -> Figure:
+def mirrored_arm(start: PosedBody, side: Side, source: PosedBody) -> PosedBody:
     """The arm of ``side`` made the mirror image of the other arm of ``source``."""
     other: Side = "right" if side == "left" else "left"
     flip = np.diag([-1.0, 1.0, 1.0])

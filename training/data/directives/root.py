@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 
 from .amounts import draw_amount
-from .figure import FRONT, LEFT, UP, Figure, angle_degrees, turn
 from .kinds import Edit, kind
+from .posed_body import FRONT, LEFT, UP, PosedBody, angle_degrees, turn
 from .reach import finish
 
 
-def _is_upright(start: Figure) -> bool:
+def _is_upright(start: PosedBody) -> bool:
     return bool(start.rot_of("pelvis")[1, 1] > 0.5)
 
 
 @kind("root.turn", family="root", weight=3.0)
-def root_turn(rng: np.random.Generator, start: Figure) -> Edit | None:
+def root_turn(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     amount = draw_amount(rng, 90.0, numbers=(5, 180), slight=0.25, large=1.5)
     if not _is_upright(start):
         return None
@@ -29,7 +29,7 @@ _FRACTIONS: Final = {"quarter": 90.0, "eighth": 45.0, "three_quarter": 270.0}
 
 
 @kind("root.turn_fraction", family="root", weight=0.9)
-def root_turn_fraction(rng: np.random.Generator, start: Figure) -> Edit | None:
+def root_turn_fraction(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if not _is_upright(start):
         return None
     variant = str(rng.choice(list(_FRACTIONS), p=[0.65, 0.2, 0.15]))
@@ -37,7 +37,7 @@ def root_turn_fraction(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("root.turn_around", family="root", weight=1.4)
-def root_turn_around(rng: np.random.Generator, start: Figure) -> Edit | None:
+def root_turn_around(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return Edit(start.with_heading_turned(180.0)) if _is_upright(start) else None
 
 
@@ -45,7 +45,7 @@ _TILTS: Final = {"forward": (LEFT, 1.0), "back": (LEFT, -1.0), "side": (FRONT, -
 
 
 @kind("root.tilt", family="root", weight=1.2)
-def root_tilt(rng: np.random.Generator, start: Figure) -> Edit | None:
+def root_tilt(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(rng.choice(list(_TILTS), p=[0.4, 0.25, 0.35]))
     axis, sign = _TILTS[variant]
     amount = draw_amount(rng, 22.0, numbers=(5, 60), slight=0.45)
@@ -57,7 +57,7 @@ def root_tilt(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("root.upright", family="root", weight=0.8)
-def root_upright(rng: np.random.Generator, start: Figure) -> Edit | None:
+def root_upright(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The pelvis level, every joint as it is."""
     if angle_degrees(start.rot_of("pelvis")[:, 1], UP) < 12.0:
         return None

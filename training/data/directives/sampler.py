@@ -18,10 +18,10 @@ from backend.prompt import VERBAL_ANSWERS
 from training.data.samples import Sample
 
 from . import arms, elbows, hands, head, legs, postures, root, trunk, wrists  # noqa: F401  each registers its kinds
-from .figure import Figure
 from .framing import PART_NAMES, POLITELY, REQUESTS, THANKS, still_parts, with_keep
 from .kinds import KINDS, Edit, Kind, kinds_by_name
 from .others import one_limb_is_posed
+from .posed_body import PosedBody
 from .slips import SLIP_SHARE, type_in
 from .wording import Wording, default_wording
 
@@ -107,7 +107,7 @@ class Clause:
     """One drawn directive, in the start pose's own left and right."""
 
     kind: Kind
-    target: Figure
+    target: PosedBody
     text: str
     imperative: bool
 
@@ -144,7 +144,7 @@ class DirectiveSampler:
     def draw(self, rng: np.random.Generator) -> Sample:
         """One sample, task ``adjust``; its kind is the kind of its first clause, or ``compound``."""
         start_aa = self.draw_start(rng)
-        start = Figure.from_pose(start_aa)
+        start = PosedBody.from_pose(start_aa)
         of_other = rng.random() < self.mix.other_share and one_limb_is_posed(start)
         first = self._clause(rng, start, self._draw_other if of_other else self._draw_kind)
         count = 1 + int(np.searchsorted(np.cumsum(self.mix.clause_counts), rng.random()))
@@ -172,7 +172,7 @@ class DirectiveSampler:
         self, rng: np.random.Generator, start_aa: npt.NDArray[np.float32], name: str
     ) -> Sample | None:
         """One plain clause of a given kind from a given start, or None where it makes no sense there."""
-        clause = self._try(rng, Figure.from_pose(start_aa), KINDS[name], imperative=False)
+        clause = self._try(rng, PosedBody.from_pose(start_aa), KINDS[name], imperative=False)
         if clause is None:
             return None
         return Sample(
@@ -190,7 +190,9 @@ class DirectiveSampler:
     def _draw_other(self, rng: np.random.Generator) -> Kind:
         return self.others[int(np.searchsorted(self._cumulative_others, rng.random()))]
 
-    def _try(self, rng: np.random.Generator, start: Figure, kind: Kind, *, imperative: bool) -> Clause | None:
+    def _try(
+        self, rng: np.random.Generator, start: PosedBody, kind: Kind, *, imperative: bool
+    ) -> Clause | None:
         mirrored = kind.mirrored and bool(rng.random() < 0.5)
         edit: Edit | None = kind.apply(rng, start.mirrored() if mirrored else start)
         if edit is None:
@@ -208,7 +210,7 @@ class DirectiveSampler:
         return Clause(kind, edit.target.mirrored() if mirrored else edit.target, text, is_imperative)
 
     def _clause(
-        self, rng: np.random.Generator, start: Figure, draw_kind: Callable[[np.random.Generator], Kind]
+        self, rng: np.random.Generator, start: PosedBody, draw_kind: Callable[[np.random.Generator], Kind]
     ) -> Clause:
         for _ in range(TRIES):
             clause = self._try(rng, start, draw_kind(rng), imperative=False)
@@ -216,7 +218,7 @@ class DirectiveSampler:
                 return clause
         raise RuntimeError(f"no directive made sense in {TRIES} draws; is the start pose a human pose?")
 
-    def _joined(self, rng: np.random.Generator, start: Figure, first: Clause, count: int) -> list[Clause]:
+    def _joined(self, rng: np.random.Generator, start: PosedBody, first: Clause, count: int) -> list[Clause]:
         """``first`` and up to ``count - 1`` further clauses, each of which moves joints that no other moved."""
         clauses = [first]
         moved = _moved(start, first.target)
@@ -260,7 +262,7 @@ def _leaves_something(clauses: list[Clause], still: set[str]) -> bool:
     return len(clauses) < 3 and not turns and len(still.intersection(PART_NAMES)) >= _LEFT_ALONE
 
 
-def _moved(before: Figure, after: Figure) -> npt.NDArray[np.bool_]:
+def _moved(before: PosedBody, after: PosedBody) -> npt.NDArray[np.bool_]:
     """(24,) joints whose local rotation differs; the root's also where the heading does."""
     moved: npt.NDArray[np.bool_] = np.abs(after.local - before.local).max(axis=(1, 2)) > MOVED_RADIANS
     moved[0] |= abs(after.yaw - before.yaw) > MOVED_RADIANS

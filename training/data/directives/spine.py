@@ -15,7 +15,7 @@ import numpy.typing as npt
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX
 
-from .figure import FRONT, LEFT, UP, Figure, turn
+from .posed_body import FRONT, LEFT, UP, PosedBody, turn
 
 TRUNK: Final = ("spine1", "spine2", "spine3")
 HEAD: Final = ("neck", "head")
@@ -23,7 +23,7 @@ _REACHED: Final = {TRUNK: (1 / 3, 2 / 3, 1.0), HEAD: (0.4, 1.0)}
 """Part of a turn that has been made at each joint of a chain."""
 
 
-def chain_rotation(start: Figure, chain: tuple[str, ...]) -> Array:
+def chain_rotation(start: PosedBody, chain: tuple[str, ...]) -> Array:
     """Rotation (3, 3) of the chain's last joint relative to the parent of its first."""
     total = np.eye(3)
     for joint in chain:
@@ -31,7 +31,7 @@ def chain_rotation(start: Figure, chain: tuple[str, ...]) -> Array:
     return total
 
 
-def chain_turned(start: Figure, chain: tuple[str, ...], axis: npt.ArrayLike, degrees: float) -> Figure:
+def chain_turned(start: PosedBody, chain: tuple[str, ...], axis: npt.ArrayLike, degrees: float) -> PosedBody:
     """The chain turned about an axis (3,) of the frame that it stands on, each joint taking its part."""
     changes = {}
     before, after = np.eye(3), np.eye(3)
@@ -43,7 +43,7 @@ def chain_turned(start: Figure, chain: tuple[str, ...], axis: npt.ArrayLike, deg
     return start.with_local(changes)
 
 
-def chain_set(start: Figure, chain: tuple[str, ...], rotation: Array) -> Figure:
+def chain_set(start: PosedBody, chain: tuple[str, ...], rotation: Array) -> PosedBody:
     """The chain's whole rotation (3, 3) set, each joint taking its part of it."""
     vector = matrix_to_axis_angle(rotation)
     parts = np.diff([0.0, *_REACHED[chain]])
@@ -52,7 +52,7 @@ def chain_set(start: Figure, chain: tuple[str, ...], rotation: Array) -> Figure:
     )
 
 
-def chain_eased(start: Figure, chain: tuple[str, ...], part: float) -> Figure:
+def chain_eased(start: PosedBody, chain: tuple[str, ...], part: float) -> PosedBody:
     """Each joint of the chain turned back by ``part`` of its own rotation; 1 sets it to neutral."""
     return start.with_local(
         {
@@ -65,7 +65,7 @@ def chain_eased(start: Figure, chain: tuple[str, ...], part: float) -> Figure:
 # -- trunk -------------------------------------------------------------------------------------------------
 
 
-def trunk_angles(start: Figure) -> tuple[float, float, float]:
+def trunk_angles(start: PosedBody) -> tuple[float, float, float]:
     """Twist to the left, bend forward and lean to the left of the chest relative to the pelvis."""
     rotation = chain_rotation(start, TRUNK)
     ahead, up = rotation[:, 2], rotation[:, 1]
@@ -76,17 +76,17 @@ def trunk_angles(start: Figure) -> tuple[float, float, float]:
     )
 
 
-def trunk_bent(start: Figure, degrees: float) -> Figure:
+def trunk_bent(start: PosedBody, degrees: float) -> PosedBody:
     """Bent forward by an angle."""
     return chain_turned(start, TRUNK, LEFT, degrees)
 
 
-def trunk_leaned(start: Figure, degrees: float) -> Figure:
+def trunk_leaned(start: PosedBody, degrees: float) -> PosedBody:
     """Bent to the left by an angle."""
     return chain_turned(start, TRUNK, FRONT, -degrees)
 
 
-def trunk_twisted(start: Figure, degrees: float) -> Figure:
+def trunk_twisted(start: PosedBody, degrees: float) -> PosedBody:
     """Twisted to the left by an angle."""
     return chain_turned(start, TRUNK, UP, degrees)
 
@@ -104,27 +104,27 @@ def angles_of(rotation: Array) -> tuple[float, float, float]:
     )
 
 
-def head_angles(start: Figure) -> tuple[float, float, float]:
+def head_angles(start: PosedBody) -> tuple[float, float, float]:
     """Yaw to the left, pitch down and roll to the left of the head relative to the chest."""
     return angles_of(chain_rotation(start, HEAD))
 
 
-def head_turned(start: Figure, degrees: float) -> Figure:
+def head_turned(start: PosedBody, degrees: float) -> PosedBody:
     """Turned to the left by an angle about the chest's upright axis."""
     return chain_turned(start, HEAD, UP, degrees)
 
 
-def head_pitched(start: Figure, degrees: float) -> Figure:
+def head_pitched(start: PosedBody, degrees: float) -> PosedBody:
     """Nodded down by an angle about the axis through the ears."""
     yaw = np.radians(head_angles(start)[0])
     return chain_turned(start, HEAD, [np.cos(yaw), 0.0, -np.sin(yaw)], degrees)
 
 
-def head_rolled(start: Figure, degrees: float) -> Figure:
+def head_rolled(start: PosedBody, degrees: float) -> PosedBody:
     """Tilted to the left shoulder by an angle."""
     return chain_turned(start, HEAD, FRONT, -degrees)
 
 
-def head_set(start: Figure, yaw: float, pitch: float, roll: float = 0.0) -> Figure:
+def head_set(start: PosedBody, yaw: float, pitch: float, roll: float = 0.0) -> PosedBody:
     """The head set to angles, in the order roll, pitch, yaw."""
     return chain_set(start, HEAD, turn(UP, yaw) @ turn(LEFT, pitch) @ turn(FRONT, -roll))

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from .amounts import degrees, draw_amount
-from .figure import LEFT, Figure, turn
 from .kinds import Edit, KindFunction, kind
+from .posed_body import LEFT, PosedBody, turn
 from .reach import finish
 from .spine import TRUNK, chain_eased, trunk_angles, trunk_bent, trunk_leaned, trunk_twisted
 from .stance import both_legs, standing_leg
@@ -28,12 +28,12 @@ TWIST_LIMIT: Final = 65.0
 
 
 def _by(
-    move: Callable[[Figure, float], Figure], measure: int, sign: float, typical: float, limit: float, *,
+    move: Callable[[PosedBody, float], PosedBody], measure: int, sign: float, typical: float, limit: float, *,
     large: float = 1.7, slight: float = 0.4,
 ) -> KindFunction:  # fmt: skip
     """A kind that goes on in one direction from where the trunk is, by an amount."""
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         angle = sign * trunk_angles(start)[measure]
         amount = draw_amount(rng, typical, numbers=(5, limit), slight=slight, large=large)
         value = amount.value
@@ -66,7 +66,7 @@ kind("trunk.twist", family="trunk", weight=2.2)(_by(trunk_twisted, _TWIST, 1.0, 
 
 
 @kind("trunk.to_angle", family="trunk", weight=1.8)
-def trunk_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_to_angle(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     twist, bend, lean = trunk_angles(start)
     variant = str(rng.choice(["forward", "back", "side", "twist"], p=[0.4, 0.1, 0.2, 0.3]))
     if variant == "forward":
@@ -85,7 +85,7 @@ def trunk_to_angle(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("trunk.fully", family="trunk", weight=0.9)
-def trunk_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_fully(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     twist, bend, lean = trunk_angles(start)
     variant = str(rng.choice(["forward", "back", "side", "twist"], p=[0.35, 0.15, 0.2, 0.3]))
     target = {
@@ -98,7 +98,7 @@ def trunk_fully(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("trunk.bow", family="trunk", weight=0.9)
-def trunk_bow(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_bow(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     variant = str(rng.choice(["plain", "slight", "deep"], p=[0.5, 0.25, 0.25]))
     angle = {"plain": 45.0, "slight": 20.0, "deep": 80.0}[variant]
     bend = trunk_angles(start)[_BEND]
@@ -123,7 +123,7 @@ def _shape(name: str) -> KindFunction:
     """A kind that adds a curve to the spine."""
     bends = _SHAPES[name]
 
-    def apply(rng: np.random.Generator, start: Figure) -> Edit | None:
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
         amount = draw_amount(rng, 1.0, numbers=(5, 5), slight=0.5, large=1.5)
         if amount.group == "number":
             return None
@@ -144,7 +144,7 @@ kind("trunk.hunch", family="trunk", weight=1.0)(_shape("trunk.hunch"))
 
 
 @kind("trunk.straighten", family="trunk", weight=1.8)
-def trunk_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_straighten(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The spine brought back to neutral, all of it or a part of the way."""
     twist, bend, lean = trunk_angles(start)
     most = max(abs(twist), abs(bend), abs(lean))
@@ -160,14 +160,14 @@ def trunk_straighten(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("trunk.straighten_halfway", family="trunk", weight=0.4)
-def trunk_straighten_halfway(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_straighten_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     if max(abs(angle) for angle in trunk_angles(start)) < 15.0:
         return None
     return finish(rng, start, chain_eased(start, TRUNK, 0.5))
 
 
 @kind("trunk.stand_straight", family="trunk", weight=1.6)
-def trunk_stand_straight(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_stand_straight(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """The spine neutral, for whoever stands already: who sits or squats is to stand up."""
     if min(start.knee_flexion("left"), start.knee_flexion("right")) > LOW_KNEES:
         return None
@@ -175,7 +175,7 @@ def trunk_stand_straight(rng: np.random.Generator, start: Figure) -> Edit | None
 
 
 @kind("trunk.stand_up", family="trunk", weight=20.0)
-def trunk_stand_up(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_stand_up(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """From sitting, kneeling or squatting; arms and head stay."""
     if min(start.knee_flexion("left"), start.knee_flexion("right")) <= LOW_KNEES:
         return None
@@ -184,7 +184,7 @@ def trunk_stand_up(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("trunk.undo_one", family="trunk", weight=0.9)
-def trunk_undo_one(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_undo_one(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """One of twist, bend and lean taken out, the others kept."""
     twist, bend, lean = trunk_angles(start)
     variant = str(rng.choice(["twist", "bend", "lean"], p=[0.5, 0.2, 0.3]))
@@ -202,7 +202,7 @@ def trunk_undo_one(rng: np.random.Generator, start: Figure) -> Edit | None:
 
 
 @kind("trunk.less", family="trunk", weight=0.8)
-def trunk_less(rng: np.random.Generator, start: Figure) -> Edit | None:
+def trunk_less(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     """Less of a twist, bend or lean, by an amount, but not beyond straight."""
     twist, bend, lean = trunk_angles(start)
     variant = str(rng.choice(["twist", "bend", "lean"], p=[0.35, 0.4, 0.25]))

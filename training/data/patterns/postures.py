@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor
 
 from blender_addon.contract.skeleton import MIRROR
-from training.data.directives.figure import Figure
+from training.data.directives.posed_body import PosedBody
 from training.data.directives.postures import (
     LEG_POSTURES,
     SIDED_POSTURES,
@@ -68,14 +68,14 @@ def _left(name: str) -> Tensor:
     if name in own_postures():
         return _solved(name)
     if name == STANDING:
-        figure: Figure = standing()
+        body: PosedBody = standing()
     elif name in WHOLE_POSTURES or name in SIDED_POSTURES:
-        figure = whole_posture(name)(standing())
+        body = whole_posture(name)(standing())
     elif name in LEG_POSTURES:
-        figure = leg_posture(name)(standing())
+        body = leg_posture(name)(standing())
     else:
         raise PatternError(f"no posture {name!r}; --postures lists them")
-    return torch.tensor(figure.local, dtype=torch.float32)
+    return torch.tensor(body.local, dtype=torch.float32)
 
 
 def _solved(name: str) -> Tensor:

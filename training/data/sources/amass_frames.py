@@ -23,7 +23,7 @@ from training.data.sound import sound
 
 from .amass import AMASS, is_smplx
 from .clip import PoseFileError
-from .opened import opened
+from .content import open_content
 
 _SPELLINGS: Final = {
     "biomotionlabntroje": "bmlrub", "mpihdm05": "hdm05", "mpilimits": "poseprior", "mpimosh": "mosh",
@@ -64,7 +64,7 @@ class AmassFrames:
         name, frame = self._place(pose_id)
         path = self._find(name)
         if path not in self._loaded:
-            with opened(path) as content:
+            with open_content(path) as content:
                 if not AMASS.recognises(content):
                     raise ValueError("it is no AMASS sequence")
                 if is_smplx(content):

@@ -24,9 +24,9 @@ from training.data.sound import sound
 from .amass_frames import Pose
 from .check import tell_left_out
 from .clip import PoseFileError
+from .content import open_content
 from .dataset import DatasetSamples
 from .human36m import HUMAN36M_NPZ, fitted_rows
-from .opened import opened
 from .smpl import whole_pose
 from .threedpw import THREEDPW
 
@@ -97,7 +97,7 @@ def photographs(annotations: Path, images: Path, kind: str, split: str) -> Datas
 
 
 def _entries(path: Path, images: Path) -> list[Photograph]:
-    with opened(path) as content:
+    with open_content(path) as content:
         if THREEDPW.recognises(content):
             return list(_of_3dpw(content, path, images))
         if HUMAN36M_NPZ.recognises(content):

@@ -17,9 +17,9 @@ from .amass import AMASS
 from .bvh import BVH
 from .check import checked
 from .clip import Clip, PoseFileError, PoseFormat, UnknownFormatError, thinned, to_pose_set
+from .content import open_content
 from .held_out import HeldOut
 from .human36m import HUMAN36M_JSON, HUMAN36M_NPZ
-from .opened import opened
 from .pose_set import PoseSet, joined
 from .project_npz import POSES, MissingSplitError, Split, read_project_npz
 from .smpl import SMPL
@@ -105,7 +105,7 @@ def read_clips(path: Path) -> list[Clip]:
         UnknownFormatError: it is of no format known here.
         PoseFileError: it is damaged, or not as its format says.
     """
-    with opened(path) as content:
+    with open_content(path) as content:
         for known in FORMATS:
             if known.recognises(content):
                 clips = [checked(clip, path) for clip in known.clips(content, path) if len(clip.pose_aa)]
@@ -122,7 +122,7 @@ def _names() -> list[str]:
 def _is_project_file(path: Path) -> bool:
     if path.suffix.lower() != ".npz":
         return False
-    with opened(path) as content:
+    with open_content(path) as content:
         return POSES in content
 
 

@@ -17,13 +17,13 @@ RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Pauses between attempts; the last one repeats."""
 
 
-def run(link: Link) -> None:
+def keep_connected(link: Link) -> None:
     """Keep ``link`` connected until it is stopped or the backend refuses it."""
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run(link))
+        asyncio.run(_keep_connected(link))
 
 
-async def _run(link: Link) -> None:
+async def _keep_connected(link: Link) -> None:
     loop, task, wake = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
     assert task is not None
     link.attach(partial(loop.call_soon_threadsafe, wake.set), partial(loop.call_soon_threadsafe, task.cancel))
@@ -83,7 +83,7 @@ async def _ask(client: Client, link: Link, handle: Handle) -> None:
     try:
         result = await client.ask(handle.request, on_progress=handle.advance)
     except ProtocolError as error:
-        if error.code != "connection_lost":  # of that one _run tells all that were asked
+        if error.code != "connection_lost":  # of that one _keep_connected tells all that were asked
             link.finish(handle.request.id, error=error)
     else:
         link.finish(handle.request.id, result=result)

@@ -12,7 +12,7 @@ MAX_TURNS: Final = 16
 """Older ones are forgotten."""
 
 
-class Talk:
+class Chat:
     """The turns so far, oldest first."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class _Past:
     after: PoseArray
 
 
-class Conversation:
+class EditTurns:
     """The last MAX_PAST edits of all figures."""
 
     def __init__(self) -> None:

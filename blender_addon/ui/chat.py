@@ -15,7 +15,7 @@ from .text import wrapped
 SHOWN_TURNS: Final = 4
 
 
-class POSELLAVA_PT_talk(Tab, bpy.types.Panel):
+class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
     """What the model says in words."""
 
     bl_label = "In Words"
@@ -32,18 +32,18 @@ class POSELLAVA_PT_talk(Tab, bpy.types.Panel):
         row.operator("posellava.what_changed", icon="ARROW_LEFTRIGHT")
         row.prop(chosen, "since", text="")
         layout.separator()
-        for turn in activity.talk.turns[-SHOWN_TURNS:]:
+        for turn in activity.chat.turns[-SHOWN_TURNS:]:
             box = layout.box()
             wrapped(context, box, turn.instruction, "USER")
             wrapped(context, box, turn.words.replace("<POSE>", "(pose)"), "SPEAKER")
         _draw_words_so_far(context, layout)
         row = layout.row(align=True)
         row.prop(chosen, "question", text="", placeholder="Ask something …")
-        row.operator("posellava.talk", text="", icon="PLAY")
+        row.operator("posellava.chat", text="", icon="PLAY")
         row = layout.row(align=True)
         row.prop(chosen, "shows_pose")
-        if activity.talk.turns:
-            row.operator("posellava.forget_talk", text="", icon="TRASH")
+        if activity.chat.turns:
+            row.operator("posellava.clear_chat", text="", icon="TRASH")
 
 
 def _draw_words_so_far(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:

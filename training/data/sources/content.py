@@ -24,7 +24,7 @@ _UNUSABLE: Final = (
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Content]:
+def open_content(path: Path) -> Iterator[Content]:
     """The content of a file; arrays of an npz are read when they are asked for.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conversation with one client: its greeting, its requests, their answers.
+"""A client's session: its greeting, its requests, their answers.
 
 A message that cannot be accepted is answered by one error message, and the connection lives on; only a refused
 greeting ends it. Messages are dealt with one after the other, pictures decoded before the next is read, so that what a
@@ -50,8 +50,8 @@ INLINE_CHARS: Final = 256 * 1024
 
 
 @dataclass(frozen=True)
-class House:
-    """What all conversations share.
+class ServerContext:
+    """What the sessions of all clients share.
 
     Attributes:
         model: the engine's name.
@@ -76,14 +76,14 @@ class House:
     log_requests: bool
 
 
-class Talk:
-    """One client. ``run`` returns when the connection has ended, for whatever reason."""
+class ClientSession:
+    """One client's. ``run`` returns when the connection has ended, for whatever reason."""
 
-    def __init__(self, websocket: GuardedConnection, house: House) -> None:
+    def __init__(self, websocket: GuardedConnection, context: ServerContext) -> None:
         self._websocket = websocket
-        self._house = house
+        self._context = context
         self._wire = Wire(websocket.subprotocol or SUBPROTOCOLS[-1])
-        self._client = house.scheduler.join_client()
+        self._client = context.scheduler.join_client()
         self._jobs: dict[str, Job] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
@@ -92,9 +92,9 @@ class Talk:
         self._counts = {"requests": 0, "answered": 0, "refused": 0}
 
     async def run(self) -> None:
-        """Talk until the client or the backend ends it; cancels what the client no longer waits for."""
-        house, greeted = self._house, False
-        house.metrics.connected(1)
+        """Converse until the client or the backend ends it; cancels what the client no longer waits for."""
+        context, greeted = self._context, False
+        context.metrics.connected(1)
         try:
             greeted = await self._greet()
             if greeted:
@@ -106,10 +106,10 @@ class Talk:
             log.debug("connection lost: %s", closed)
         finally:
             for job in list(self._jobs.values()):
-                house.scheduler.cancel(job)
+                context.scheduler.cancel(job)
             await asyncio.gather(*self._answers)
-            house.scheduler.leave(self._client)
-            house.metrics.connected(-1)
+            context.scheduler.leave(self._client)
+            context.metrics.connected(-1)
             access_log.info(
                 "connection closed",
                 extra={
@@ -139,10 +139,10 @@ class Talk:
             await self._send_error(error)
             await self._websocket.close(CloseCode.POLICY_VIOLATION, error.code)
             return False
-        house = self._house
-        self._wire.limits = house.limits
-        await self._send(Welcome(house.model, house.tasks, house.limits, self._wire.version))
-        house.door.welcome(self._websocket)
+        context = self._context
+        self._wire.limits = context.limits
+        await self._send(Welcome(context.model, context.tasks, context.limits, self._wire.version))
+        context.door.welcome(self._websocket)
         return True
 
     async def _first_message(self) -> str | bytes:
@@ -176,8 +176,8 @@ class Talk:
                 f"The client's hello is of version {hello.version}, on {self._wire.subprotocol}; "
                 "update the client.",
             )
-        if not token_matches(hello.token, self._house.token):
-            self._house.door.log_guess(self._websocket)
+        if not token_matches(hello.token, self._context.token):
+            self._context.door.log_guess(self._websocket)
             await asyncio.sleep(GUESS_SECONDS)
             raise ProtocolError(
                 "unauthorized", "The token is wrong; copy the one that posellava serve printed at its start."
@@ -186,14 +186,16 @@ class Talk:
     async def _receive(self, data: str | bytes) -> None:
         try:
             if len(data) > INLINE_CHARS and isinstance(data, str) and self._wire.version == 1:
-                message: Message | None = await self._house.sandbox.message(self, data, self._house.limits)
+                message: Message | None = await self._context.sandbox.message(
+                    self, data, self._context.limits
+                )
             else:
                 message = self._wire.read(data)
             if isinstance(message, Request):
                 await self._accept(message)
             elif isinstance(message, Cancel):
                 if message.id in self._jobs:
-                    self._house.scheduler.cancel(self._jobs[message.id])
+                    self._context.scheduler.cancel(self._jobs[message.id])
             elif message is not None:
                 raise ProtocolError(
                     "unknown_type",
@@ -203,8 +205,8 @@ class Talk:
             await self._send_error(error)
 
     async def _accept(self, request: Request) -> None:
-        house = self._house
-        check_request(request, house.limits, house.tasks)
+        context = self._context
+        check_request(request, context.limits, context.tasks)
         if request.id in self._jobs:
             # Without the id: an error that carries it would end the request that runs.
             raise ProtocolError(
@@ -212,10 +214,10 @@ class Talk:
             )
         image = None
         if request.image_png is not None:
-            image = await house.sandbox.picture(self, request.image_png, house.limits, request.id)
-        job = house.scheduler.submit(self._client, request, image)
+            image = await context.sandbox.picture(self, request.image_png, context.limits, request.id)
+        job = context.scheduler.submit(self._client, request, image)
         self._counts["requests"] += 1
-        if house.log_requests:
+        if context.log_requests:
             log.info(
                 "request",
                 extra={
@@ -232,7 +234,7 @@ class Talk:
 
     async def _answer(self, job: Job) -> None:
         """Send progress whenever it changed, in the end the result or the error."""
-        house, identity = self._house, job.request.id
+        context, identity = self._context, job.request.id
         try:
             if job.ahead:
                 await self._send(job.progress())
@@ -246,7 +248,7 @@ class Talk:
             else:
                 await self._send(job.result())
                 self._counts["answered"] += 1
-                house.metrics.answered(job.request.task, time.monotonic() - job.submitted)
+                context.metrics.answered(job.request.task, time.monotonic() - job.submitted)
         except ConnectionClosed:
             pass  # run() notices too and cancels the rest
         except Exception as error:
@@ -258,12 +260,12 @@ class Talk:
                     )
                 )
         finally:
-            house.scheduler.release(job)
+            context.scheduler.release(job)
             del self._jobs[identity]
 
     async def _send_error(self, error: ProtocolError) -> None:
         self._counts["refused"] += 1
-        self._house.metrics.refused(error.code)
+        self._context.metrics.refused(error.code)
         await self._send(ErrorMessage(error.code, error.sentence, error.request_id))
 
     async def _send(self, message: Message) -> None:

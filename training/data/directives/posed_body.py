@@ -2,7 +2,7 @@
 """A pose that directives turn: rotation operators, aiming of limbs and two-bone inverse kinematics.
 
 Everything happens in the body's own upright frame: the heading has been taken out, so +x is the body's left,
-+y up and +z the way it faces. Positions are metres relative to the pelvis. A figure is never changed in
++y up and +z the way it faces. Positions are metres relative to the pelvis. A body is never changed in
 place: every operator returns a new one.
 
 Legend: J = 24 joints; ``local`` (J, 3, 3) local rotations; ``rot`` (J, 3, 3) global rotations; ``pos`` (J, 3).
@@ -92,7 +92,7 @@ def two_bones(
     return upper, unit(forward * distance - upper * first), out
 
 
-class Figure:
+class PosedBody:
     """One pose in its own upright frame.
 
     Args:
@@ -108,7 +108,7 @@ class Figure:
         self._pos: dict[int, Array] = {}
 
     @classmethod
-    def from_pose(cls, pose_aa: npt.ArrayLike) -> Figure:
+    def from_pose(cls, pose_aa: npt.ArrayLike) -> PosedBody:
         """From a pose (J, 3) axis-angle, radians."""
         local = axis_angle_to_matrix(np.asarray(pose_aa, dtype=np.float64))
         yaw = float(heading(local[0]))
@@ -121,9 +121,9 @@ class Figure:
         local[0] = yaw_matrix(self.yaw) @ local[0]
         return matrix_to_axis_angle(local).astype(np.float32)
 
-    def mirrored(self) -> Figure:
-        """The figure seen in a mirror."""
-        return Figure(self.local[list(MIRROR)] * _REFLECTION, -self.yaw)
+    def mirrored(self) -> PosedBody:
+        """The body seen in a mirror."""
+        return PosedBody(self.local[list(MIRROR)] * _REFLECTION, -self.yaw)
 
     @cached_property
     def _kinematics(self) -> tuple[Array, Array]:
@@ -191,43 +191,43 @@ class Figure:
 
     # -- operators ---------------------------------------------------------------------------------------
 
-    def with_local(self, changes: dict[str, Array]) -> Figure:
-        """A figure with some joints' local rotations (3, 3) replaced."""
+    def with_local(self, changes: dict[str, Array]) -> PosedBody:
+        """A body with some joints' local rotations (3, 3) replaced."""
         local = self.local.copy()
         moved = 0
         for joint, rotation in changes.items():
             local[JOINT_INDEX[joint]] = rotation
             moved |= _CARRIED[JOINT_INDEX[joint]]
-        figure = Figure(local, self.yaw)
-        figure._rot = {joint: known for joint, known in self._rot.items() if not moved >> joint & 1}
+        body = PosedBody(local, self.yaw)
+        body._rot = {joint: known for joint, known in self._rot.items() if not moved >> joint & 1}
         # A joint's own position does not depend on its own rotation, but on those of the joints above it.
-        figure._pos = {
+        body._pos = {
             joint: known
             for joint, known in self._pos.items()
             if joint == 0 or not moved >> PARENTS[joint] & 1
         }
-        return figure
+        return body
 
-    def with_global(self, joint: str, rotation: Array) -> Figure:
-        """A figure whose joint has this global rotation (3, 3); joints below it keep their local rotations."""
+    def with_global(self, joint: str, rotation: Array) -> PosedBody:
+        """A body whose joint has this global rotation (3, 3); joints below it keep their local rotations."""
         parent = PARENTS[JOINT_INDEX[joint]]
         return self.with_local({joint: rotation if parent < 0 else self._rotation(parent).T @ rotation})
 
-    def turned(self, joint: str, rotation: Array) -> Figure:
-        """A figure whose joint, with all below it, is turned by ``rotation`` (3, 3) in the upright frame."""
+    def turned(self, joint: str, rotation: Array) -> PosedBody:
+        """A body whose joint, with all below it, is turned by ``rotation`` (3, 3) in the upright frame."""
         return self.with_global(joint, rotation @ self.rot_of(joint))
 
-    def turned_locally(self, joint: str, rotation: Array) -> Figure:
-        """A figure whose joint is turned by ``rotation`` (3, 3) about its own axes (after its local rotation)."""
+    def turned_locally(self, joint: str, rotation: Array) -> PosedBody:
+        """A body whose joint is turned by ``rotation`` (3, 3) about its own axes (after its local rotation)."""
         return self.with_local({joint: self.local[JOINT_INDEX[joint]] @ rotation})
 
-    def with_heading_turned(self, degrees: float) -> Figure:
+    def with_heading_turned(self, degrees: float) -> PosedBody:
         """The whole body turned on the spot; positive to its left."""
-        return Figure(self.local, self.yaw + np.radians(degrees))
+        return PosedBody(self.local, self.yaw + np.radians(degrees))
 
     # -- arms --------------------------------------------------------------------------------------------
 
-    def arm_aimed(self, side: Side, direction: npt.ArrayLike) -> Figure:
+    def arm_aimed(self, side: Side, direction: npt.ArrayLike) -> PosedBody:
         """The upper arm pointed along ``direction`` (3,) in the upright frame, without any twist of its own.
 
         The twist is the one of the shortest turn from the T-pose relative to the chest: with it the elbow bends
@@ -238,12 +238,12 @@ class Figure:
         swing = shortest_turn(rest, chest.T @ np.asarray(direction), across=UP)
         return self.with_global(f"{side}_shoulder", chest @ swing)
 
-    def arm_turned_towards(self, side: Side, direction: npt.ArrayLike) -> Figure:
+    def arm_turned_towards(self, side: Side, direction: npt.ArrayLike) -> PosedBody:
         """The upper arm turned the shortest way to ``direction`` (3,), the forearm carried along unchanged."""
         current = self.segment(f"{side}_shoulder", f"{side}_elbow")
         return self.turned(f"{side}_shoulder", shortest_turn(current, direction))
 
-    def elbow_bent_to(self, side: Side, degrees: float) -> Figure:
+    def elbow_bent_to(self, side: Side, degrees: float) -> PosedBody:
         """The elbow bent to ``degrees`` in the plane that it is bent in, or as its own hinge if it is straight.
 
         The forearm keeps its twist; only the elbow turns.
@@ -255,7 +255,7 @@ class Figure:
             return self.turned(f"{side}_elbow", turn(axis, degrees) @ shortest_turn(fore, upper))
         return self.turned(f"{side}_elbow", turn(np.cross(upper, fore), degrees - self.elbow_flexion(side)))
 
-    def hand_at(self, side: Side, target: npt.ArrayLike, elbow_towards: npt.ArrayLike) -> Figure:
+    def hand_at(self, side: Side, target: npt.ArrayLike, elbow_towards: npt.ArrayLike) -> PosedBody:
         """The hand joint brought to ``target`` (3,) with a straight wrist by two-bone inverse kinematics.
 
         ``elbow_towards`` (3,) is the direction in which the elbow is pushed out. A target out of reach is
@@ -271,17 +271,17 @@ class Figure:
         )
         ex = upper if side == "left" else -upper
         rotation = np.stack([ex, np.cross(ez, ex), ez], axis=-1)
-        figure = self.with_global(f"{side}_shoulder", rotation)
+        body = self.with_global(f"{side}_shoulder", rotation)
         hinge = turn(UP, -flexion if side == "left" else flexion)
-        return figure.with_local({f"{side}_elbow": hinge, f"{side}_wrist": np.eye(3)})
+        return body.with_local({f"{side}_elbow": hinge, f"{side}_wrist": np.eye(3)})
 
     # -- legs --------------------------------------------------------------------------------------------
 
-    def knee_bent_to(self, side: Side, degrees: float) -> Figure:
+    def knee_bent_to(self, side: Side, degrees: float) -> PosedBody:
         """The knee bent to ``degrees`` as a hinge about the shank's own left-right axis."""
         return self.with_local({f"{side}_knee": turn(LEFT, degrees)})
 
-    def foot_at(self, side: Side, target: npt.ArrayLike, knee_towards: npt.ArrayLike = FRONT) -> Figure:
+    def foot_at(self, side: Side, target: npt.ArrayLike, knee_towards: npt.ArrayLike = FRONT) -> PosedBody:
         """The ankle brought to ``target`` (3,) by two-bone inverse kinematics, the knee pushed ``knee_towards``."""
         hip = self.at(f"{side}_hip")
         reach = np.asarray(target, dtype=np.float64) - hip
