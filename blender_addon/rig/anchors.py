@@ -45,8 +45,9 @@ def anchor_frames(
     before it, 1 after it, 0 neither, where it stands alone between two edits.
 
     Where the character has no keys but at the chosen frames there is nothing to keep. A key that the channel has
-    already is the anchor on its side of a pose: from there the animator wants it to go over. Beyond a range of frames
-    nothing may move, so it has its anchors right beside it.
+    already is the anchor on its side of a pose: from there the animator wants it to go over. Where two keys stand side
+    by side, as a pose and its anchor do, or a motion keyed at every frame, what lies beyond is held. Beyond a range of
+    frames nothing may move, so it has its anchors right beside it.
 
     Args:
         chosen: the frames that are edited, ascending.
@@ -90,8 +91,10 @@ def _anchor_before(
     if before is None and not bisect_left(others, first):
         return None
     earlier = own[: bisect_left(own, first)]
-    if earlier and (before is None or earlier[-1] > before) and (not strict or earlier[-1] >= beside):
-        return None
+    if earlier and (before is None or earlier[-1] > before):
+        strict = strict or (len(earlier) > 1 and earlier[-1] - earlier[-2] <= STEP)
+        if not strict or earlier[-1] >= beside:
+            return None
     if kind == "KEYS":
         place = bisect_left(others, first) - 1
         if place >= 0 and (before is None or others[place] > before):

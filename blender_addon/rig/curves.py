@@ -13,7 +13,7 @@ import numpy as np
 
 from ..contract.rotations import Array
 from .blender_types import Posable, owner_of
-from .nla import to_action
+from .nla import curves_in, to_action
 
 Curves = dict[tuple[str, int], bpy.types.FCurve]
 """Curves by data path and index of the channel."""
@@ -31,19 +31,8 @@ def is_same(frame: float, other: float) -> bool:
 def action_curves(owner: bpy.types.Object) -> Iterator[bpy.types.FCurve]:
     """The F-curves of the action assigned to an object (or other ID)."""
     data = owner.animation_data
-    if data is None or data.action is None:
-        return
-    if not hasattr(data, "action_slot"):
-        yield from data.action.fcurves
-        return
-    if data.action_slot is None:
-        return
-    for layer in data.action.layers:
-        for strip in layer.strips:
-            # The only kind of strip there is; the stubs give what all kinds share.
-            bag = strip.channelbag(data.action_slot)  # type: ignore[attr-defined]
-            if bag is not None:
-                yield from bag.fcurves
+    if data is not None and data.action is not None:
+        yield from curves_in(data.action, getattr(data, "action_slot", None))
 
 
 def curves_of(owner: bpy.types.Object) -> Curves:

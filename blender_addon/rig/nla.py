@@ -3,14 +3,15 @@
 Runs inside Blender.
 
 A key in the active action replaces whatever the strips below do with its channel, at every frame: one edit would freeze
-a limb over the whole timeline. So where strips animate an armature and the active action does not hold the channel, the
-keys go into a strip on a track at the top, which covers the edited frames and nothing else.
+a limb over the whole timeline. So where strips animate a channel and the active action does not hold it, the keys go
+into a strip on a track at the top, which covers the edited frames and nothing else. A channel that no strip animates
+goes into the active action: once a strip has it, Blender would put it to its default wherever no strip does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import bpy
@@ -25,6 +26,44 @@ def has_nla(owner: bpy.types.Object) -> bool:
     if data is None or not data.use_nla:
         return False
     return bool(data.use_tweak_mode or any(_has_effect(track, data.nla_tracks) for track in data.nla_tracks))
+
+
+def paths_in_strips(owner: bpy.types.Object) -> frozenset[str]:
+    """The data paths that the strips in effect animate."""
+    data = owner.animation_data
+    if data is None or not data.use_nla:
+        return frozenset()
+    found: set[str] = set()
+    for track in data.nla_tracks:
+        if _has_effect(track, data.nla_tracks):
+            for strip in track.strips:
+                found |= _paths_in(strip)
+    return frozenset(found)
+
+
+def _paths_in(strip: bpy.types.NlaStrip) -> set[str]:
+    if strip.mute:
+        return set()
+    found: set[str] = set()
+    for inner in strip.strips:  # of a meta strip
+        found |= _paths_in(inner)
+    if strip.action is not None:
+        curves = curves_in(strip.action, getattr(strip, "action_slot", None))
+        found |= {curve.data_path for curve in curves}
+    return found
+
+
+def curves_in(action: bpy.types.Action, slot: bpy.types.ActionSlot | None) -> Iterator[bpy.types.FCurve]:
+    """The F-curves of an action, of one of its slots where it has slots."""
+    if not hasattr(action, "slots"):
+        yield from action.fcurves
+    elif slot is not None:
+        for layer in action.layers:
+            for strip in layer.strips:
+                # The only kind of strip there is; the stubs give what all kinds share.
+                bag = strip.channelbag(slot)  # type: ignore[attr-defined]
+                if bag is not None:
+                    yield from bag.fcurves
 
 
 def in_tweak_mode(owner: bpy.types.Object) -> bool:

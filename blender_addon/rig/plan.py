@@ -27,7 +27,7 @@ from .convert import basis_from_local, local_from_turns, nearest_rotation, turns
 from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times, repeats_at
 from .ground import CARRYING_JOINTS, pelvis_lift
 from .ik import Move, moves_of_targets
-from .nla import has_nla, in_tweak_mode, to_scene
+from .nla import has_nla, in_tweak_mode, paths_in_strips, to_scene
 from .sample import Sample, current_frame, evaluated_channels
 
 HAIR_DEGREES = 0.02
@@ -232,11 +232,17 @@ def _anchored(
         curves = curves_of(owner)
         layered = has_nla(owner) and not in_tweak_mode(owner)
         own = {channel: _scene_times(owner, curve) for channel, curve in curves.items()}
+        in_strips = paths_in_strips(owner) if layered else frozenset()
         keyed = posed if owner == body.armature else sorted({*posed, *_posed_times(owner)})
+        # Where strips animate the character, every frame of the scene counts as keyed.
+        around = [-math.inf, *keyed, math.inf] if layered else keyed
+        kind: AnchorKind = "FRAMES" if layered and options.anchors == "KEYS" else options.anchors
         anchored = []
         for one in (one for one in channels if one.owner == owner):
             path = one.thing.path_from_id(one.name)
-            in_layer = layered and not any((path, index) in curves for index in one.free)
+            in_layer = (
+                layered and path in in_strips and not any((path, index) in curves for index in one.free)
+            )
             anchors: dict[int, dict[float, int]] = {}
             for index in one.free:
                 if in_layer:
@@ -244,7 +250,7 @@ def _anchored(
                     anchors[index] = anchor_frames(frames, (), [-math.inf, math.inf], "FRAMES")
                 else:
                     anchors[index] = anchor_frames(
-                        frames, own.get((path, index), ()), keyed, options.anchors, as_range=options.as_range
+                        frames, own.get((path, index), ()), around, kind, as_range=options.as_range
                     )
             anchored.append(replace(one, in_layer=in_layer, anchors=anchors))
         planned += _with_resting_values(owner, anchored, curves)

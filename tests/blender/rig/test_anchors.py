@@ -34,6 +34,9 @@ EVERY: list[float] = [float(frame) for frame in range(1, 41)]
         ([10, 11, 12], EVERY, EVERY, "FRAMES", {}),
         ([10, 12], [], FIGURE, "FRAMES", {9: -1, 11: 0, 13: 1}),
         ([10, 20], [], FIGURE, "KEYS", {1: -1, 11: 1, 19: -1, 40: 1}),
+        ([30], [19, 20, 21], FIGURE, "FRAMES", {29: -1, 31: 1}),
+        ([22], [19, 20, 21], FIGURE, "FRAMES", {23: 1}),
+        ([10], [19, 20, 21], FIGURE, "KEYS", {1: -1, 40: 1}),
         ([10.5], [], FIGURE, "FRAMES", {9.5: -1, 11.5: 1}),
     ],
 )

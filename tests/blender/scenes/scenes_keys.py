@@ -51,6 +51,18 @@ def one_key_on_a_bone_without_keys_holds_at_its_frame_only() -> None:
 
 
 @scene
+def a_second_pose_of_such_a_bone_changes_no_frame_between() -> None:
+    anna = keyed_figure()
+    for frame in (20, 30, 26):
+        go(frame)
+        ask(KNEE)
+    for frame in (20, 26, 30):
+        near(bent(anna, "R_Knee", frame), 90)
+    for frame in (1, 10, 19, 21, 22.5, 25, 27, 28, 29, 31, 35, 40):
+        near(bent(anna, "R_Knee", frame), 0, 0.01)
+
+
+@scene
 def anchors_on_the_characters_keys_let_the_pose_come_and_go() -> None:
     anna = keyed_figure()
     go(20)

@@ -55,7 +55,18 @@ def one_pose_over_a_strip() -> None:
     anna, _ = strip_of_walk()
     outcome = edit_at(anna, 20)
     says(outcome, "strip of their own")
-    assert anna.animation_data.action is None
+    assert keyed_frames(anna, "R_Knee") == []
+
+
+@scene
+def what_is_posed_by_hand_and_in_no_strip_stays_at_every_other_frame() -> None:
+    anna, _ = strip_of_walk()
+    for name in ("L_Elbow", "Head"):
+        anna.pose.bones[name].rotation_quaternion = (0.9, 0.3, 0.3, 0.1)
+    edit_at(anna, 20, "left_elbow y -90", "L_Elbow")
+    edit_at(anna, 30, "left_elbow y -90; right_knee x 90", "L_Elbow")
+    near(bent(anna, "R_Knee", 30), 90)
+    near(bent(anna, "L_Elbow", 20), 90)
 
 
 @scene
