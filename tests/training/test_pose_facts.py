@@ -14,7 +14,7 @@ from training.data.captions.caption import Captioner
 from training.data.captions.correction import Corrector
 from training.data.captions.facts import pose_facts
 from training.data.captions.measures import Bodies
-from training.data.directives.descriptions import base_figure
+from training.data.directives.descriptions import base_body
 from training.data.directives.postures import standing, whole_posture
 from training.data.sources.constructed import constructed_poses
 
@@ -107,7 +107,7 @@ def test_contact_with_the_floor():
         Bodies.of(
             np.stack([
                 whole_posture("all_fours")(standing()).to_pose(), whole_posture("plank")(standing()).to_pose(),
-                base_figure("kneel").to_pose(), standing().to_pose(), base_figure("one_leg").to_pose(),
+                base_body("kneel").to_pose(), standing().to_pose(), base_body("one_leg").to_pose(),
             ])
         )
     )  # fmt: skip
