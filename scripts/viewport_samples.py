@@ -25,7 +25,8 @@ import torch
 import build_addon
 from backend.body.camera import Camera
 from backend.body.neutral import load_neutral_body
-from training.data.images import draw_camera, draw_heading, turn_to
+from training.data.images import draw_heading, turn_to
+from training.data.looks import draw_camera
 from training.data.records import to_record
 from training.data.samples import Sample
 from training.evaluate.benchmarks import pose_pool

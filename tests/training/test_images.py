@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backend.body.camera import Camera
+from backend.body.draw import Renderer
 from backend.body.neutral import load_neutral_body
 from backend.body.smplx_adapter import BodyFileError
 from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS, PARENTS
-from training.data import cli, images
+from training.data import cli, crowd, images, looks
 from training.data.build import run
 from training.data.registry import Build
 from training.data.samples import open_image
@@ -99,7 +101,7 @@ def test_cameras_keep_nearly_all_of_the_body_in_the_picture(rng: np.random.Gener
     joints = forward_kinematics(axis_angle_to_matrix(arm_out()))[1].astype(np.float32)
     inside = []
     for _ in range(200):
-        camera = images.draw_camera(rng, joints, viewport=bool(rng.integers(2)))
+        camera = looks.draw_camera(rng, joints, viewport=bool(rng.integers(2)))
         assert camera.azimuth == 0
         pixels = camera.project(joints, (100, 100))
         inside.append(((pixels > 0) & (pixels < 100)).all(1).mean())
@@ -178,3 +180,83 @@ def test_a_body_that_cannot_be_drawn_is_refused_at_once(tmp_path: Path) -> None:
         list(run(Build("pictures", tmp_path / "out", count=1, body=tmp_path / "none.npz"), workers=2))
     with pytest.raises(ValueError, match="directives uses no --body"):
         list(run(Build("directives", tmp_path / "out", count=1, body=body_file(tmp_path / "body.npz"))))
+
+
+@pytest.fixture
+def crowd_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Only one of the three things that a crowded photograph can have, in every picture."""
+
+    def only(**shares: float) -> None:
+        for name in ("BEHIND_SHARE", "BEFORE_SHARE", "CUT_SHARE"):
+            monkeypatch.setattr(crowd, name, shares.get(name, 0.0))
+        monkeypatch.setattr(crowd, "as_photograph", lambda _, picture: picture)
+
+    return only
+
+
+def crowded(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return crowd.draw_in_a_crowd(
+        np.random.default_rng(seed), images.turn_to(arm_out(), 0.0), lambda _: arm_out(),
+        Renderer((128, 128), load_neutral_body("coarse")),
+    )  # fmt: skip
+
+
+def test_people_behind_are_seen_and_the_person_stays_where_it_is(crowd_alone: Callable[..., None]) -> None:
+    for seed in range(6):
+        crowd_alone()
+        alone, places = crowded(seed)
+        crowd_alone(BEHIND_SHARE=1.0)
+        among, same_places = crowded(seed)
+        np.testing.assert_array_equal(places, same_places)
+        assert (np.abs(alone.astype(int) - among).max(-1) > 30).mean() > 0.005
+        x, y = (places[JOINT_INDEX["spine2"]] * 128).astype(int)
+        assert np.abs(alone[y, x].astype(int) - among[y, x]).max() < 12  # by light alone
+
+
+def test_a_thing_before_the_person_hides_some_of_it_and_not_the_trunk(
+    crowd_alone: Callable[..., None],
+) -> None:
+    for seed in range(8):
+        crowd_alone()
+        alone, places = crowded(seed)
+        crowd_alone(BEFORE_SHARE=1.0)
+        behind, same_places = crowded(seed)
+        np.testing.assert_array_equal(places, same_places)
+        changed = np.abs(alone.astype(int) - behind).max(-1) > 0
+        assert changed.any()
+        hidden = changed[tuple((places * 127.99).astype(int).clip(0, 127)[:, ::-1].T)]
+        assert hidden.sum() <= crowd.MOST_HIDDEN
+        assert not hidden[JOINT_INDEX["pelvis"]]
+
+
+def test_an_edge_that_cuts_the_person_off_takes_the_places_along(crowd_alone: Callable[..., None]) -> None:
+    for seed in range(8):
+        crowd_alone()
+        whole, places = crowded(seed)
+        crowd_alone(CUT_SHARE=1.0)
+        part, moved = crowded(seed)
+        assert part.shape == whole.shape
+        assert ((moved < 0) | (moved > 1)).any(axis=1).sum() <= crowd.MOST_HIDDEN
+        assert ((moved[JOINT_INDEX["pelvis"]] >= 0) & (moved[JOINT_INDEX["pelvis"]] <= 1)).all()
+        # Nearer by one factor, and what stood at a joint stands there still.
+        spread = np.ptp(moved, axis=0) / np.ptp(places, axis=0)
+        assert spread[0] == pytest.approx(spread[1], rel=1e-4)
+        assert spread[0] > 1
+        for before, after in ((places, moved),):
+            x, y = (before[JOINT_INDEX["spine2"]] * 128).astype(int)
+            u, v = (after[JOINT_INDEX["spine2"]] * 128).astype(int)
+            assert np.abs(whole[y, x].astype(int) - part[v, u]).max() < 40
+
+
+def test_a_share_of_the_photographs_that_are_built_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(images, "SIZES", ((64, 64),))
+    monkeypatch.setattr(images, "VIEWPORT_SHARE", 0.0)
+    monkeypatch.setattr(
+        images, "draw_in_a_crowd", lambda *given: drawn.append(given) or crowd.draw_in_a_crowd(*given)
+    )
+    sampler = images.PictureSampler(lambda _: arm_out(), crowded=0.4)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        assert sampler.draw(rng).image_joints.shape == (24, 2)
+    assert 12 <= len(drawn) <= 36

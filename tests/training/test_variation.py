@@ -8,7 +8,7 @@ import pytest
 
 from backend.body.camera import Camera
 from blender_addon.contract.skeleton import JOINT_INDEX
-from training.data import images, variation
+from training.data import images, looks, variation
 from training.data.samples import Sample, open_image
 from training.data.variation import varied
 
@@ -33,7 +33,7 @@ def drawn(pose_aa: np.ndarray, *, look: int, camera: Camera) -> tuple[np.ndarray
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "SIZES", ((128, 128),))
         patch.setattr(images, "draw_camera", lambda *_, **__: camera)
-        patch.setattr(images, "_direction", lambda *_, **__: (0.0, 0.6, 0.8))
+        patch.setattr(looks, "_direction", lambda *_, **__: (0.0, 0.6, 0.8))
         return images.draw_picture(np.random.default_rng(look), pose_aa, viewport=True)
 
 

@@ -28,6 +28,8 @@ DrawSamples = Callable[[np.random.Generator, int], list[Sample]]
 Split = Literal["train", "val", "test"]
 PARTIAL_SHARE = 0.3
 """How many PoseFix-style pairs go only some of the way, so that training sees small changes too."""
+CROWDED_SHARE = 0.4
+"""How many photographs have people behind the person, things before it, or an edge that cuts it off."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def pictures(build: Build) -> DrawSamples:
     """Pictures of posed bodies, for stage 1 and pose estimation."""
     from .images import PictureSampler
 
-    return _one_by_one(PictureSampler(_start_poses(build), build.body).draw)
+    return _one_by_one(PictureSampler(_start_poses(build), build.body, crowded=CROWDED_SHARE).draw)
 
 
 def descriptions(build: Build) -> DrawSamples:

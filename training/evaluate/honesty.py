@@ -29,17 +29,8 @@ from backend.query import Answerer, Query
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX
-from training.data.images import (
-    SIZES,
-    VIEWPORT_SHARE,
-    draw_backdrop,
-    draw_camera,
-    draw_heading,
-    draw_picture,
-    photograph_look,
-    turn_to,
-    viewport_look,
-)
+from training.data.images import SIZES, VIEWPORT_SHARE, draw_heading, draw_picture, turn_to
+from training.data.looks import draw_backdrop, draw_camera, photograph_look, viewport_look
 
 Pose = npt.NDArray[np.float32]
 DrawPose = Callable[[np.random.Generator], Pose]

@@ -39,7 +39,7 @@ from blender_addon.contract.kinematics import forward_kinematics, yaw_matrix
 from blender_addon.contract.messages import View
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
-from training.data.images import viewport_look
+from training.data.looks import viewport_look
 
 from .cases.starts import start_pose
 from .instructions import Case, Check, Outcome, PosedBody, Rates, excess, stayed, summarise

@@ -21,7 +21,8 @@ from backend.body.rotations import apply_heading, split_heading
 from backend.model.pose_reader import SeenJoints, spread_of
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import BODY_PARTS
-from training.data.images import SIZES, VIEWPORT_SHARE, draw_camera, draw_heading
+from training.data.images import SIZES, VIEWPORT_SHARE, draw_heading
+from training.data.looks import draw_camera
 
 Array = npt.NDArray[np.float32]
 
