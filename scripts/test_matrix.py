@@ -28,6 +28,9 @@ LIMIT_SECONDS: Final = 5400
 """Of a Blender's tests, on a machine that has other work too."""
 EXTENSION: Final = "tests/blender/extension"
 SCENES: Final = "tests/blender/scenes"
+ALWAYS_HERE: Final = ("test_local_backend.py", "test_package.py")
+"""Of the extension's tests, those that run in this environment's own Blender whichever is chosen: its zips, and its
+backend as a process."""
 INSIDE: Final = ("tests/blender/rig", "tests/blender/rigs")
 
 
@@ -130,7 +133,8 @@ def test(blender: Blender, command: Sequence[str]) -> str:
     options = ["-m", "pytest", "--quiet", "--timeout", "1200"]
     # Their own fixtures alone: those above belong to the backend, which is not in there.
     inside = [[*command, *options, "--confcutdir", folder, folder] for folder in INSIDE]
-    around = [sys.executable, *options, "--numprocesses", "2", EXTENSION, SCENES]
+    left_out = [f"--ignore={EXTENSION}/{file}" for file in ALWAYS_HERE]
+    around = [sys.executable, *options, *left_out, "--numprocesses", "2", EXTENSION, SCENES]
     results = [
         *(_watch(tests, {"PYTHONPATH": str(ROOT)}) for tests in inside),
         _watch(around, {"POSELLAVA_BLENDER": shlex.join(command)}),
