@@ -5,7 +5,8 @@
   time to an answer.
 - ``fairness_edit``: the p95 of one person's edits beside somebody's requests of a thousand poses, over the p95 alone.
 - ``fairness_picture``: the same beside 31 pictures of 4,096 x 4,096 pixels at a time.
-- ``rss_growth_mb``: how much memory the server's process has gained after 10,000 edits.
+- ``rss_growth_mb``: how much memory the server's process has gained after 10,000 edits, at rest before and after; and
+  ``busy_mb``, how much beyond that it held at their end, free but kept for the next batch.
 - ``rss_peak_mb``: the most that it and the process that decodes pictures had under the largest requests that are taken:
   the most poses in eight variants each, and the largest pictures, from four clients.
 
@@ -39,6 +40,8 @@ WARM_UP: Final = 200
 GROWTH_EDITS: Final = 10_000
 PICTURES: Final = 31
 PICTURE_SIDE: Final = 4096
+REST_SECONDS: Final = 5
+"""After which an idle server has given back what it does not need."""
 PEAK_POSES: Final = 4096
 MANY_POSES: Final = 1000
 INSTRUCTIONS: Final = (
@@ -180,9 +183,16 @@ async def measure(url: str, token: str, pid: int) -> None:
             )  # fmt: skip
     clients = [await Client.open(address) for _ in range(32)]
     await asyncio.gather(*(edits(c, count=WARM_UP // 8) for c in clients))
+    await asyncio.sleep(REST_SECONDS)
     before = resident_mb(pid)
     await asyncio.gather(*(edits(c, count=GROWTH_EDITS // len(clients)) for c in clients))
-    show("rss_growth_mb", resident_mb(pid) - before, "MB", before=round(before, 1), edits=GROWTH_EDITS)
+    busy = resident_mb(pid)
+    await asyncio.sleep(REST_SECONDS)
+    after = resident_mb(pid)
+    show(
+        "rss_growth_mb", after - before, "MB", before=round(before, 1), busy_mb=round(busy - after, 1),
+        edits=GROWTH_EDITS,
+    )  # fmt: skip
     for each in clients:
         await each.close()
     show("rss_peak_mb", await peak(address, pid), "MB")

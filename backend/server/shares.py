@@ -8,9 +8,11 @@ charged a tenth, and goes to the engine without the long ones, so that these cos
 between two words of an answer that is said word by word. Nobody who waits is left out for longer than STARVING_SECONDS.
 
 A batch is as large as the engine likes when one client works alone. When others have been there lately it holds no more
-than ``FAIR_BATCH_MS`` beyond one query of each, so that nobody who comes now waits longer than that for it to end. And
-before something long begins, who was answered a moment ago may ask again first: anticipatory scheduling (Iyer and
-Druschel 2001), without which every edit of a person who edits would meet a batch that began just before it.
+than ``FAIR_BATCH_MS`` beyond one query of each, so that nobody who comes now waits longer than that for it to end.
+Pictures take long, and several at once are no quicker than one after the other: a batch of them holds no more than
+``PICTURES_MS`` even then, whoever's they are, for somebody may come who was not there lately. And before something long
+begins, who was answered a moment ago may ask again first: anticipatory scheduling (Iyer and Druschel 2001), without
+which every edit of a person who edits would meet a batch that began just before it.
 
 Nothing here knows threads; the scheduler calls it under its lock.
 """
@@ -23,6 +25,7 @@ from typing import Final
 from .jobs import Client, Job, Kind
 
 FAIR_BATCH_MS: Final = 30.0
+PICTURES_MS: Final = 100.0
 LATELY_SECONDS: Final = 3.0
 """How long a client that has asked counts as there."""
 LIGHT_MS: Final = 200.0
@@ -32,7 +35,7 @@ LIGHT_REQUESTS: Final = 2
 LIGHT_SHARE: Final = 0.1
 STARVING_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 0.008
-_FIRST_GUESS_MS: Final = 10.0
+_FIRST_GUESS_MS: Final = {Kind.POSES: 10.0, Kind.PICTURES: 50.0, Kind.WORDS: 10.0}
 _MEMORY: Final = 0.8
 
 
@@ -63,7 +66,7 @@ class Shares:
         self._batch_size = batch_size
         self._clients: set[Client] = set()
         self._clock = 0.0
-        self._ms = dict.fromkeys(Kind, _FIRST_GUESS_MS)  # of a query
+        self._ms = dict(_FIRST_GUESS_MS)  # of a query
 
     def add(self, client: Client) -> None:
         """Begin to count a client."""
@@ -113,7 +116,9 @@ class Shares:
             for client in waiting
         ]
         alone = not any(now - client.last_asked < LATELY_SECONDS for client in self._clients - {waiting[0]})
-        most = self._batch_size
+        most = together = self._batch_size
+        if kind is Kind.PICTURES:
+            most = together = min(most, max(1, round(PICTURES_MS / self._ms[kind])))
         if not alone:
             most = min(most, max(1, round(FAIR_BATCH_MS / self._ms[kind])))
         counts: dict[Job, int] = {}
@@ -134,7 +139,7 @@ class Shares:
         for _ in range(1 if light else most):
             take(lines[0], most)
         for line in lines[1:]:
-            take(line, self._batch_size)
+            take(line, together)
         before = 0
         while before < taken < most:
             before = taken

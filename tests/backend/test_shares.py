@@ -153,6 +153,23 @@ def test_alone_the_batches_are_large() -> None:
     assert [batch.size for batch in alone.batches[:5]] == [32] * 5
 
 
+def test_who_comes_after_a_rest_meets_no_heap_of_pictures() -> None:
+    both = Simulation(
+        [Person(pause=4.0), Person(image=PICTURE, at_a_time=31)],
+        lambda kind: 25 if kind is Kind.PICTURES else 5,
+    )
+    both.run(30)
+    assert len(both.waits[0]) > 5
+    assert max(both.waits[0]) < 0.2
+
+
+def test_pictures_of_many_are_not_looked_at_in_one_go() -> None:
+    many = Simulation([Person(image=PICTURE) for _ in range(31)], lambda kind: 25)
+    many.run(10)
+    assert max(batch.size for batch in many.batches) <= 4
+    assert min(map(len, many.waits)) > 8
+
+
 def test_many_who_edit_share_batches_and_all_get_the_same() -> None:
     many = Simulation([Person() for _ in range(32)], lambda kind: 2)
     many.run(5)
