@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ HELLO_SECONDS: Final = 10.0
 HELLO_BYTES: Final = 4096
 SEND_SECONDS: Final = 180.0
 """How long a client may take to read an answer: Blender may hold its Python for minutes while it loads or renders."""
+UNREAD_SECONDS: Final = 2.0
+"""How long a stop waits for a client that takes nothing of an answer that is there."""
 INLINE_CHARS: Final = 256 * 1024
 """The longest text of v1 that is read on the event loop: some milliseconds."""
 
@@ -88,6 +91,7 @@ class ClientSession:
         self._answers: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
         self._cut_off = False
+        self._pieces_sent = 0
         self._began = time.monotonic()
         self._counts = {"requests": 0, "answered": 0, "refused": 0}
 
@@ -124,9 +128,12 @@ class ClientSession:
             )
 
     async def finish(self) -> None:
-        """Wait until every request of this client has been answered."""
+        """Wait until every request of this client has been answered, or its answers lie there and it takes nothing."""
         while self._answers:
-            await asyncio.wait(self._answers)
+            sent = self._pieces_sent
+            await asyncio.wait(self._answers, timeout=UNREAD_SECONDS)
+            if sent == self._pieces_sent and all(job.finished for job in self._jobs.values()):
+                return
 
     async def _greet(self) -> bool:
         try:
@@ -276,8 +283,14 @@ class ClientSession:
                     return
                 for frame in frames:
                     pieces = fragments(frame)
-                    await self._websocket.send(pieces[0] if len(pieces) == 1 else pieces)
+                    await self._websocket.send(pieces[0] if len(pieces) == 1 else self._counted(pieces))
         except TimeoutError:
             self._cut_off = True
             log.warning("%s read nothing for %g s; cut off", self._websocket.address, SEND_SECONDS)
             self._websocket.transport.abort()
+
+    async def _counted(self, pieces: Sequence[str] | Sequence[bytes]) -> AsyncIterator[str | bytes]:
+        """Each is asked for when the one before is on its way."""
+        for piece in pieces:
+            self._pieces_sent += 1
+            yield piece

@@ -51,7 +51,7 @@ def frozen_client(backend: Any, engine: Any) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", PROGRAM, backend.url]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
-            wait_for(lambda: any(len(talk._jobs) == REQUESTS for talk in backend.server._talks))
+            wait_for(lambda: any(len(session._jobs) == REQUESTS for session in backend.server._sessions))
             process.send_signal(signal.SIGSTOP)
             engine.gate.set()
             yield process
@@ -91,7 +91,7 @@ def test_who_does_not_come_back_is_given_up_and_told_so(
 ) -> None:
     monkeypatch.setattr("backend.server.server.PING_INTERVAL", 0.1)
     monkeypatch.setattr("backend.server.server.PING_TIMEOUT", 0.5)
-    monkeypatch.setattr("backend.server.talk.SEND_SECONDS", 0.5)
+    monkeypatch.setattr("backend.server.client_session.SEND_SECONDS", 0.5)
     backend = start_backend()
     with frozen_client(backend, engine) as frozen:
         wait_for(lambda: not backend.server._door.connections)

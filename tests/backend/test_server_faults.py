@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import http.client
@@ -78,6 +79,21 @@ def test_a_client_that_stops_reading_does_not_hold_up_the_stop(start_backend: St
         backend.stop()
         assert time.monotonic() - began < 5
         assert not backend.is_alive
+
+
+def test_answers_that_nobody_takes_are_not_waited_for_at_the_stop(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_session, "UNREAD_SECONDS", 0.3)
+    backend = start_backend()
+    frames = np.zeros((4096, 24, 3), np.float32)
+    with connected(backend.port) as silent:
+        for number in range(3):
+            silent.sendall(frame(0x1, encode(Request(f"r{number}", "adjust", "x", frames)).encode()))
+        wait_for(lambda: any(len(one._jobs) == 3 for one in backend.server._sessions))
+        wait_for(lambda: all(job.finished for one in backend.server._sessions for job in one._jobs.values()))
+        drained = asyncio.run_coroutine_threadsafe(backend.server.drain(), backend._loop)
+        drained.result(server.DRAIN_SECONDS / 2)
 
 
 def test_a_client_that_pings_and_does_not_read_is_cut_off(start_backend: Start) -> None:
