@@ -300,7 +300,7 @@ def test_pictures_that_wait_do_not_hold_up_the_stop(start_backend: Start) -> Non
         for websocket in clients:
             receive(websocket)
             websocket.send(large)
-        wait_for(lambda: backend.server._house.sandbox._waiting)
+        wait_for(lambda: backend.server._context.sandbox._waiting)
         began = time.monotonic()
         backend.stop()
         assert time.monotonic() - began < 5
@@ -313,7 +313,7 @@ def test_a_process_that_dies_of_a_picture_is_replaced(start_backend: Start) -> N
         receive(websocket)
         websocket.send(encode(Request("a", "estimate", image_png=png())))
         assert isinstance(outcome(websocket), Result)
-        process = backend.server._house.sandbox._process
+        process = backend.server._context.sandbox._process
         process.kill()
         websocket.send(encode(Request("b", "estimate", image_png=png())))
         first = outcome(websocket)
