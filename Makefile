@@ -50,10 +50,10 @@ demo: setup
 
 check: lint
 	$(LIMIT) 1200 $(PYTHON) -m pytest -q -m "not slow and not full and not gui" $(TWO) --timeout 300 \
-		--random-order --random-order-seed $(SEED)
+		--durations 10 --random-order --random-order-seed $(SEED)
 
 test: check docs
-	$(LIMIT) 2100 $(PYTHON) -m pytest -m "slow and not full and not gui" $(TWO) --timeout 600
+	$(LIMIT) 2100 $(PYTHON) -m pytest -m "slow and not full and not gui" $(TWO) --timeout 600 --durations 10
 
 test-all: lint docs
 	$(LIMIT) 5400 $(PYTHON) -m pytest -m "not gui" $(TWO) --timeout 1200

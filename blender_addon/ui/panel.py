@@ -19,7 +19,7 @@ from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .chat import POSELLAVA_PT_chat
 from .light import icon_of
-from .tab import Tab
+from .tab import Tab, property_column
 from .text import characters, wrapped
 
 LONGEST_RECALL: Final = 12
@@ -63,11 +63,7 @@ class POSELLAVA_PT_options(Tab, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
-        layout = self.layout
-        chosen = settings(context)
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        column = layout.column()
+        chosen, column = settings(context), property_column(self.layout)
         column.prop(chosen, "frames")
         if chosen.frames == "RANGE":
             _draw_range(chosen, column)
@@ -85,11 +81,7 @@ class POSELLAVA_PT_keys(Tab, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
-        layout = self.layout
-        chosen = settings(context)
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        column = layout.column()
+        chosen, column = settings(context), property_column(self.layout)
         column.prop(preferences(context), "keying")
         column.prop(chosen, "anchors")
         column.prop(chosen, "limits")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +85,28 @@ def tiny_processor() -> PoseLlavaProcessor:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
+
+
+TINY_TEXT_ENCODER: dict[str, object] = {
+    "text_encoder_layers": 1, "text_encoder_hidden_size": 16, "text_encoder_attention_heads": 2,
+    "text_encoder_intermediate_size": 32, "sees_patches": False,
+}  # fmt: skip
+
+
+def save_tiny(
+    model: PoseLlavaForConditionalGeneration,
+    templates: Mapping[str, Sequence[Mapping[str, str]]],
+    folder: Path,
+    *,
+    reads_texts: bool,
+) -> None:
+    """Save a tiny model with its processor, which words what is asked by these templates."""
+    model.save_pretrained(folder)
+    whole = tiny_processor()
+    PoseLlavaProcessor(
+        whole.image_processor, whole.tokenizer, templates, patch_size=PATCH_SIZE, num_additional_image_tokens=1,
+        reads_texts=reads_texts,
+    ).save_pretrained(folder)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

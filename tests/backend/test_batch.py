@@ -85,6 +85,7 @@ def test_an_image_that_is_no_file_costs_no_other(image: str, answered: Any, tmp_
     assert len(error["error"]) < 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "WEBP", "PNG"])
 def test_photographs_are_read_upright_and_made_small(
     form: str, answered: Any, engine: Any, tmp_path: Path

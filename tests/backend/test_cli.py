@@ -256,6 +256,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory, processor: PoseLlavaPr
     return folder
 
 
+@pytest.mark.slow
 def test_info_names_model_sizes_tasks_and_versions(
     saved_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

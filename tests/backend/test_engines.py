@@ -27,14 +27,14 @@ from backend.engines.onnx import OnnxEngine
 from backend.engines.people import NOBODY
 from backend.engines.torch import TorchEngine
 from backend.graph_files import CHECKSUMS_FILE, check_files
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.graphs import AnswerGraph, write_graphs
 from backend.model.storage import pack
 from backend.query import Query
 from blender_addon.contract.messages import Request
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import STANDING_POSE
-from tests.backend.conftest import tiny_config, tiny_processor
+from tests.backend.conftest import TINY_TEXT_ENCODER, save_tiny, tiny_config, tiny_processor
 from training.data.directives.sampler import DirectiveSampler
 from training.data.pool import PosePool
 
@@ -112,6 +112,7 @@ def figure() -> Image.Image:
         pytest.skip("pictures are drawn with OpenGL, which is not here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
 def test_words_that_are_not_read_are_said_to_be_so(
     engine: str, figure: Image.Image, request: pytest.FixtureRequest
@@ -123,6 +124,7 @@ def test_words_that_are_not_read_are_said_to_be_so(
     np.testing.assert_allclose(told.pose_aa, silent.pose_aa, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
 def test_a_plain_picture_and_noise_move_nothing_and_say_so(
     engine: str, request: pytest.FixtureRequest
@@ -221,28 +223,16 @@ def test_what_is_exported_is_the_models_own_pass(decoder: str, state: str, text_
 def test_a_new_model_gets_graphs_that_hold_none_of_its_weights(stored: str, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     torch.manual_seed(0)
-    encoder = {
-        "text_encoder_layers": 1, "text_encoder_hidden_size": 16, "text_encoder_attention_heads": 2,
-        "text_encoder_intermediate_size": 32, "sees_patches": False,
-    }  # fmt: skip
+    reads_texts = stored == "int8"
     model = PoseLlavaForConditionalGeneration(
-        tiny_config("residual", **(encoder if stored == "int8" else {}))
+        tiny_config("residual", **(TINY_TEXT_ENCODER if reads_texts else {}))
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
-    whole = tiny_processor()
     templates = {
         "adjust": [{"question": "adjust : {instruction} <pose>", "answer": "the left arm <POSE> ."}],
         "generate": [{"question": "generate : {instruction}", "answer": "<POSE>"}],
     }
-    PoseLlavaProcessor(
-        whole.image_processor,
-        whole.tokenizer,
-        templates,
-        patch_size=16,
-        num_additional_image_tokens=1,
-        reads_texts=stored == "int8",
-    ).save_pretrained(folder)
-    if stored == "int8":
+    save_tiny(model.to(torch.bfloat16), templates, folder, reads_texts=reads_texts)
+    if reads_texts:
         pack(folder)
     write_graphs(folder)
     queries = [
@@ -285,6 +275,7 @@ def test_a_model_that_reads_patches_is_said_to_need_torch(tmp_path: Path) -> Non
     assert isinstance(load_engine(tmp_path), TorchEngine)
 
 
+@pytest.mark.slow
 def test_auto_takes_onnx_on_a_cpu() -> None:
     assert isinstance(load_engine(), OnnxEngine)
     with pytest.raises(ValueError, match="onnx answers on the CPU, not on 'cuda'"):
@@ -327,6 +318,7 @@ def test_a_damaged_model_is_named_with_what_to_do(
     assert name in str(caught.value) or name == CHECKSUMS_FILE
 
 
+@pytest.mark.slow
 def test_a_path_with_spaces_and_other_letters_is_as_good(tmp_path: Path) -> None:
     folder = shutil.copytree(SHIPPED_MODEL, tmp_path / "mein Modell 模型")
     assert load_engine(folder, engine="onnx").answer([Query("generate", "sit")])[0].pose_aa is not None

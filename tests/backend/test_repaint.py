@@ -47,6 +47,7 @@ def test_the_pose_is_read_from_the_picture_and_edited_in_one_question() -> None:
         edited_pose(Seeing(None), picture, "fly")
 
 
+@pytest.mark.slow
 def test_the_maps_show_the_body_whole_and_all_of_the_same_thing() -> None:
     maps = maps_of(STANDING, ["openpose", "depth", "normal"], 128, 192)
     assert {picture.shape for picture in maps.values()} == {(192, 128, 3)}
@@ -184,6 +185,7 @@ def test_without_weights_the_command_writes_pose_and_maps(tmp_path: Path, photog
     assert sorted(path.name for path in out.iterdir()) == ["depth.png", "pose.json"]
 
 
+@pytest.mark.slow
 def test_of_a_picture_of_nobody_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (60, 90), "gray").save(tmp_path / "picture.png")
     assert repaint([str(tmp_path / "picture.png"), str(tmp_path / "out")]) == 1

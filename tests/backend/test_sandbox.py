@@ -51,6 +51,7 @@ def test_texts_and_pictures_are_read_and_errors_come_back() -> None:
     run(work)
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
     async def work(box: Sandbox) -> None:
         with pytest.raises(ProtocolError, match="longer than"):
@@ -61,6 +62,7 @@ def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
     run(work, seconds=0.001)
 
 
+@pytest.mark.slow
 def test_who_has_had_the_least_comes_first_and_who_leaves_is_skipped() -> None:
     order: list[str] = []
 

@@ -128,6 +128,7 @@ def test_a_token_of_other_bytes_in_the_environment_is_refused_in_a_sentence() ->
     assert "no UTF-8" in said
 
 
+@pytest.mark.slow
 def test_an_unencrypted_backend_for_other_machines_warns() -> None:
     with served("--host", "0.0.0.0") as (line, process):
         assert ask(line.replace(socket.gethostname(), "127.0.0.1")) == "raise it"
@@ -155,6 +156,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 @openssl
 def test_it_speaks_tls_with_certificate_files(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
@@ -186,6 +188,7 @@ def test_certificates_that_cannot_be_used_are_named(certificate: tuple[Path, Pat
     tls_context(public, private)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_at_every_level_the_log_holds_neither_token_nor_words(form: str) -> None:
     token = "a-secret-of-the-studio"
@@ -245,6 +248,7 @@ http {{
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", ["caddy", "nginx"])
 def test_a_proxy_in_front_is_let_in_by_its_name(proxy: str, tmp_path: Path) -> None:
     if shutil.which(proxy) is None:
@@ -333,6 +337,7 @@ def test_the_troubled_engine_is_an_engine() -> None:
     assert TroubledEngine().tasks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 def test_an_idle_server_holds_little_memory() -> None:
     poses = np.zeros((250, 24, 3), np.float32)

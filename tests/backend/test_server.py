@@ -396,6 +396,7 @@ def test_requests_that_arrive_together_share_a_batch(start_backend: Start, engin
     assert texts == {"running": ("did raise it",), "a": ("did raise it",), "b": ("did lower it",)}
 
 
+@pytest.mark.slow
 def test_one_edit_does_not_wait_behind_a_thousand_frames(start_backend: Start, engine: Any) -> None:
     engine.gate.clear()
     frames = np.zeros((1000, 24, 3), np.float32)

@@ -292,6 +292,7 @@ def test_pictures_are_decoded_elsewhere_and_made_small_at_once(start_backend: St
     assert sizes == {(1024, 768)}
 
 
+@pytest.mark.slow
 def test_pictures_that_wait_do_not_hold_up_the_stop(start_backend: Start) -> None:
     backend = start_backend()
     large = encode(Request("r", "estimate", image_png=png(4096, 4096)))
@@ -329,6 +330,7 @@ def halves(number: int) -> tuple[bytes, bytes]:
     return whole[: len(whole) * 3 // 4], whole[len(whole) * 3 // 4 :]
 
 
+@pytest.mark.slow
 def test_large_messages_are_taken_one_after_the_other(
     start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +385,7 @@ def test_a_client_that_fills_the_queue_fills_it_for_itself(start_backend: Start,
     assert isinstance(result, Result)
 
 
+@pytest.mark.slow
 def test_answers_that_are_not_taken_away_count_against_their_client(start_backend: Start) -> None:
     backend = start_backend()
     frames = np.zeros((4096, 24, 3), np.float32)
@@ -561,6 +564,7 @@ def test_an_engine_that_fails_on_its_first_answer_is_not_ready(
         assert isinstance(receive(websocket), Welcome)
 
 
+@pytest.mark.slow
 def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
     start_backend: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -578,6 +582,7 @@ def test_a_client_that_says_no_hello_or_reads_nothing_is_given_up(
         wait_for(lambda: not backend.server._door.connections, 120)
 
 
+@pytest.mark.slow
 def test_a_send_that_was_cut_off_is_not_followed_by_another(
     start_backend: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

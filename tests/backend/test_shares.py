@@ -129,6 +129,7 @@ def test_who_edits_waits_at_most_five_times_as_long_beside_others(other: Person)
     assert any(job.client is both.people[1][1] for batch in both.batches[-200:] for job, _ in batch.parts)
 
 
+@pytest.mark.slow
 def test_a_long_request_gets_most_of_the_time_beside_somebody_who_pauses() -> None:
     both = Simulation([Person(pause=1.0), Person(poses=1000)], lambda kind: 5)
     both.run(20)

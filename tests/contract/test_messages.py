@@ -13,24 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blender_addon.contract import messages
 from blender_addon.contract.codec import decode, encode
-from blender_addon.contract.messages import (
-    CODES,
-    TASKS,
-    Cancel,
-    ErrorMessage,
-    Hello,
-    Limits,
-    Message,
-    Progress,
-    ProtocolError,
-    Request,
-    Result,
-    Turn,
-    View,
-    Welcome,
-    check_request,
-)
 from blender_addon.contract.skeleton import BODY_PARTS
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire
 
@@ -50,7 +34,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def random_messages(seed: int) -> list[Message]:
+def random_messages(seed: int) -> list[messages.Message]:
     rng, dice = np.random.default_rng(seed), random.Random(seed)
     alphabet = string.printable + "äß→漢🙂\u0000\u2028"
 
@@ -63,46 +47,50 @@ def random_messages(seed: int) -> list[Message]:
     identity = "".join(dice.choices(string.ascii_letters + string.digits, k=dice.randint(1, 64)))
     count = dice.randint(0, 5)
     return [
-        Hello(text(), dice.randint(0, 9)),
-        Welcome(text(), tuple(dice.sample(TASKS, 2)), Limits(*(dice.randint(0, 2**40) for _ in range(6)))),
-        Request(
+        messages.Hello(text(), dice.randint(0, 9)),
+        messages.Welcome(
+            text(),
+            tuple(dice.sample(messages.TASKS, 2)),
+            messages.Limits(*(dice.randint(0, 2**40) for _ in range(6))),
+        ),
+        messages.Request(
             identity,
-            dice.choice(TASKS),
+            dice.choice(messages.TASKS),
             text(),
             poses(count),
             dice.choice([None, b"", rng.bytes(100)]),
             tuple(
-                Turn(text(), dice.choice([None, poses(1)[0]]), text(), poses(dice.randint(0, 2)))
+                messages.Turn(text(), dice.choice([None, poses(1)[0]]), text(), poses(dice.randint(0, 2)))
                 for _ in range(dice.randint(0, 3))
             ),
             dice.choice([None, frozenset(dice.sample(list(BODY_PARTS), 3))]),
             dice.random(),
-            dice.choice([None, View(dice.uniform(-3, 3), dice.uniform(-1, 1))]),
+            dice.choice([None, messages.View(dice.uniform(-3, 3), dice.uniform(-1, 1))]),
             dice.randint(1, 8),
         ),
-        Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9), text()),
-        Result(
+        messages.Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9), text()),
+        messages.Result(
             identity,
             tuple(dice.choice([None, pose]) for pose in poses(count)),
             tuple(text() for _ in range(count)),
             dice.random() * 1e4,
             dice.random(),
         ),
-        Result(
+        messages.Result(
             identity, (None, poses(1)[0]), ("no", "yes"), variants=tuple((None, pose) for pose in poses(3))
         ),
-        Result(
+        messages.Result(
             identity,
             (None, poses(1)[0]),
             ("nobody", "one"),
             confidence=(None, tuple(round(dice.random(), 3) for _ in range(24))),
         ),
-        ErrorMessage(dice.choice(list(CODES)), text(), dice.choice([None, identity])),
-        Cancel(identity),
+        messages.ErrorMessage(dice.choice(list(messages.CODES)), text(), dice.choice([None, identity])),
+        messages.Cancel(identity),
     ]
 
 
-def passed(wire: Wire, message: Message) -> Message:
+def passed(wire: Wire, message: messages.Message) -> messages.Message:
     """What the other side of a connection reads of a message."""
     *first, last = wire.write(message)
     assert all(wire.read(data) is None for data in first)
@@ -121,16 +109,16 @@ def test_every_message_survives_the_wire_bit_for_bit(seed: int, subprotocol: str
 
 @pytest.mark.parametrize("subprotocol", SUBPROTOCOLS)
 def test_decoded_poses_own_their_memory_and_can_be_written(subprotocol: str) -> None:
-    request = passed(Wire(subprotocol), Request("a", "adjust", "x", POSE))
-    assert isinstance(request, Request)
+    request = passed(Wire(subprotocol), messages.Request("a", "adjust", "x", POSE))
+    assert isinstance(request, messages.Request)
     request.poses[0, 0, 0] = 1.0
 
 
 def test_unknown_fields_are_ignored() -> None:
-    record = json.loads(encode(Request("a", "adjust", "x", POSE)))
+    record = json.loads(encode(messages.Request("a", "adjust", "x", POSE)))
     record["colour"] = {"anything": [1]}
     record["poses"]["unit"] = "radians"
-    assert same(decode(json.dumps(record)), Request("a", "adjust", "x", POSE))
+    assert same(decode(json.dumps(record)), messages.Request("a", "adjust", "x", POSE))
 
 
 def _poses(shape: list[Any], data: bytes | str) -> dict[str, Any]:
@@ -194,8 +182,8 @@ BAD_FIELDS = {
 @pytest.mark.parametrize("name", BAD_FIELDS)
 def test_a_bad_field_is_refused_with_one_short_sentence(name: str) -> None:
     change, code = BAD_FIELDS[name]
-    record = {**json.loads(encode(Request("a", "adjust", "x", POSE))), **change}
-    with pytest.raises(ProtocolError) as caught:
+    record = {**json.loads(encode(messages.Request("a", "adjust", "x", POSE))), **change}
+    with pytest.raises(messages.ProtocolError) as caught:
         decode(json.dumps(record))
     assert caught.value.code == code
     assert caught.value.request_id == (None if "id" in change else "a")
@@ -224,7 +212,7 @@ def test_a_bad_field_is_refused_with_one_short_sentence(name: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_message_is_refused(data: str | bytes, code: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(messages.ProtocolError) as caught:
         decode(data)
     assert caught.value.code == code
     assert len(caught.value.sentence) < 200
@@ -244,12 +232,12 @@ def test_what_is_no_message_is_refused(data: str | bytes, code: str) -> None:
     ],
 )
 def test_an_inconsistent_result_is_refused(change: dict[str, Any]) -> None:
-    record = {**json.loads(encode(Result("a", (POSE[0],), ("x",)))), **change}
-    with pytest.raises(ProtocolError):
+    record = {**json.loads(encode(messages.Result("a", (POSE[0],), ("x",)))), **change}
+    with pytest.raises(messages.ProtocolError):
         decode(json.dumps(record))
 
 
-GOOD = Request("a", "adjust", "raise the arm", POSE)
+GOOD = messages.Request("a", "adjust", "raise the arm", POSE)
 
 
 @pytest.mark.parametrize(
@@ -269,25 +257,29 @@ GOOD = Request("a", "adjust", "raise the arm", POSE)
         (dataclasses.replace(GOOD, strength=float("nan")), "bad_option"),
         (dataclasses.replace(GOOD, parts=frozenset({"tail"})), "bad_option"),
         (dataclasses.replace(GOOD, parts=frozenset()), "bad_option"),
-        (dataclasses.replace(GOOD, history=(Turn("x" * 2001),)), "bad_text"),
-        (dataclasses.replace(GOOD, history=(Turn("x", words="x" * 2001),)), "bad_text"),
-        (dataclasses.replace(GOOD, history=(Turn("x", pose=POSE),)), "bad_pose"),
-        (dataclasses.replace(GOOD, history=(Turn("x", poses=np.zeros((9, 24, 3), np.float32)),)), "too_large"),
-        (dataclasses.replace(GOOD, history=(Turn("x"),) * 33), "bad_text"),
+        (dataclasses.replace(GOOD, history=(messages.Turn("x" * 2001),)), "bad_text"),
+        (dataclasses.replace(GOOD, history=(messages.Turn("x", words="x" * 2001),)), "bad_text"),
+        (dataclasses.replace(GOOD, history=(messages.Turn("x", pose=POSE),)), "bad_pose"),
+        (dataclasses.replace(GOOD, history=(messages.Turn("x", poses=np.zeros((9, 24, 3), np.float32)),)), "too_large"),
+        (dataclasses.replace(GOOD, history=(messages.Turn("x"),) * 33), "bad_text"),
         (dataclasses.replace(GOOD, variants=0), "bad_option"),
         (dataclasses.replace(GOOD, variants=9), "bad_option"),
-        (dataclasses.replace(GOOD, view=View(float("inf"), 0.0)), "bad_option"),
+        (dataclasses.replace(GOOD, view=messages.View(float("inf"), 0.0)), "bad_option"),
         (dataclasses.replace(GOOD, image_png=bytes(17 * 2**20)), "bad_image"),
     ],
 )  # fmt: skip
-def test_a_request_no_model_can_answer_is_refused(request_: Request, code: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        check_request(request_, Limits())
+def test_a_request_no_model_can_answer_is_refused(request_: messages.Request, code: str) -> None:
+    with pytest.raises(messages.ProtocolError) as caught:
+        messages.check_request(request_, messages.Limits())
     assert (caught.value.code, caught.value.request_id) == (code, "a")
 
 
 def test_a_sound_request_is_accepted() -> None:
-    check_request(GOOD, Limits())
-    check_request(Request("b", "generate", "a person sits"), Limits(), ("generate",))
-    check_request(Request("c", "estimate", image_png=b"png"), Limits())
-    check_request(Request("d", "adjust", "raise the arm", image_png=b"png"), Limits())
+    messages.check_request(GOOD, messages.Limits())
+    messages.check_request(
+        messages.Request("b", "generate", "a person sits"), messages.Limits(), ("generate",)
+    )
+    messages.check_request(messages.Request("c", "estimate", image_png=b"png"), messages.Limits())
+    messages.check_request(
+        messages.Request("d", "adjust", "raise the arm", image_png=b"png"), messages.Limits()
+    )

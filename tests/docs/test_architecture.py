@@ -63,6 +63,7 @@ def steps() -> list[str]:
     return [f"{file}:{name}" for file, name in NAMED.findall(path) if not name.split(".")[-1][0].isupper()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="this Python has no Blender module")
 def test_an_edit_takes_the_path_that_the_map_shows() -> None:
     done = subprocess.run(

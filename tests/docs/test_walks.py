@@ -50,6 +50,7 @@ walks = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="this Python has no Blender module")
 @walks
 def test_the_list_leads_there(tmp_path: Path, name: str, heading: str, tests: list[str]) -> None:

@@ -35,17 +35,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-from blender_addon.contract.messages import (
-    Cancel,
-    ErrorMessage,
-    Hello,
-    Limits,
-    Message,
-    ProtocolError,
-    Request,
-    Result,
-    Welcome,
-)
+from blender_addon.contract import messages
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire, fragments
 from tests.robustness.fuzz import spoilt_message
 from tests.robustness.troubled_backend import TOKEN
@@ -81,22 +71,22 @@ class Guest:
 
     def __init__(self, websocket: ClientConnection, wire: Wire, report: Report, dice: random.Random) -> None:
         self.websocket, self.wire, self.report, self.dice = websocket, wire, report, dice
-        self.asked: dict[str, Request] = {}
+        self.asked: dict[str, messages.Request] = {}
         self.answered: set[str] = set()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: messages.Message) -> None:
         for frame in self.wire.write(message):
             pieces = fragments(frame)
             await self.websocket.send(pieces[0] if len(pieces) == 1 else pieces)
 
-    async def ask(self, instruction: str | None = None) -> Request:
+    async def ask(self, instruction: str | None = None) -> messages.Request:
         """A request that no other client has; its poses tell whose answer it is."""
         dice, self.report.left = self.dice, self.report.left - 1
         identity = f"{dice.getrandbits(64):x}"
         count = dice.choice((1, 1, 1, 3, 40, 400 if dice.random() < 0.1 else 2))
         poses = np.full((count, 24, 3), dice.random(), np.float32)
         image = dice.choice(PICTURES) if dice.random() < 0.1 else None
-        request = Request(identity, "adjust", instruction or f"did {identity}", poses, image)
+        request = messages.Request(identity, "adjust", instruction or f"did {identity}", poses, image)
         self.asked[identity] = request
         self.report.asked.add(identity)
         await self.send(request)
@@ -117,10 +107,12 @@ class Guest:
         async with asyncio.timeout(ANSWER_SECONDS):
             while self.answered != set(self.asked):
                 message = self.wire.read(await self.websocket.recv())
-                if isinstance(message, Result) or (isinstance(message, ErrorMessage) and message.id):
+                if isinstance(message, messages.Result) or (
+                    isinstance(message, messages.ErrorMessage) and message.id
+                ):
                     self._judge(message)
 
-    def _judge(self, message: Result | ErrorMessage) -> None:
+    def _judge(self, message: messages.Result | messages.ErrorMessage) -> None:
         identity = message.id or ""
         request, wrong = self.asked.get(identity), self.report.wrong
         if request is None:
@@ -130,7 +122,7 @@ class Guest:
         if identity in self.answered:
             wrong.append(f"a second answer to {identity}")
         self.answered.add(identity)
-        if isinstance(message, ErrorMessage):
+        if isinstance(message, messages.ErrorMessage):
             self.report.counts[message.code] += 1
             return
         self.report.counts["answered"] += 1
@@ -162,7 +154,7 @@ async def _leaves(guest: Guest) -> None:
 
 async def _cuts(guest: Guest) -> None:
     guest.report.left -= 1
-    frame = guest.wire.write(Request("cut", "adjust", "cut", np.zeros((400, 24, 3), np.float32)))[-1]
+    frame = guest.wire.write(messages.Request("cut", "adjust", "cut", np.zeros((400, 24, 3), np.float32)))[-1]
     pieces = fragments(frame)
 
     async def half() -> Any:
@@ -191,8 +183,8 @@ async def _pings(guest: Guest) -> None:
 async def _cancels(guest: Guest) -> None:
     requests = [await guest.ask() for _ in range(4)]
     for request in requests[::2]:
-        await guest.send(Cancel(request.id))
-    await guest.send(Cancel("never asked"))
+        await guest.send(messages.Cancel(request.id))
+    await guest.send(messages.Cancel("never asked"))
     await guest.hear()
 
 
@@ -220,16 +212,16 @@ async def _visits(url: str, report: Report, dice: random.Random) -> None:
                 url, subprotocols=[Subprotocol(dice.choice(SUBPROTOCOLS))], proxy=None, compression=None,
                 max_size=None, close_timeout=0.5,
             ) as websocket:  # fmt: skip
-                guest = Guest(websocket, Wire(websocket.subprotocol or "", Limits()), report, dice)
-                await guest.send(Hello(TOKEN, guest.wire.version))
+                guest = Guest(websocket, Wire(websocket.subprotocol or "", messages.Limits()), report, dice)
+                await guest.send(messages.Hello(TOKEN, guest.wire.version))
                 welcome = guest.wire.read(await websocket.recv())
-                assert isinstance(welcome, Welcome), welcome
+                assert isinstance(welcome, messages.Welcome), welcome
                 await role(guest)
         except (ConnectionClosed, InvalidHandshake, OSError):
             report.counts["connections lost"] += 1
         except TimeoutError:
             report.wrong.append(f"no answer within {ANSWER_SECONDS:g} s to a client that {role.__name__}")
-        except ProtocolError as error:
+        except messages.ProtocolError as error:
             report.wrong.append(f"the backend sent something unreadable: {error.sentence}")
 
 

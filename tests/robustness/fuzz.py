@@ -25,50 +25,40 @@ from PIL import Image
 
 from backend.body.pickles import parse_pickle
 from backend.images import check_image, decode_image
-from blender_addon.contract.messages import (
-    Cancel,
-    ErrorMessage,
-    Hello,
-    Limits,
-    Message,
-    Progress,
-    ProtocolError,
-    Request,
-    Result,
-    Turn,
-    View,
-    Welcome,
-    check_request,
-)
+from blender_addon.contract import messages
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire
 
-LIMITS: Final = Limits(max_message_bytes=2**20, max_poses=64, max_image_bytes=2**16, max_image_side=512)
+LIMITS: Final = messages.Limits(
+    max_message_bytes=2**20, max_poses=64, max_image_bytes=2**16, max_image_side=512
+)
 NASTY: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 2**53, 10**400, -(10**30), 1e308, "", "x" * 3000, "\ud800", "\u0000", "ß漢🙂", [],
     [[]], {}, {"first": 0, "count": 1}, {"shape": [1, 24, 3], "float32": ""}, {"shape": [10**9, 24, 3]}, [1, 2],
     {"poses": 10**9}, {"poses": 1}, {"image": 3}, {"words": 9}, float("nan"), float("inf"), "posellava", [None] * 40,
 )  # fmt: skip
 POSES: Final = np.linspace(-3, 3, 2 * 72, dtype=np.float32).reshape(2, 24, 3)
-MESSAGES: Final[tuple[Message, ...]] = (
-    Hello("token", 1),
-    Welcome("model", ("adjust",)),
-    Request("r", "adjust", "raise it", POSES),
-    Request("r", "estimate", image_png=b"\x89PNG\r\n\x1a\n" + bytes(50), view=View(0.1, -0.2), variants=3),
-    Request(
+MESSAGES: Final[tuple[messages.Message, ...]] = (
+    messages.Hello("token", 1),
+    messages.Welcome("model", ("adjust",)),
+    messages.Request("r", "adjust", "raise it", POSES),
+    messages.Request(
+        "r", "estimate", image_png=b"\x89PNG\r\n\x1a\n" + bytes(50), view=messages.View(0.1, -0.2), variants=3
+    ),
+    messages.Request(
         "r",
         "adjust",
         "more",
         POSES[:1],
         None,
-        (Turn("sit", POSES[1], "done", POSES),),
+        (messages.Turn("sit", POSES[1], "done", POSES),),
         frozenset({"head"}),
         0.5,
     ),
-    Progress("r", 0, 1, 0, "The left arm is"),
-    Result("r", (POSES[0], None), ("yes", "no"), 1.0, 2.0, ((POSES[0], None), (POSES[1], None))),
-    Result("r", (None,) * 50, tuple(map(str, range(50)))),
-    ErrorMessage("busy", "Later.", "r"),
-    Cancel("r"),
+    messages.Progress("r", 0, 1, 0, "The left arm is"),
+    messages.Result("r", (POSES[0], None), ("yes", "no"), 1.0, 2.0, ((POSES[0], None), (POSES[1], None))),
+    messages.Result("r", (None,) * 50, tuple(map(str, range(50)))),
+    messages.ErrorMessage("busy", "Later.", "r"),
+    messages.Cancel("r"),
 )
 
 
@@ -78,13 +68,13 @@ def read_message(subprotocol: str, pieces: Sequence[str | bytes]) -> None:
     for piece in pieces:
         try:
             message = wire.read(piece)
-            if isinstance(message, Request):
-                check_request(message, LIMITS)
-        except ProtocolError as error:
+            if isinstance(message, messages.Request):
+                messages.check_request(message, LIMITS)
+        except messages.ProtocolError as error:
             _check_sentence(error.sentence)
     *first, last = Wire(subprotocol, LIMITS).write(MESSAGES[2])
     assert all(wire.read(piece) is None for piece in first), "the next message is not read any more"
-    assert isinstance(wire.read(last), Request), "the next message is not read any more"
+    assert isinstance(wire.read(last), messages.Request), "the next message is not read any more"
 
 
 def _check_sentence(sentence: str) -> None:
@@ -99,7 +89,7 @@ def read_picture(data: bytes) -> None:
     try:
         check_image(data, LIMITS)
         image = decode_image(data)
-    except ProtocolError as error:
+    except messages.ProtocolError as error:
         _check_sentence(error.sentence)
         return
     assert image.mode == "RGB"

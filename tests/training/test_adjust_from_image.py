@@ -51,6 +51,7 @@ def test_pictures_of_starts_are_built_into_shards(tmp_path: Path, start: str) ->
         assert (sample.pose_aa is None) == (start == "image")
 
 
+@pytest.mark.slow
 def test_the_model_that_ships_adjusts_the_pose_that_it_sees() -> None:
     """What it is not asked to move stays near the pose in the picture, which it was not given, and faces as there."""
     start = matrix_to_axis_angle(np.broadcast_to(np.eye(3), (24, 3, 3))).astype(np.float32)

@@ -171,6 +171,7 @@ def test_mirrored_poses_have_mirrored_words(poses, captioner):
     assert np.mean([swapped(a) == b for a, b in zip(here, there, strict=True)]) > 0.99
 
 
+@pytest.mark.slow
 def test_mirrored_pairs_have_mirrored_words(poses):
     first, second = poses[:700], poses[700:1400]
     flips = np.arange(700) % 2 == 0
@@ -248,6 +249,7 @@ class TestCorrections:
                 checked += 1
         assert checked > 20
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("words", "axis", "sign"),
         [

@@ -66,6 +66,7 @@ def test_a_folder_with_other_files_is_not_replaced(
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_a_good_conversion_says_one_line_and_may_be_repeated(
     release: Release, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_measure_that_there_is_not_is_named():
         measure("dist", "L_nose", "chest")
 
 
+@pytest.mark.slow
 def test_what_is_solved_beside_a_problem_does_not_change_its_answer():
     """Rows of different width and beginnings lie in one batch; each is its own problem all the same."""
     starts = _locals(24, seed=11)

@@ -632,6 +632,7 @@ def test_nothing_leaves_the_pose_as_it_is() -> None:
         np.testing.assert_allclose(edit.target.to_pose(), pose, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_descriptions_are_varied_and_their_poses_have_what_they_name() -> None:
     sampler, rng = DescriptionSampler(), np.random.default_rng(5)
     texts = set()

@@ -134,6 +134,7 @@ def _moved(before: Pose, after: Pose) -> set[int]:
     return set(np.flatnonzero(turns.magnitude() > np.radians(1.0)).tolist())
 
 
+@pytest.mark.slow
 def test_a_sentence_that_names_one_side_moves_no_limb_of_the_other(sampler: DirectiveSampler) -> None:
     """Kinds of one limb, as finished samples, whatever else their sentences say."""
     one_limb = [
@@ -192,6 +193,7 @@ def kinds_with_amounts() -> dict[str, dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_sentence_swallows_the_amount_that_was_drawn() -> None:
     """Without this "raise the arm slightly" and "raise the arm" could be one sentence with two targets."""
     wording, rng = default_wording(), np.random.default_rng(0)
@@ -228,6 +230,7 @@ def _ahead_of_thigh(pose_aa: npt.NDArray[np.float32], side: str) -> float:
     return float(knee.apply([0.0, -1.0, 0.0])[2])
 
 
+@pytest.mark.slow
 def test_targets_stay_within_what_joints_can_do(sampler: DirectiveSampler) -> None:
     """Of the joints that an edit turned: elbows and knees close to 150 degrees and knees bend one way only; head and
     trunk, as wholes, and hips and feet turn no further than people's."""

@@ -64,6 +64,7 @@ def test_a_tower_that_learns_is_not_cached(tmp_path: Path) -> None:
         CachedTower(torch.nn.Linear(2, 2), tmp_path, -2)
 
 
+@pytest.mark.slow
 def test_a_cache_of_an_earlier_layer_is_refused_where_poses_are_seen(
     tmp_path: Path, stage3: dict[str, Any]
 ) -> None:

@@ -59,6 +59,7 @@ def grown(plain: Path) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProc
     return model.eval(), processor
 
 
+@pytest.mark.slow
 def test_what_is_added_changes_no_answer_at_first(plain: Path, grown: Any) -> None:
     before = TorchEngine.load(plain).answer(QUERIES)
     after = TorchEngine(*grown, name="grown").answer(QUERIES)

@@ -67,6 +67,7 @@ def test_the_body_is_where_the_pose_says(
     assert np.median(changed[:30]) < 12
 
 
+@pytest.mark.slow
 def test_a_picture_says_where_it_shows_the_joints(rng: np.random.Generator) -> None:
     """Around the wrist of an arm held out to the side there is the body's colour; beyond the hand there is not."""
     shown = []
@@ -84,6 +85,7 @@ def test_a_picture_says_where_it_shows_the_joints(rng: np.random.Generator) -> N
     assert np.mean(shown) > 0.85
 
 
+@pytest.mark.slow
 def test_samples_ask_for_the_pose_that_faces_as_drawn(rng: np.random.Generator) -> None:
     sampler = images.PictureSampler(lambda _: arm_out())
     samples = [sampler.draw(rng) for _ in range(30)]
@@ -152,6 +154,7 @@ def test_a_licensed_body_is_drawn_in_the_place_of_the_neutral_one(tmp_path: Path
     assert np.abs(pictures[2] - pictures[0]).mean() > 2
 
 
+@pytest.mark.slow
 def test_every_worker_draws_the_licensed_body_and_the_index_names_it(tmp_path: Path) -> None:
     file = body_file(tmp_path / "SMPL_NEUTRAL.npz", width=1.4)
 

@@ -32,6 +32,7 @@ def test_activations_grow_with_the_batch_and_without_checkpointing() -> None:
     assert whole > usual
 
 
+@pytest.mark.slow
 def test_the_paper_model_has_seven_billion_parameters_of_which_lora_and_the_ends_learn() -> None:
     settings = load_settings(CONFIGS / "7b_stage3.yaml", ["model.start=nowhere"])
     sizes = model_sizes(settings)

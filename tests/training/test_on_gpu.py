@@ -57,6 +57,7 @@ def test_processes_draw_batches_and_take_up_what_is_built_meanwhile(tmp_path: Pa
     assert any(sample.instruction.startswith("1") for batch in later for sample in batch)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_pieces_are_small_and_come_together_to_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "step-00000007"

@@ -29,6 +29,7 @@ from training.stages.settings import load_settings
 from .conftest import not_launched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["edit", "batch"])
 def test_edits_are_asked_in_one_prefill_and_token_by_token(part: str) -> None:
     (finding,) = measure(part, QUICK)

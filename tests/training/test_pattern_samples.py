@@ -20,6 +20,7 @@ def samples():
     return PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 160)
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_samples(samples):
     again = PatternSampler(StartPoses(None)).draw_many(np.random.default_rng(2), 160)
     assert [one.instruction for one in again] == [one.instruction for one in samples]
@@ -65,6 +66,7 @@ def test_undoing_is_going_back_to_the_bit(samples):
         np.testing.assert_array_equal(sample.target_aa, sample.history[-1].pose)
 
 
+@pytest.mark.slow
 def test_a_pattern_that_cannot_be_worked_out_is_counted_and_ends_nothing(monkeypatch):
     solve = sampler_module.solve_drafts
 
@@ -82,6 +84,7 @@ def test_a_pattern_that_cannot_be_worked_out_is_counted_and_ends_nothing(monkeyp
     assert sum(sampler.failures.values()) > 0
 
 
+@pytest.mark.slow
 def test_held_out_sentences_are_not_drawn_and_cases_meet_their_constraints():
     patterns = [one for one in default_patterns() if one.kind in ("contact", "degrees", "relative")]
     cases = PatternSampler(StartPoses(None), patterns, held_out=True).cases(np.random.default_rng(3), 60)

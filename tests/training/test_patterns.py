@@ -27,6 +27,7 @@ def _standing():
     return State(STANDING_POSE, torch.tensor(axis_angle_to_matrix(STANDING_POSE), dtype=torch.float32), 0.0)
 
 
+@pytest.mark.slow
 def test_the_projects_own_patterns_can_be_read():
     patterns = load_patterns()
     assert {pattern.kind for pattern in patterns} >= {"contact", "degrees", "relative"}
@@ -123,6 +124,7 @@ def test_holds_measures_what_was_asked():
     assert holds(asked, state.local, after) == [True]
 
 
+@pytest.mark.slow
 def test_already_so_is_an_answer_to_what_is_to_stay_and_to_no_wish_for_a_change():
     """ "Straighten the elbow" of one that is nearly straight is done, not answered."""
     stays = re.compile(

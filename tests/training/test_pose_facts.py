@@ -229,6 +229,7 @@ class TestChanges:
                 checked += 1
         assert checked > 30
 
+    @pytest.mark.slow
     def test_hands_and_feet_come_together_and_part_as_told(self):
         rng = np.random.default_rng(4)
         before = constructed_poses(rng, 3000)

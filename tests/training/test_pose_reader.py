@@ -100,6 +100,7 @@ def test_the_trunk_sees_coarse_middle_and_fine_places(trunk: BlazePoseTrunk) -> 
     assert [tuple(places.shape) for places in seen] == [(2, 288, 8, 8), (2, 88, 16, 16), (2, 32, 32, 32)]
 
 
+@pytest.mark.slow
 def test_a_file_with_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     convolutions = read_convolutions(published_file(), IMAGE_LANDMARKS)
     monkeypatch.setattr("training.stages.trunk_weights.read_convolutions", lambda *_: convolutions[1:])
@@ -200,6 +201,7 @@ def test_places_are_wrong_by_as_much_as_their_spread_tells() -> None:
     assert 0.02 < (unsure.exp() > MAP_SIDE * 0.08).float().mean() < 0.08
 
 
+@pytest.mark.slow
 def test_positions_are_wrong_by_decimetres_and_depths_rather_too_small_than_too_large() -> None:
     poses = axis_angle_to_matrix(
         torch.from_numpy(np.random.default_rng(0).normal(0, 0.3, (5, 24, 3))).float()
@@ -230,6 +232,7 @@ def test_the_second_look_is_at_the_joints_and_a_margin_about_them() -> None:
     assert far.sum().item() == pytest.approx(40 * 20 / (0.8 * CLOSER_MARGIN) ** 2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_reader_in_half_precision_sees_nearly_the_same_pose() -> None:
     pose_aa = np.array(STANDING_POSE, dtype=np.float32)
     pose_aa[JOINT_INDEX["left_hip"], 0] = -1.2

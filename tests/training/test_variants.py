@@ -12,12 +12,12 @@ import torch
 
 from backend.engines.onnx import OnnxEngine
 from backend.engines.torch import TorchEngine
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.graphs import write_graphs
 from backend.model.storage import pack
 from backend.query import Query
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
-from tests.backend.conftest import tiny_config, tiny_processor
+from tests.backend.conftest import TINY_TEXT_ENCODER, save_tiny, tiny_config
 from training.data.build import run as build_shards
 from training.data.build import write_index
 from training.data.registry import Build
@@ -38,28 +38,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as it ships, without others to offer."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("plain") / "model"
-    encoder = {
-        "text_encoder_layers": 1, "text_encoder_hidden_size": 16, "text_encoder_attention_heads": 2,
-        "text_encoder_intermediate_size": 32, "sees_patches": False,
-    }  # fmt: skip
-    model = PoseLlavaForConditionalGeneration(tiny_config(**encoder))
+    model = PoseLlavaForConditionalGeneration(tiny_config(**TINY_TEXT_ENCODER))
     with torch.no_grad():
         for parameter in model.parameters():  # so that gates are open and shut
             parameter.add_(0.05 * torch.randn_like(parameter))
-    model.half().save_pretrained(folder)
-    whole = tiny_processor()
     templates = {
         "adjust": [{"question": "adjust : {instruction} <pose>", "answer": "<POSE>"}],
         "generate": [{"question": "generate : {instruction} <pose>", "answer": "<POSE>"}],
     }
-    PoseLlavaProcessor(
-        whole.image_processor,
-        whole.tokenizer,
-        templates,
-        patch_size=16,
-        num_additional_image_tokens=1,
-        reads_texts=True,
-    ).save_pretrained(folder)
+    save_tiny(model.half(), templates, folder, reads_texts=True)
     pack(folder)
     write_graphs(folder)
     return folder

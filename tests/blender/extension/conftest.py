@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from .scripts import FIGURE, InBlender, OnFigure
+
 HERE = Path(__file__).parent
 INSTALL = """
 import bpy, sys
@@ -42,6 +44,16 @@ def run_blender() -> Run:
 def in_blender(blender_resources: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """in_blender(script, **environment) -> the script's ``result``; see inside.py."""
     return script_runner(run_python, blender_resources, tmp_path)
+
+
+@pytest.fixture
+def on_figure(in_blender: InBlender, start_backend: Callable[..., Any]) -> OnFigure:
+    """Runs scripts one after the other on the SMPL figure, connected to scripted_backend.py with these arguments."""
+
+    def run(*scripts: str, backend: Sequence[str] = (), **environment: str) -> dict[str, Any]:
+        return in_blender(FIGURE + "".join(scripts), URL=start_backend(*backend).url, **environment)
+
+    return run
 
 
 def installed(run: Run, extension: Path, folder: Path) -> Path:

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import InBlender
 
 FIGURE = """
     bpy.ops.wm.read_factory_settings(use_empty=True)

@@ -11,8 +11,7 @@ from typing import Any
 from PIL import Image
 
 from ..scripted_backend import NO_POSE_WORDS, WORDS
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import InBlender
 
 FIGURE = """
 import contextlib, io, os

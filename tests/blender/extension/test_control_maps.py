@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from . import test_pictures
-from .test_operators import FIGURE
+from .scripts import FIGURE, InBlender
 
-InBlender = Callable[..., dict[str, Any]]
 CAMERA = f"""{test_pictures.CAMERA}
 look_from(0, -4, 0.9)
 bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 200, 300

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from .test_operators import PREPARE
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import PREPARE, InBlender
 
 SCENES = {
     "an empty scene": "",

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import tomllib
 import build_addon
 
 from .conftest import Run, installed, run_python, script_runner
+from .scripts import InBlender
 
 HERE = Path(__file__).parent
 PREPARE = """
@@ -42,7 +42,6 @@ def said(call):
     except RuntimeError as error:
         return str(error)
 """
-InBlender = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")

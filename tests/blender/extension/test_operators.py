@@ -11,42 +11,12 @@ import pytest
 from PIL import Image
 
 from ..scripted_backend import TURN_DEGREES, WORDS
-
-InBlender = Callable[..., dict[str, Any]]
-
-PREPARE = """
-import os
-bpy.ops.wm.read_factory_settings(use_empty=True)
-bpy.ops.preferences.addon_enable(module=addon.__name__)
-preferences = bpy.context.preferences.addons[addon.__name__].preferences
-preferences.url = os.environ.get("URL", "ws://127.0.0.1:9")
-preferences.token = os.environ.get("TOKEN", "")
-from bl_ext.user_default.posellava.operators.activity import activity
-def keys():
-    return sorted(
-        [curve.data_path, curve.array_index, [point.co.x for point in curve.keyframe_points]]
-        for curve in all_curves()
-    )
-"""
-PREPARE += """
-def finish(taking):
-    steps = taking()
-    while True:
-        try:
-            wait = next(steps)
-        except StopIteration as end:
-            return end.value
-        wait and wait(None)
-"""
-FIGURE = PREPARE + "bpy.ops.posellava.add_figure()\n"
+from .scripts import FIGURE, PREPARE, InBlender, OnFigure
 
 
-def test_an_edit_turns_what_the_model_turned_and_keys_it(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_an_edit_turns_what_the_model_turned_and_keys_it(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 bpy.context.scene.frame_set(7)
 bpy.context.scene.posellava.instruction = "raise the left arm"
 result["error"] = call(bpy.ops.posellava.edit_pose)
@@ -54,7 +24,6 @@ result["keys"] = keys()
 result["words"] = activity.outcome.words
 result["degrees"] = activity.outcome.report.degrees
 """,
-        URL=start_backend().url,
     )
     assert result["error"] == ""
     assert result["words"] == WORDS
@@ -63,16 +32,12 @@ result["degrees"] = activity.outcome.report.degrees
     assert all(frames == [7.0] for _, _, frames in result["keys"])
 
 
-def test_an_edit_of_a_range_keys_every_frame_of_it(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_an_edit_of_a_range_keys_every_frame_of_it(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="3:9,20")
 result["keys"] = keys()
 """,
-        URL=start_backend().url,
     )
     assert result["error"] == ""
     assert result["keys"]
@@ -112,12 +77,9 @@ result["summary"] = activity.outcome.summary()
     assert told in result["summary"]
 
 
-def test_a_generated_pose_keeps_the_way_the_figure_faces(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_a_generated_pose_keeps_the_way_the_figure_faces(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 import math, mathutils
 from bl_ext.user_default.posellava.rig.armature import Rig
 figure = bpy.context.object
@@ -128,19 +90,15 @@ result["error"] = call(bpy.ops.posellava.generate_pose, instruction="a person")
 result["roots"] = [before, Rig.of(figure).read_current()[0].tolist()]
 result["degrees"] = activity.outcome.report.degrees
 """,
-        URL=start_backend().url,
     )
     assert result["error"] == ""
     assert result["roots"][1] == pytest.approx(result["roots"][0], abs=1e-5)
     assert list(result["degrees"]) == ["left_shoulder"]
 
 
-def test_only_an_edit_has_frames_and_strength_and_both_count(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_only_an_edit_has_frames_and_strength_and_both_count(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 names = ("edit_pose", "generate_pose", "estimate_pose")
 properties = {name: getattr(bpy.ops.posellava, name).get_rna_type().properties.keys() for name in names}
 result["options"] = [name for name in names if {"frames", "frame_list", "strength"} & set(properties[name])]
@@ -157,7 +115,6 @@ call(bpy.ops.posellava.edit_pose, instruction="raise it")
 call(bpy.ops.posellava.generate_pose, instruction="a person")
 result["orders"] = [[list(order.frames), order.strength] for order in orders]
 """,
-        URL=start_backend().url,
     )
     assert result == {
         "options": ["edit_pose"],
@@ -168,12 +125,11 @@ result["orders"] = [[list(order.frames), order.strength] for order in orders]
 
 @pytest.mark.parametrize(("size", "sent"), [("3000,100", (1024, 34)), ("300,200", (300, 200))])
 def test_a_pose_is_estimated_from_an_image_file_of_any_size(
-    size: str, sent: tuple[int, int], in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+    size: str, sent: tuple[int, int], on_figure: OnFigure, tmp_path: Any
 ) -> None:
     arrived = tmp_path / "arrived.png"
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 image = bpy.data.images.new("photo", *map(int, os.environ["SIZE"].split(",")))
 image.file_format = "JPEG"
 path = os.environ["IMAGE"]
@@ -183,7 +139,7 @@ result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=path)
 result["images"] = len(bpy.data.images)
 result["keys"] = len(keys())
 """,
-        URL=start_backend("--picture", str(arrived)).url,
+        backend=("--picture", str(arrived)),
         IMAGE=str(tmp_path / "photo.jpg"),
         SIZE=size,
     )
@@ -192,12 +148,9 @@ result["keys"] = len(keys())
     assert Image.open(arrived).size == sent
 
 
-def test_the_cameras_view_is_sent_when_asked_for(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_the_cameras_view_is_sent_when_asked_for(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
 camera.location, camera.rotation_euler = (0, -4, 1), (1.5708, 0, 0)
 bpy.context.collection.objects.link(camera)
@@ -209,22 +162,19 @@ result["png"] = [png[:8].hex(), int.from_bytes(png[16:20], "big"), int.from_byte
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", send_view=True)
 result["same"] = [bpy.context.scene.render.engine == engine, len(bpy.data.scenes)]
 """,
-        URL=start_backend().url,
     )
     assert result == {"png": ["89504e470d0a1a0a", 336, 336], "error": "", "same": [True, 1]}
 
 
-def test_history_recalls_an_instruction(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_history_recalls_an_instruction(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 for instruction in ("raise it", "raise it more"):
     call(bpy.ops.posellava.edit_pose, instruction=instruction)
 result["edits"] = [edit.instruction for edit in activity.history.edits]
 bpy.ops.posellava.recall(instruction=result["edits"][1])
 result["field"] = bpy.context.scene.posellava.instruction
 """,
-        URL=start_backend().url,
     )
     assert result == {"edits": ["raise it more", "raise it"], "field": "raise it"}
 
@@ -295,12 +245,9 @@ for state in LocalState:
         assert ("What to do. | the last line" in said) == (state == "failed")
 
 
-def test_cancel_is_heard_while_poses_are_still_read(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_cancel_is_heard_while_poses_are_still_read(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 from bl_ext.user_default.posellava.operators import backend, work
 order = work.Order("adjust", "raise it", bpy.context.object.session_uid, tuple(range(2000)), frozenset({"head"}), 1.0)
 result["refused"] = call(bpy.ops.posellava.cancel)
@@ -316,7 +263,6 @@ result["sent"] = activity.handle is not None
 activity.end()
 result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
 """,
-        URL=start_backend().url,
     )
     assert result.pop("refused") != ""
     assert result == {"error": "Cancelled; nothing was changed.", "sent": False, "next": ""}
@@ -345,13 +291,10 @@ def finish_course(wait):
 """Carries an order out in two parts, between which the user does something."""
 
 
-def test_what_is_posed_while_the_model_works_stays(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + COURSE
-        + """
+def test_what_is_posed_while_the_model_works_stays(on_figure: OnFigure) -> None:
+    result = on_figure(
+        COURSE,
+        """
 wait = start("adjust", (1.0,))
 knee = bpy.context.object.pose.bones["L_Knee"]
 knee.rotation_quaternion = (0.9, 0.3, 0, 0)
@@ -360,7 +303,6 @@ result["degrees"] = activity.outcome.report.degrees
 result["knee"] = list(knee.rotation_quaternion)
 result["keyed"] = sorted({path for path, _, _ in keys()})
 """,
-        URL=start_backend().url,
     )
     assert list(result["degrees"]) == ["left_shoulder"]
     assert result["knee"] == pytest.approx([0.9, 0.3, 0, 0])
@@ -368,12 +310,11 @@ result["keyed"] = sorted({path for path, _, _ in keys()})
 
 
 def test_a_generated_pose_faces_as_at_its_frame_wherever_the_timeline_is_moved_meanwhile(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    on_figure: OnFigure,
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + COURSE
-        + """
+    result = on_figure(
+        COURSE,
+        """
 import math
 pelvis = bpy.context.object.pose.bones["Pelvis"]
 pelvis.rotation_mode = "XYZ"
@@ -387,7 +328,6 @@ bpy.context.scene.frame_set(10)
 finish_course(wait)
 result["roots"] = [before, Rig.of(bpy.context.object).read([1.0])[0, 0].tolist()]
 """,
-        URL=start_backend().url,
     )
     assert result["roots"][1] == pytest.approx(result["roots"][0], abs=1e-5)
 

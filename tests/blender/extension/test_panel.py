@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from ..scripted_backend import NO_POSE_WORDS
-from .test_operators import FIGURE, PREPARE, UNTOUCHED
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import FIGURE, PREPARE, InBlender, OnFigure
+from .test_operators import UNTOUCHED
 
 SHOWN = """
 from bl_ext.user_default.posellava.operators.situation import standing_notice
@@ -70,12 +69,9 @@ result["after"] = shown()
     assert result["after"] == ""
 
 
-def test_what_was_undone_or_belongs_to_another_file_is_no_longer_told(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_what_was_undone_or_belongs_to_another_file_is_no_longer_told(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 bpy.ops.ed.undo_push(message="Set-up")
 bpy.ops.posellava.edit_pose(instruction="raise it")
 bpy.ops.ed.undo_push(message="Edit Pose")
@@ -86,7 +82,6 @@ bpy.ops.posellava.edit_pose(instruction="raise it")
 bpy.ops.wm.read_homefile(use_empty=True)
 result["told"].append(activity.outcome is not None)
 """,
-        URL=start_backend().url,
     )
     assert result["told"] == [True, False, False]
 
@@ -243,19 +238,16 @@ result["in"] = [
     assert result["in"] == ["VIEW3D_MT_pose", "VIEW3D_MT_object"]
 
 
-def test_a_leftover_instruction_does_not_go_along_with_an_image(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
-) -> None:
+def test_a_leftover_instruction_does_not_go_along_with_an_image(on_figure: OnFigure, tmp_path: Any) -> None:
     asked = tmp_path / "asked.json"
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 image = bpy.data.images.new("photo", 8, 8)
 bpy.context.scene.posellava.image = image
 bpy.context.scene.posellava.instruction = "raise it"
 result["error"] = call(bpy.ops.posellava.estimate_pose)
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
     )
     assert result["error"] == ""
     assert '"instruction": ""' in asked.read_text()
@@ -286,13 +278,10 @@ print("KEYS", repository != "user_default" and outcome.report.keys)
     assert "KEYS 4" in output
 
 
-def test_names_in_any_script_are_taken_and_told(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
-) -> None:
+def test_names_in_any_script_are_taken_and_told(on_figure: OnFigure, tmp_path: Any) -> None:
     asked = tmp_path / "asked.json"
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 figure = bpy.context.object
 figure.name = figure.data.name = "Фигура 人物 🤸"
 bpy.context.scene.name = bpy.context.view_layer.name = "Szene für später"
@@ -303,7 +292,7 @@ result["edits"] = [edit.instruction for edit in activity.history.edits]
 from bl_ext.user_default.posellava import cli
 result["outcome"] = cli.edit("もう一度", armature=figure.name, url=os.environ["URL"]).report.keys
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
     )
     assert result == {"error": "", "keys": 4, "edits": ["подними «левую» руку 🙋"], "outcome": 4}
     assert json.loads(asked.read_text())["instruction"] == "もう一度"

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +13,7 @@ from PIL import Image, ImageOps
 from blender_addon.operators.framing import FIELD_OF_VIEW, frame
 from blender_addon.operators.photo import orientation, turn_upright
 
-from .test_operators import FIGURE
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import FIGURE, InBlender, OnFigure
 
 KINDS = ("jpg", "png", "webp", "tiff")
 
@@ -65,14 +61,13 @@ def test_a_file_that_is_damaged_is_taken_as_it_is_stored(file: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "tiff"])
 def test_a_photograph_is_sent_upright_as_file_and_as_image(
-    kind: str, in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    kind: str, on_figure: OnFigure, tmp_path: Path
 ) -> None:
     path, arrived = tmp_path / f"photo.{kind}", tmp_path / "arrived.png"
     photograph(path, 6)
     upright = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 import shutil
 result["file"] = call(bpy.ops.posellava.estimate_pose, filepath=os.environ["IMAGE"])
 shutil.move(os.environ["ARRIVED"], os.environ["FIRST"])
@@ -83,7 +78,7 @@ bpy.context.scene.posellava.image = image
 result["image"] = call(bpy.ops.posellava.estimate_pose)
 result["left"] = [list(image.size), len(bpy.data.images)]
 """,
-        URL=start_backend("--picture", str(arrived)).url,
+        backend=("--picture", str(arrived)),
         IMAGE=str(path),
         ARRIVED=str(arrived),
         FIRST=str(tmp_path / "first.png"),
@@ -207,15 +202,12 @@ def ask(**options):
 """
 
 
-def test_where_the_camera_is_goes_along_as_the_body_sees_it(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_where_the_camera_is_goes_along_as_the_body_sees_it(on_figure: OnFigure, tmp_path: Path) -> None:
     asked = tmp_path / "asked.json"
-    result = in_blender(
-        FIGURE
-        + CAMERA
-        + VIEWS
-        + """
+    result = on_figure(
+        CAMERA,
+        VIEWS,
+        """
 look_from(4, 0, 0.9)
 ask()
 look_from(0, -4, 4.9)
@@ -232,7 +224,7 @@ Rig.of(figure).write([1], pose, joints=frozenset({0}))
 bpy.context.scene.frame_set(1)
 ask()
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
         ASKED=str(asked),
     )
     left, above, before, right_turned = np.degrees(np.array(result["views"]))
@@ -245,15 +237,12 @@ ask()
     assert json.loads(asked.read_text())["variants"] == 4
 
 
-def test_the_view_is_that_of_the_frame_that_is_asked_about(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_view_is_that_of_the_frame_that_is_asked_about(on_figure: OnFigure, tmp_path: Path) -> None:
     asked = tmp_path / "asked.json"
-    result = in_blender(
-        FIGURE
-        + CAMERA
-        + VIEWS
-        + """
+    result = on_figure(
+        CAMERA,
+        VIEWS,
+        """
 import numpy
 from bl_ext.user_default.posellava.rig.armature import Rig
 poses = numpy.stack([Rig.of(figure).read_current()] * 2)
@@ -264,7 +253,7 @@ look_from(4, 0, 0.9)
 for frames in ("1", "10"):
     ask(frame_list=frames)
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
         ASKED=str(asked),
     )
     now, then = np.degrees(np.array(result["views"]))[:, 0]
@@ -273,18 +262,15 @@ for frames in ("1", "10"):
     assert abs(then) == pytest.approx(180, abs=3)
 
 
-def test_a_pose_in_a_picture_is_changed_as_the_instruction_says(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_pose_in_a_picture_is_changed_as_the_instruction_says(on_figure: OnFigure, tmp_path: Path) -> None:
     asked, path = tmp_path / "asked.json", tmp_path / "photo.png"
     Image.new("RGB", (60, 80), "teal").save(path)
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 bpy.context.scene.posellava.instruction = "as there, but the left arm down"
 result["error"] = call(bpy.ops.posellava.estimate_pose, filepath=os.environ["IMAGE"], changed=True)
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
         IMAGE=str(path),
     )
     assert result["error"] == ""

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from ..scripted_backend import TURN_DEGREES
-from .test_operators import FIGURE
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import FIGURE, InBlender, OnFigure
 
 SAID = """
 said = result["said"] = []
@@ -23,13 +21,10 @@ def chat(words, **options):
 """
 
 
-def test_a_pose_and_what_changed_are_described_and_nothing_is_keyed(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + SAID
-        + """
+def test_a_pose_and_what_changed_are_described_and_nothing_is_keyed(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
 ask(bpy.ops.posellava.describe_pose)
 result["summary"] = activity.outcome.summary()
 ask(bpy.ops.posellava.what_changed, since="EDIT")
@@ -42,7 +37,7 @@ bpy.context.scene.frame_set(5)
 ask(bpy.ops.posellava.what_changed, since="KEY")
 ask(bpy.ops.posellava.what_changed, since="FRAME", since_frame=3)
 """,
-        URL=start_backend("--speaks").url,
+        backend=("--speaks",),
     )
     assert result["said"][0] == "I see 1, after []."
     assert "No edit led to this pose" in result["said"][1]
@@ -53,13 +48,10 @@ ask(bpy.ops.posellava.what_changed, since="FRAME", since_frame=3)
     assert result["in the panel"] == ["EDIT", "KEY"], "it has no field for a frame"
 
 
-def test_a_conversation_goes_on_and_its_poses_are_keyed(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + SAID
-        + """
+def test_a_conversation_goes_on_and_its_poses_are_keyed(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
 chat("who is it")
 chat("and now", shows_pose=False)
 chat("show me!")
@@ -69,7 +61,7 @@ result["poses"] = [len(turn.poses) for turn in activity.chat.turns]
 bpy.ops.posellava.clear_chat()
 chat("hello")
 """,
-        URL=start_backend("--speaks").url,
+        backend=("--speaks",),
     )
     assert result["said"] == [
         "I see 1, after [].",
@@ -82,13 +74,10 @@ chat("hello")
     assert result["poses"] == [0, 0, 2]
 
 
-def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + SAID
-        + """
+def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
 figure = bpy.context.object
 target = bpy.data.objects.new("Target", None)
 bpy.context.collection.objects.link(target)
@@ -100,7 +89,7 @@ bpy.context.scene.posellava.ik_targets = True
 chat("show me!")
 result["followed"] = activity.outcome.report.followed
 """,
-        URL=start_backend("--speaks").url,
+        backend=("--speaks",),
     )
     assert result["followed"] == ["Target"], result["said"]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from blender_addon.contract.skeleton import STANDING_POSE
 from blender_addon.operators.edit_turns import MAX_TURNS, EditTurns
 
 from ..scripted_backend import TURN_DEGREES
-from .test_operators import COURSE, FIGURE
-
-InBlender = Callable[..., dict[str, Any]]
+from .scripts import OnFigure
+from .test_operators import COURSE
 
 
 def bent(degrees: float) -> np.ndarray:
@@ -65,12 +63,11 @@ def test_no_more_turns_than_bear_on_the_next_are_sent() -> None:
 
 
 def test_earlier_turns_go_along_until_they_are_undone_or_the_figure_is_posed_by_hand(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Any
+    on_figure: OnFigure, tmp_path: Any
 ) -> None:
     asked = tmp_path / "asked.json"
-    result = in_blender(
-        FIGURE
-        + """
+    result = on_figure(
+        """
 import json
 sent = []
 def ask(instruction):
@@ -92,19 +89,16 @@ bpy.ops.posellava.add_figure()
 ask("in another file")
 result["sent"] = sent
 """,
-        URL=start_backend("--asked", str(asked)).url,
+        backend=("--asked", str(asked)),
         ASKED=str(asked),
     )
     assert result["sent"] == [[], ["one"], ["one", "two"], ["one", "two"], [], ["four"], []]
     assert np.abs(result["pose"]).max() < 1e-4, "the pose before the first turn is the T-pose"
 
 
-def test_variants_are_keyed_one_in_the_place_of_the_other(
-    in_blender: InBlender, start_backend: Callable[..., Any]
-) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_variants_are_keyed_one_in_the_place_of_the_other(on_figure: OnFigure) -> None:
+    result = on_figure(
+        """
 import math
 turns = []
 def note():
@@ -122,7 +116,6 @@ bpy.ops.posellava.edit_pose(instruction="raise it", variants=3, frame_list="1:2"
 result["of_a_range"] = activity.outcome.number_of_variants
 result["poll"] = bpy.ops.posellava.show_variant.poll()
 """,
-        URL=start_backend().url,
     )
     once = TURN_DEGREES
     assert [turn[:2] for turn in result["turns"]] == [
@@ -138,12 +131,11 @@ result["poll"] = bpy.ops.posellava.show_variant.poll()
 
 
 def test_the_armature_is_followed_when_it_is_renamed_and_no_other_takes_its_place(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    on_figure: OnFigure,
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + COURSE
-        + """
+    result = on_figure(
+        COURSE,
+        """
 figure = bpy.context.object
 wait = start("adjust", (1.0,))
 figure.name = "Anna"
@@ -161,7 +153,6 @@ try:
 except Exception as error:
     result["error"] = str(error)
 """,
-        URL=start_backend().url,
     )
     assert result["name"] == "SMPL Figure"
     assert result["keyed"] == ["Anna"]

@@ -242,6 +242,7 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_shipped_model_runs(tmp_path: Path) -> None:
     output = tmp_path / "mini.json"
     assert benchmark(["run", "--count", "12", "--name", "mini", "--output", str(output)]) == 0

@@ -19,6 +19,7 @@ OF_VARIANTS = {"apart", "best_mpjpe", "near_mean", "nearest_real", "second_mpjpe
 FIGURES = {"mpjpe", "pa_mpjpe", "mpjre", "mpjpe_to_copy", *(f"r_at_{k}" for k in (1, 5, 10, 20))}
 
 
+@pytest.mark.slow
 def test_eval_writes_a_table_figures_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     arguments = ["--suite", "posepart", "--count", "6", "--threads", "1"]
@@ -49,6 +50,7 @@ def test_eval_with_a_retrieval_model_finds_poses_by_words(tmp_path: Path):
     assert record["model"]["t2p_r_at_5"] == 100
 
 
+@pytest.mark.slow
 def test_eval_takes_the_samples_of_a_data_set_as_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Of shards with edits and descriptions the suite takes its own task's; every joint moves, so nothing drifts."""
     rng, poses = np.random.default_rng(0), []

@@ -37,6 +37,7 @@ def flat(poses: np.ndarray) -> np.ndarray:
     return poses.reshape(len(poses), -1).astype(np.float64) + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", ["posepart", "posefix", "generation"])
 def test_the_same_seed_gives_the_same_cases_and_another_seed_others(pool, suite):
     first, again = (build_benchmark(suite, pool, count=30, seed=1) for _ in range(2))

@@ -27,6 +27,7 @@ def test_targets_pass_and_most_starts_do_not(cases):
     assert np.mean(unmoved) < 0.7  # "slightly" is less than what people may differ by
 
 
+@pytest.mark.slow
 def test_words_are_right_where_nothing_is_asked(cases):
     for case in cases:
         if case.sample.target_aa is None:

@@ -53,6 +53,7 @@ def findings(edit: Callable[[Query], np.ndarray | None]) -> dict[str, Finding]:
     return {one.name: one for one in found}
 
 
+@pytest.mark.slow
 def test_leaving_the_pose_alone_is_robust_to_everything_and_follows_no_angle():
     found = findings(lambda query: query.pose_aa)
     for name, one in found.items():
@@ -66,6 +67,7 @@ def test_leaving_the_pose_alone_is_robust_to_everything_and_follows_no_angle():
             assert one.errors.max() < 0.1
 
 
+@pytest.mark.slow
 def test_an_engine_that_reads_the_case_of_letters_is_found_out():
     def edit(query: Query) -> np.ndarray:
         pose = query.pose_aa.copy()
@@ -77,6 +79,7 @@ def test_an_engine_that_reads_the_case_of_letters_is_found_out():
     assert found["lower case"].errors.max() < 0.01
 
 
+@pytest.mark.slow
 def test_an_engine_that_adds_an_absolute_turn_fails_the_heading_and_the_mirror():
     def edit(query: Query) -> np.ndarray:
         pose = query.pose_aa.copy()
@@ -90,6 +93,7 @@ def test_an_engine_that_adds_an_absolute_turn_fails_the_heading_and_the_mirror()
     assert found["mirrored words and pose"].errors.max() == pytest.approx(20, abs=0.5)
 
 
+@pytest.mark.slow
 def test_an_answer_in_words_leaves_the_pose_as_it_is():
     in_words, left = findings(lambda query: None), findings(lambda query: query.pose_aa)
     for name, one in in_words.items():
@@ -196,6 +200,7 @@ def test_feet_that_come_apart_by_the_length_are_right():
     )
 
 
+@pytest.mark.slow
 def test_what_asks_for_nothing_is_good_only_with_words():
     sentences = [one for some in read_nothing().values() for one in some]
     assert len(sentences) == len({one.lower() for one in sentences}) == 150

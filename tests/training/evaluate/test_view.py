@@ -95,6 +95,7 @@ class _Turner:
         return answers
 
 
+@pytest.mark.slow
 def test_who_turns_by_the_view_passes_those_cases_and_the_report_tells_what_else_changed(monkeypatch):
     monkeypatch.setattr(view_module, "render", lambda rng, seen, pitch: None)
     other = {"instruction": "raise the arm", "pose": STANDING_POSE.tolist()}

@@ -200,6 +200,7 @@ def test_a_large_file_is_read_in_slices(tmp_path: Path) -> None:
     assert kilobytes < 180_000
 
 
+@pytest.mark.slow
 def test_processes_of_a_build_share_their_poses(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "poses.npz", quat_wxyz=quaternions(standing_body(40)))
     arguments = ["--poses", str(path), "--output", str(tmp_path / "out"), "--count", "8", "--shard-size", "4"]
