@@ -4,7 +4,8 @@
 The table is wide, so that it only stops what no body does: an elbow that bends until the forearm lies in the upper arm,
 a knee that folds over forwards. Hinges are limited about their axis, other joints in how far they are turned in all;
 shoulders have no limit of their own. The ranges are those of Kapandji, "The Physiology of the Joints", with room for
-soft tissue and for poses measured on SMPL bodies, whose joints share a movement differently.
+soft tissue and for poses measured on SMPL bodies, whose joints share a movement differently. Within the limits lie the
+``RANGES`` that people reach at ease; training data stays in them.
 
 Legend: N poses, J = 24 joints; ``local`` (N, J, 3, 3) local rotations.
 """
@@ -67,10 +68,46 @@ TURNS: Final[dict[int, float]] = {
 """Degrees that a joint may be turned from the T-pose about any axis."""
 
 
+ELBOW_EASE: Final = 150.0
+KNEE_EASE: Final = 150.0
+HIP_EASE: Final = 125.0
+"""Degrees to which people bend elbows and knees, and raise a thigh to the front, by themselves."""
+
+_LEFT_RANGES: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]] = {
+    "left_hip": ((-HIP_EASE, 30), (-45, 45), (-30, 55)),
+    "left_knee": ((0, KNEE_EASE), (-8, 8), (-5, 5)),
+    "left_ankle": ((-30, 55), (-20, 20), (-20, 20)),
+    "left_foot": ((-40, 25), (-3, 3), (-3, 3)),
+    "left_shoulder": ((-100, 100), (-130, 50), (-95, 110)),
+    "left_elbow": ((-75, 75), (-ELBOW_EASE, 2), (-8, 8)),
+    "left_wrist": ((-70, 70), (-35, 30), (-80, 80)),
+    "left_collar": ((-10, 10), (-25, 18), (-12, 30)),
+    "spine1": ((-14, 32), (-14, 14), (-13, 13)),
+    "spine2": ((-14, 32), (-16, 16), (-13, 13)),
+    "spine3": ((-14, 32), (-16, 16), (-13, 13)),
+    "neck": ((-30, 28), (-38, 38), (-22, 22)),
+    "head": ((-32, 28), (-42, 42), (-22, 22)),
+}
+
+RANGES: Final[dict[int, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]] = {
+    JOINT_INDEX[name]: ranges for name, ranges in _LEFT_RANGES.items()
+} | {
+    JOINT_INDEX[name.replace("left_", "right_")]: (x, (-y[1], -y[0]), (-z[1], -z[0]))
+    for name, (x, y, z) in _LEFT_RANGES.items()
+    if name.startswith("left_")
+}
+"""Joint -> the least and the most degrees of each component of its rotation vector that people reach at ease."""
+
+
 def bend_degrees(rotation: Array, hinge: Hinge) -> Array:
     """Degrees (...), within half a turn, by which rotations (..., 3, 3) bend a hinge: their twist about its axis."""
     quat = matrix_to_quaternion(rotation)
     return np.asarray(np.degrees(2 * np.arctan2(quat[..., 1:] @ np.array(hinge.axis), quat[..., 0])))
+
+
+def keeps_limits(start: Array, answer: Array) -> bool:
+    """Whether no joint of an answer (N, J, 3, 3) goes beyond its limit, or further beyond it than at the start."""
+    return not hold_to_limits(start, answer, frozenset(HINGES) | frozenset(TURNS))[1]
 
 
 def hold_to_limits(start: Array, answer: Array, joints: frozenset[int]) -> tuple[Array, dict[int, float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..contract.messages import SPOKEN_TASKS, PoseArray, ProtocolError
 from ..rig.armature import WriteOptions, WriteReport
@@ -86,6 +87,10 @@ class Outcome:
         return " ".join((_movement(self.report, most), *_hindrances(self.report, most), self.alone)).rstrip()
 
 
+LEAST_TOLD: Final = 0.5
+"""Degrees; a joint that is held and gives way by less is not said to have moved."""
+
+
 def _movement(report: WriteReport, most: int) -> str:
     if not report.degrees and report.held and not report.keys:
         if not _locked(report):
@@ -96,9 +101,13 @@ def _movement(report: WriteReport, most: int) -> str:
         )
     if not (report.degrees or report.short or report.stopped):
         return "The model kept the pose as it was; nothing was keyed."
-    if not report.degrees:
+    moved = [
+        f"{_spoken([joint])} {degrees:.0f}°"
+        for joint, degrees in report.degrees.items()
+        if degrees >= LEAST_TOLD or joint not in report.short
+    ]
+    if not moved:
         return "Nothing moved."
-    moved = [f"{_spoken([joint])} {degrees:.0f}°" for joint, degrees in report.degrees.items()]
     rest = f" and {len(moved) - most} more" if len(moved) > most else ""
     frames = len(report.frames)
     held = f"; locked: {_spoken(_locked(report))}" if _locked(report) else ""

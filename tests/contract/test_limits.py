@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.limits import ELBOW_DEGREES, HINGES, TURNS, hold_to_limits
+from blender_addon.contract.limits import ELBOW_DEGREES, HINGES, RANGES, TURNS, hold_to_limits, keeps_limits
 from blender_addon.contract.skeleton import JOINT_INDEX, MIRROR, NUM_JOINTS
 
 ALL = frozenset(range(NUM_JOINTS))
@@ -71,6 +71,27 @@ def test_a_twist_of_the_forearm_does_not_count_as_bending() -> None:
     held, stopped = hold_to_limits(start, answer, ALL)
     np.testing.assert_allclose(held, answer)
     assert stopped == {}
+
+
+def test_what_people_reach_at_ease_lies_within_the_limits() -> None:
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), axis=-1).reshape(-1, 3)
+    for joint, ranges in RANGES.items():
+        local = posed(joint, "x", *np.zeros(len(corners)))
+        vectors = np.radians([[ranges[axis][end] for axis, end in enumerate(corner)] for corner in corners])
+        if joint in HINGES:
+            vectors[:] = 0  # twist about the bone does not count; the bending does
+            axis = int(np.argmax(np.abs(HINGES[joint].axis)))
+            vectors[:, axis] = np.radians([ranges[axis][corner[axis]] for corner in corners])
+        local[:, joint] = Rotation.from_rotvec(vectors).as_matrix()
+        assert keeps_limits(np.tile(np.eye(3), (*local.shape[:2], 1, 1)), local), joint
+
+
+def test_a_pose_that_breaks_a_joint_does_not_keep_the_limits() -> None:
+    straight = posed(LEFT_ELBOW, "y", 0.0)
+    assert keeps_limits(straight, posed(LEFT_ELBOW, "y", -155.0))
+    assert not keeps_limits(straight, posed(LEFT_ELBOW, "y", -170.0))
+    assert not keeps_limits(straight, posed(KNEE, "x", -40.0))
+    assert keeps_limits(posed(LEFT_ELBOW, "y", -170.0), posed(LEFT_ELBOW, "y", -168.0))
 
 
 def test_both_sides_have_the_same_limits() -> None:

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_addon.contract.kinematics import forward_kinematics, heading, yaw_matrix
+from blender_addon.contract.limits import keeps_limits
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
 
@@ -195,7 +196,8 @@ def stayed(keep: Iterable[str], before: PosedBody, after: PosedBody) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case: ``done`` (all checks hold), ``kept`` (the rest stayed)."""
+    """What became of one case: ``done`` (all checks hold), ``kept`` (the rest stayed), ``possible`` (no joint goes
+    beyond its limit, or further beyond it than at the start)."""
 
     id: str
     task: str
@@ -203,6 +205,7 @@ class Outcome:
     instruction: str
     done: bool
     kept: bool
+    possible: bool
 
     @property
     def success(self) -> bool:
@@ -211,13 +214,15 @@ class Outcome:
 
 def judge(case: Case, pose_aa: npt.ArrayLike | None) -> Outcome:
     """Score one case; ``pose_aa`` (24, 3) is the editor's answer, None when there was none."""
-    done = kept = False
+    done = kept = possible = False
     answer = None if pose_aa is None else np.asarray(pose_aa, dtype=np.float64)
     if answer is not None and answer.size == NUM_JOINTS * 3 and np.isfinite(answer).all():
         before, after = PosedBody(case["pose"]) if "pose" in case else None, PosedBody(answer)
         done = all(holds(check, before, after) for check in case["checks"])
         kept = before is None or stayed(case.get("keep", ()), before, after)
-    return Outcome(case["id"], case["task"], case["kind"], case["instruction"], done, kept)
+        start = np.tile(np.eye(3), (NUM_JOINTS, 1, 1)) if before is None else before.local
+        possible = keeps_limits(start[None], after.local[None])
+    return Outcome(case["id"], case["task"], case["kind"], case["instruction"], done, kept, possible)
 
 
 def outcome_of(case: Case, line: Mapping[str, Any] | None) -> Outcome:
@@ -236,6 +241,7 @@ class Rates:
     success: float
     done: float
     kept: float
+    possible: float
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Rates]:
@@ -247,7 +253,10 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Rates]:
     return {
         name: Rates(
             len(group),
-            *(sum(getattr(o, rate) for o in group) / len(group) for rate in ("success", "done", "kept")),
+            *(
+                sum(getattr(o, rate) for o in group) / len(group)
+                for rate in ("success", "done", "kept", "possible")
+            ),
         )
         for name, group in groups.items()
         if group
@@ -256,8 +265,11 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Rates]:
 
 def table(rates: Mapping[str, Rates]) -> str:
     """The rates as lines of text, in per cent."""
-    lines = [f"{'':16s}{'cases':>6s}{'success':>9s}{'done':>8s}{'kept':>8s}"]
-    lines += [f"{n:16s}{r.cases:6d}{r.success:9.1%}{r.done:8.1%}{r.kept:8.1%}" for n, r in rates.items()]
+    lines = [f"{'':16s}{'cases':>6s}{'success':>9s}{'done':>8s}{'kept':>8s}{'possible':>10s}"]
+    lines += [
+        f"{n:16s}{r.cases:6d}{r.success:9.1%}{r.done:8.1%}{r.kept:8.1%}{r.possible:10.1%}"
+        for n, r in rates.items()
+    ]
     return "\n".join(lines)
 
 

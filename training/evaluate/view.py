@@ -36,6 +36,7 @@ from backend.body.draw import Renderer
 from backend.body.neutral import load_neutral_body
 from backend.query import Answerer, Query
 from blender_addon.contract.kinematics import forward_kinematics, yaw_matrix
+from blender_addon.contract.limits import keeps_limits
 from blender_addon.contract.messages import View
 from blender_addon.contract.rotations import Array, axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
@@ -116,12 +117,13 @@ class ViewCase:
 
     def judge(self, pose_aa: Pose | None) -> Outcome:
         """What became of it; None where there were only words."""
-        case, done, kept = self.case, False, False
+        case, done, kept, possible = self.case, False, False, False
         if pose_aa is not None:
             before, after = SeenBody(self.seen_aa), SeenBody(_turned(pose_aa, -self.azimuth))
             done = all(seen_excess(check, before, after) == 0.0 for check in case["checks"])
             kept = stayed(case["keep"], before, after)
-        return Outcome(case["id"], "adjust", case["kind"], case["instruction"], done, kept)
+            possible = keeps_limits(before.local[None], after.local[None])
+        return Outcome(case["id"], "adjust", case["kind"], case["instruction"], done, kept, possible)
 
 
 def read_cases(path: Path = CASES, seed: int = 0) -> list[ViewCase]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What human poses are like: mean, covariance and range of the joints' rotations, fitted on recorded poses.
+"""What human poses are like: mean and covariance of the joints' rotations, fitted on recorded poses, and their ranges.
 
     python -m training.data.constraints.prior --poses POSES.npz
 
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from blender_addon.contract.kinematics import mirror_pose
+from blender_addon.contract.limits import RANGES
 from blender_addon.contract.rotations import Array
-from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
+from blender_addon.contract.skeleton import NUM_JOINTS
 
 PRIOR_FILE: Final = Path(__file__).with_name("prior.npz")
 FIRST, LAST = 1, 22
@@ -31,23 +32,6 @@ _CONSTRUCTED: Final = 30_000
 _SHRINKAGE: Final = 0.25
 """How much of the covariance between joints is given up, so that what recordings never combine stays possible."""
 _LEAST_SPREAD: Final = 0.05
-# Ranges of motion after Kapandji, "The Physiology of the Joints": the least and the most of a joint's rotation vector,
-# degrees, for the left side.
-_ANATOMY: Final[dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]] = {
-    "left_hip": ((-125, 30), (-45, 45), (-30, 55)),
-    "left_knee": ((0, 150), (-8, 8), (-5, 5)),
-    "left_ankle": ((-30, 55), (-20, 20), (-20, 20)),
-    "left_foot": ((-40, 25), (-3, 3), (-3, 3)),
-    "left_shoulder": ((-100, 100), (-130, 50), (-95, 110)),
-    "left_elbow": ((-75, 75), (-148, 2), (-8, 8)),
-    "left_wrist": ((-70, 70), (-35, 30), (-80, 80)),
-    "left_collar": ((-10, 10), (-25, 18), (-12, 30)),
-    "spine1": ((-14, 32), (-14, 14), (-13, 13)),
-    "spine2": ((-14, 32), (-16, 16), (-13, 13)),
-    "spine3": ((-14, 32), (-16, 16), (-13, 13)),
-    "neck": ((-30, 28), (-38, 38), (-22, 22)),
-    "head": ((-32, 28), (-42, 42), (-22, 22)),
-}
 
 
 @dataclass(frozen=True)
@@ -65,12 +49,8 @@ class Prior:
 def load_prior() -> Prior:
     """The prior that was fitted."""
     with np.load(PRIOR_FILE, allow_pickle=False) as arrays:
-        return Prior(
-            *(
-                torch.tensor(arrays[name], dtype=torch.float32)
-                for name in ("mean", "precision", "low", "high")
-            )
-        )
+        fitted = [torch.tensor(arrays[name], dtype=torch.float32) for name in ("mean", "precision")]
+    return Prior(*fitted, *(torch.tensor(limit, dtype=torch.float32) for limit in _ranges()))
 
 
 def fit(poses: Array) -> dict[str, npt.NDArray[np.float32]]:
@@ -80,24 +60,16 @@ def fit(poses: Array) -> dict[str, npt.NDArray[np.float32]]:
     mean, covariance = flat.mean(0), np.cov(flat, rowvar=False)
     covariance = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * np.diag(np.diag(covariance))
     covariance += np.eye(len(covariance)) * _LEAST_SPREAD**2
-    low, high = _ranges()
     return {
         "mean": mean.reshape(-1, 3).astype(np.float32),
         "precision": np.linalg.inv(covariance).astype(np.float32),
-        "low": low.astype(np.float32),
-        "high": high.astype(np.float32),
     }
 
 
 def _ranges() -> tuple[Array, Array]:
     low, high = np.full((NUM_JOINTS, 3), -np.pi), np.full((NUM_JOINTS, 3), np.pi)
-    for name, ranges in _ANATOMY.items():
-        joint = JOINT_INDEX[name]
+    for joint, ranges in RANGES.items():
         low[joint], high[joint] = np.radians(ranges).T
-        if name.startswith("left_"):
-            other = JOINT_INDEX[name.replace("left_", "right_")]
-            (x, y, z) = ranges
-            low[other], high[other] = np.radians([x, (-y[1], -y[0]), (-z[1], -z[0])]).T
     return low[FIRST:LAST], high[FIRST:LAST]
 
 

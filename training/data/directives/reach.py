@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from blender_addon.contract.limits import ELBOW_EASE
 from blender_addon.contract.rotations import Array, shortest_turn
 from blender_addon.contract.skeleton import BODY_PARTS, JOINT_INDEX
 
@@ -19,7 +20,7 @@ from .kinds import Edit
 from .posed_body import FOREARM, PALM, UP, UPPER_ARM, PosedBody, Side, angle_degrees, turn, unit
 
 SIDES: Final[tuple[Side, Side]] = ("left", "right")
-ELBOW_LIMIT: Final = 150.0
+ELBOW_LIMIT: Final = ELBOW_EASE
 """Degrees; the closed end of the elbow's range (the open one is 0)."""
 HIGHEST: Final = 86.0
 """Elevation in degrees at which a raised arm stops."""

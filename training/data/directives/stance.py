@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from blender_addon.contract.limits import HIP_EASE, KNEE_EASE
 from blender_addon.contract.rotations import Array, shortest_turn
 from blender_addon.contract.skeleton import BODY_PARTS
 
@@ -18,9 +19,9 @@ from .posed_body import FRONT, LEFT, SHANK, THIGH, UP, PosedBody, Side, turn, un
 from .reach import body_frame, sided, sided_turn
 
 LEG_LENGTH = THIGH + SHANK
-HIP_LIMIT = 125.0
+HIP_LIMIT = HIP_EASE
 """Degrees; the most a thigh is flexed at the hip."""
-KNEE_LIMIT = 150.0
+KNEE_LIMIT = KNEE_EASE
 STANDING_OUT = 2.0
 """Degrees that a standing leg leans outwards."""
 
