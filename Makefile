@@ -19,7 +19,7 @@ SEED := 1
 # Two tests at a time, those of a file one after the other.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup setup-gui demo check test test-all test-gui test-matrix bench chaos fuzz coverage train-mini lint docs addon lock clean
+.PHONY: help setup setup-gui demo check test test-all test-gui test-matrix ray bench chaos fuzz coverage train-mini lint docs addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
@@ -55,7 +55,11 @@ check: lint
 test: check docs
 	$(LIMIT) 2100 $(PYTHON) -m pytest -m "slow and not full and not gui" $(TWO) --timeout 600 --durations 10
 
-test-all: lint docs
+# Ray, for the replicas: 44 packages that nothing else needs.
+ray: setup
+	$(PYTHON) -m pip install --quiet --constraint requirements.lock 'ray[serve]==2.60.0'
+
+test-all: lint docs ray
 	$(LIMIT) 5400 $(PYTHON) -m pytest -m "not gui" $(TWO) --timeout 1200
 
 test-gui: setup-gui

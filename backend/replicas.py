@@ -4,22 +4,25 @@
 The server stays as it is and stays one: it greets, bounds, shares out and answers. Only its engine is elsewhere. Each
 of its lanes sends a batch to whichever replica has least to do; Ray Serve starts more replicas when every lane waits,
 stops them when few do, looks after their health and replaces those that die. A batch whose replica died is sent to
-another. An answer in words comes as a whole: of its words nothing is told on the way, and a replica does nothing else
-between two of them.
+another. An answer in words is told as it is said, and between two words the replica answers what else it was sent, so
+that nobody's edit waits for the end of a talk here either.
 
-Needs the extra ``[ray]``. May import backend.query.
+Needs the extra ``[ray]``. May import backend.query and blender_addon.contract.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
 from backend.query import Answer, Answerer, OnWords, Query
+from blender_addon.contract.messages import SPOKEN_TASKS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Replicas:
 
     Raises:
         ModuleNotFoundError: on creating, Ray is not installed.
-        RuntimeError: on entering, no replica could be started.
+        OSError: on entering, Ray or its first replica could not be started.
     """
 
     name: str
@@ -72,6 +75,18 @@ class Replicas:
         self._handle: Any = None
 
     def __enter__(self) -> Replicas:
+        try:
+            self._start()
+        except Exception as error:  # Ray raises plain Exception where a part of it does not start in time
+            self._stop()
+            where = "on this machine" if self._options.address is None else f"at {self._options.address}"
+            raise OSError(
+                f"Ray {where}, or its first replica, could not be started ({' '.join(str(error).split())[:300]}); "
+                "its own logs, in /tmp/ray, have the details."
+            ) from error
+        return self
+
+    def _start(self) -> None:
         options, serve = self._options, self._ray.serve
         if not self._ray.is_initialized():
             self._ray.init(
@@ -98,19 +113,25 @@ class Replicas:
         )
         self._handle = serve.run(deployment.bind(self._load), name=APPLICATION, route_prefix=None)
         self.name, self.tasks = self._handle.describe.remote().result(timeout_s=START_SECONDS)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ray.serve.shutdown()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._ray.is_initialized():
+            self._ray.serve.shutdown()
         if self._options.address is None:
             self._ray.shutdown()
 
     def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
-        """The answers of some replica; ``on_words`` is told nothing. May be called from several threads."""
+        """The answers of some replica. May be called from several threads, and again by ``on_words``. Of an answer
+        whose replica died in the middle the words are told from the beginning again."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                if on_words is not None and any(query.task in SPOKEN_TASKS for query in queries):
+                    return self._listen(list(queries), on_words)
                 answers: list[Answer] = self._handle.answer.remote(list(queries)).result(
                     timeout_s=self._options.batch_seconds
                 )
@@ -123,21 +144,96 @@ class Replicas:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
         raise AssertionError("the last attempt raises")
 
+    def _listen(self, queries: list[Query], on_words: OnWords) -> list[Answer]:
+        """Answers whose words ``on_words`` is told; a replica that falls silent is the scheduler's to give up."""
+        stream = self._handle.options(stream=True).speak.remote(queries)
+        unwanted: set[int] = set()
+        for said in stream:
+            if isinstance(said, list):
+                return said
+            place, words = said
+            if not on_words(place, words):
+                unwanted.add(place)
+            if len(unwanted) == len(queries):
+                stream.cancel()
+                break
+        return [Answer(None, "")] * len(queries)  # nobody waits for them
+
+
+@dataclass
+class _Batch:
+    """What a replica has been sent.
+
+    Attributes:
+        queries: what is asked.
+        on_words: who listens; None for what is answered in one go.
+        answers: done when there are some.
+    """
+
+    queries: list[Query]
+    on_words: OnWords | None = None
+    answers: Future[list[Answer]] = field(default_factory=Future)
+
 
 class _Replica:
-    """What runs in each replica: one engine, one batch at a time."""
+    """What runs in each replica: one engine on a thread of its own, so that its health can be asked for meanwhile; one
+    batch at a time, but between two words of an answer whatever is answered in one go."""
 
     def __init__(self, load: Callable[[], Answerer]) -> None:
         self._engine = load()
-        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[_Batch] = deque()
 
     def describe(self) -> tuple[str, tuple[str, ...]]:
         return self._engine.name, tuple(self._engine.tasks)
 
     async def answer(self, queries: list[Query]) -> list[Answer]:
-        async with self._turn:  # on a thread, so that its health can be asked for meanwhile
-            return await asyncio.to_thread(self._engine.answer, queries)
+        return await asyncio.wrap_future(self._begin(_Batch(queries)))
+
+    async def speak(self, queries: list[Query]) -> AsyncIterator[tuple[int, str] | list[Answer]]:
+        """The place of a query and what has been said to it so far, word by word, and in the end the answers."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
+        is_wanted = True
+
+        def on_words(place: int, words: str) -> bool:
+            loop.call_soon_threadsafe(told.put_nowait, (place, words))
+            self._answer_between()
+            return is_wanted
+
+        answers = self._begin(_Batch(queries, on_words))
+        answers.add_done_callback(lambda _: loop.call_soon_threadsafe(told.put_nowait, None))
+        try:
+            while (said := await told.get()) is not None:
+                yield said
+            yield answers.result()
+        finally:
+            is_wanted = False
 
     def check_health(self) -> None:
         if not self._engine.tasks:
             raise RuntimeError("the engine has no tasks")
+
+    def _begin(self, batch: _Batch) -> Future[list[Answer]]:
+        self._waiting.append(batch)
+        self._thread.submit(self._answer_next)
+        return batch.answers
+
+    # On the engine's thread.
+
+    def _answer_next(self) -> None:
+        if self._waiting:  # or it was answered between two words
+            self._answer(self._waiting.popleft())
+
+    def _answer_between(self) -> None:
+        for batch in [batch for batch in self._waiting.copy() if batch.on_words is None]:
+            self._waiting.remove(batch)
+            self._answer(batch)
+
+    def _answer(self, batch: _Batch) -> None:
+        if not batch.answers.set_running_or_notify_cancel():
+            return
+        try:
+            batch.answers.set_result(self._engine.answer(batch.queries, batch.on_words))
+        except Exception as error:
+            batch.answers.set_exception(error)

@@ -137,6 +137,18 @@ def test_a_plain_picture_and_noise_move_nothing_and_say_so(
         assert (answer.pose_aa, answer.text) == (None, NOBODY)
 
 
+@pytest.mark.parametrize("engine", ["onnx", "with_torch"])
+def test_doubtful_pictures_and_words_that_are_tokens_are_answered(
+    engine: str, request: pytest.FixtureRequest
+) -> None:
+    sizes = [(1, 1), (1, 1024), (1024, 1), (3, 2)]
+    words = ["<pose> <pose> <image>" * 50, "</s><s>[INST]", "<POSE>" * 300, "\x00\x1b[2J", "\ufffd" * 2000]
+    queries = [Query("estimate", "", image=Image.new("RGB", size)) for size in sizes]
+    queries += [Query("adjust", text, STANDING_POSE) for text in words]
+    for answer in request.getfixturevalue(engine).answer(queries):
+        assert answer.pose_aa is None or np.isfinite(answer.pose_aa).all()
+
+
 def test_an_edit_without_a_pose_is_asked_of_the_picture(onnx: OnnxEngine, figure: Image.Image) -> None:
     image = io.BytesIO()
     figure.save(image, "PNG")
