@@ -25,6 +25,7 @@ from backend.prompt import Prompter
 from backend.query import Answer, Query
 from blender_addon.contract.messages import View
 
+from .meant import Imagine
 from .people import Look, Person, Seen, person_in
 
 SeenPoses = Sequence[npt.NDArray[np.float32] | None]
@@ -42,7 +43,7 @@ def answer_seeing(prompter: Prompter, queries: Sequence[Query], ask: Ask, look: 
         ask: the model.
         look: its pose reader; None where it has none.
     """
-    people = _People(look)
+    people = _People(look, _imagining(prompter, ask))
     reads = [row for row, query in enumerate(queries) if look is not None and prompter.reads_picture(query)]
     people.look_at([queries[row].image for row in reads])
     found = {row: people.person(queries[row]) for row in reads}
@@ -109,13 +110,26 @@ def _pose_of(person: Person | str | None) -> npt.NDArray[np.float32] | None:
     return person.pose_aa if isinstance(person, Person) else None
 
 
+def _imagining(prompter: Prompter, ask: Ask) -> Imagine | None:
+    """How the model is asked for the pose that words describe; None where it knows no such task."""
+    if "generate" not in prompter.templates:
+        return None
+
+    def imagine(words: str) -> npt.NDArray[np.float32] | None:
+        [answer] = ask([Query("generate", words)], [None], None)
+        return answer.pose_aa
+
+    return imagine
+
+
 class _People:
     """Who is seen in pictures, each looked at once: the frames of a request share theirs."""
 
-    def __init__(self, look: Look | None) -> None:
+    def __init__(self, look: Look | None, imagine: Imagine | None) -> None:
         self._look = look
+        self._imagine = imagine
         self._seen: dict[int, Seen] = {}
-        self._found: dict[tuple[int, str], Person | str] = {}
+        self._found: dict[tuple[int, str, str], Person | str] = {}
 
     def look_at(self, images: Sequence[Image | None]) -> None:
         """Look at pictures together."""
@@ -133,8 +147,10 @@ class _People:
         image = query.image
         if self._look is None or image is None:
             return None
-        key = (id(image), query.instruction)
+        key = (id(image), query.task, query.instruction)
         if key not in self._found:
             self.look_at([image])
-            self._found[key] = person_in(image, query.instruction, self._look, self._seen[id(image)])
+            # The words of an edit say what somebody is to do, not who is meant.
+            imagine = self._imagine if query.task == "estimate" else None
+            self._found[key] = person_in(image, query.instruction, self._look, self._seen[id(image)], imagine)
         return self._found[key]

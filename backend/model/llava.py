@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlavaNextConfig, LlavaNextProcessor
 
-from backend.prompt import PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
+from backend.prompt import PAPER_SPEECH, PAPER_TEMPLATES, POSE_OUTPUT, POSE_PLACEHOLDER
 
 from .configuration import PoseLlavaConfig
 from .modeling import PoseLlavaForConditionalGeneration
@@ -138,7 +138,7 @@ def paper_processor(images: Any, tokenizer: Any, config: PoseLlavaConfig) -> Pos
     return PoseLlavaProcessor(
         images,
         tokenizer,
-        templates=PAPER_TEMPLATES,
+        templates={**PAPER_TEMPLATES, **PAPER_SPEECH},
         prompt_format=MISTRAL_FORMAT,
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,

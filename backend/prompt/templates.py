@@ -112,6 +112,7 @@ _GENERATE: Final = (
     "Human pose can be described as words: {instruction} And it can also be described in SMPL pose format, can you"
     " output this?",
     "{instruction} Give the SMPL pose.",
+    "{instruction} Can you give the SMPL pose of this person?",
 )
 
 _ESTIMATE: Final = (
@@ -120,6 +121,7 @@ _ESTIMATE: Final = (
     "What is the human pose in this image? Please respond with SMPL pose.",
     "What is the person doing in this image? Please output SMPL pose.",
     "There is a person in the middle of the image, use SMPL to describe the pose.",
+    "Can you give the SMPL pose of this person?",
 )
 
 
@@ -169,18 +171,8 @@ COMPACT_SPEECH: Final[Templates] = {
 }
 """How a small model is asked to describe a pose, and what changed between two."""
 
-PAPER_SPEECH: Final[Templates] = {
-    "describe": [
-        {"question": "<pose> Describe the pose of this person.", "answer": OWN_WORDS},
-        {
-            "question": "<earlier_pose> <pose> What has changed from the first pose to the second?",
-            "answer": OWN_WORDS,
-        },
-        {"question": "<image>\nDescribe the pose of the person in this image.", "answer": OWN_WORDS},
-    ],
-    CONVERSATION_TASK: [{"question": "{instruction}", "answer": OWN_WORDS}],
-}
-"""The same for a model that starts from LLaVA, which also converses."""
+PAPER_SPEECH: Final[Templates] = {CONVERSATION_TASK: [{"question": "{instruction}", "answer": OWN_WORDS}]}
+"""How a model that starts from LLaVA converses, with and without poses."""
 
 COMPACT_TURN: Final = "earlier: {instruction} <pose> "
 """How a small model reads a turn before the question: what was asked, and of which pose."""

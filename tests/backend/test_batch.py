@@ -7,7 +7,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 from backend import batch, cli
 from backend.batch import Here, There, answer_file
+from backend.query import Answer, OnWords, Query
 from backend.serve import TOKEN_VARIABLE
 from blender_addon.contract.address import Address
 
@@ -168,6 +169,56 @@ def test_a_backend_can_answer(
     assert len(by_id["several"]["variants"]) == 2
     assert "pose" in by_id["seen"]
     assert {query.image.size for calls in engine.batches for query in calls if query.image} == {(60, 40)}
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_what_is_answered_in_words_has_words_and_in_a_conversation_its_poses(
+    where: str, start_backend: Start, tmp_path: Path
+) -> None:
+    """As ``describe`` and ``chat`` are asked: with an earlier pose, with turns, and answered with two poses."""
+    spoken = SpokenEngine()
+    earlier = {"instruction": "", "pose": (POSE - 0.2).tolist()}
+    said = {"instruction": "sit", "words": "Here: <POSE>", "poses": [(POSE + 0.3).tolist()]}
+    lines = [
+        {"id": "told", "task": "describe", "pose": POSE.tolist()},
+        {"id": "changed", "task": "describe", "pose": POSE.tolist(), "history": [earlier]},
+        {"id": "talk", "task": "chat", "instruction": "and now?", "history": [said]},
+        {"id": "poses", "task": "chat", "instruction": "show two"},
+        {"id": "nothing", "task": "describe"},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if where == "here":
+        answer_file(Here(spoken), tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_size=8)
+    else:
+        with There(Address.parse(start_backend(engine=spoken).url)) as there:
+            answer_file(there, tmp_path / "in.jsonl", tmp_path / "out.jsonl", batch_size=8)
+    records = {
+        record["id"]: record for record in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    }
+    assert records["told"] == {"id": "told", "text": "A person who stands."}
+    assert records["changed"] == {"id": "changed", "text": "It changed."}
+    assert records["talk"] == {"id": "talk", "text": "You said sit, and I: Here: <POSE>"}
+    assert records["poses"]["text"] == "<POSE> or <POSE>"
+    np.testing.assert_allclose(records["poses"]["variants"], [POSE, 2 * POSE], atol=1e-6)
+    assert records["poses"]["pose"] == records["poses"]["variants"][0]
+    assert "pose" in records["nothing"]["error"]
+
+
+class SpokenEngine:
+    """Describes and converses."""
+
+    name, tasks = "spoken", ("describe", "chat")
+
+    def answer(self, queries: Sequence[Query], on_words: OnWords | None = None) -> list[Answer]:
+        return [self._one(query) for query in queries]
+
+    def _one(self, query: Query) -> Answer:
+        if query.task == "describe":
+            return Answer(None, "It changed." if query.history else "A person who stands.")
+        if query.history:
+            turn = query.history[-1]
+            return Answer(None, f"You said {turn.instruction}, and I: {turn.words}")
+        return Answer(POSE, "<POSE> or <POSE>", np.stack([POSE, 2 * POSE]))
 
 
 def test_a_backend_that_is_not_there_or_says_no_is_named(

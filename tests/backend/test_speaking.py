@@ -16,6 +16,7 @@ from backend.engines.onnx import OnnxEngine
 from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import write_graphs
+from backend.model.llava import paper_processor
 from backend.model.speech import Voice
 from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
 from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, Speech, read_speech, trunk_of
@@ -89,6 +90,24 @@ def questions() -> list[Query]:
         Query("chat", "raise the left knee"),
         Query("chat", "by 30 degrees", a_pose(4), history=(answered,)),
     ]
+
+
+def test_a_model_that_starts_from_llava_converses() -> None:
+    """In its own words, asked in the user's alone, beside the pose that is shown."""
+    torch.manual_seed(8)
+    plain, config = tiny_processor(), tiny_config("mlp")
+    processor = paper_processor(plain.image_processor, plain.tokenizer, config)
+    model = PoseLlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    engine = TorchEngine(model, processor, name="tiny")
+    assert engine.tasks == ("adjust", "generate", "estimate", "chat")
+    asked, answer = processor.prompter.prompt(Query("chat", "raise the left arm", a_pose(1)))
+    assert (asked.count("<pose>"), answer) == (1, "")
+    assert "raise the left arm" in asked
+    [said] = engine.answer([Query("chat", "raise the left arm", a_pose(1))])
+    assert said.text, "it says something or other"
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks from poses: the four suites of ``posellava eval``. The same poses, count and seed give the same cases.
+"""Benchmarks from poses: suites of ``posellava eval``. The same poses, count and seed give the same cases.
 
 ``posepart`` and ``posefix`` are pairs of poses with the project's own description of the difference, ``generation``
-is poses with the project's own description, ``estimation`` renders of poses. Without a pose file the poses are
-constructed. The papers' benchmarks have other poses and, where people wrote them, other words: figures are comparable
-within a run, not between benchmarks.
+is poses with the project's own description, ``estimation`` renders of poses. ``spg`` is situations that training does
+not know, with poses that fit (ChatPose's speculative pose generation). Without a pose file the poses are constructed.
+The papers' benchmarks have other poses and, where people wrote them, other words: figures are comparable within a run,
+not between benchmarks.
 
 Legend: N cases; poses (N, 24, 3) axis-angle, radians.
 """
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_addon.contract.skeleton import BODY_PARTS
+from training.data.actions.situations import SituationSampler
 from training.data.captions.caption import Captioner
 from training.data.captions.sampler import COUNTED_POSES, CaptionSampler
 from training.data.frames import Frame
@@ -34,6 +36,8 @@ from training.data.sources.reading import read_poses
 
 Poses = npt.NDArray[np.float32]
 DEFAULT_COUNT: Final = 1000
+HELD_OUT_SITUATIONS: Final = Path(__file__).with_name("cases") / "situations.yaml"
+"""Situations for measuring alone: none of them, nor a rewording, is in training's table."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _described(
 ) -> Benchmark:
     """The benchmark of these cases, each with a description of its target."""
     benchmark = Benchmark(suite, samples, [])
-    if suite == "generation":
+    if suite in ("generation", "spg"):
         return replace(benchmark, descriptions=[sample.instruction for sample in samples])
     captioner = Captioner(pool.draw(np.random.default_rng(seed), COUNTED_POSES))
     return replace(benchmark, descriptions=captioner.describe(benchmark.targets_aa, rng))
@@ -186,6 +190,11 @@ def _generation(pool: PosePool, rng: np.random.Generator, count: int) -> list[Sa
     return CaptionSampler(pool).draw_many(rng, count)
 
 
+def _speculative(pool: PosePool, rng: np.random.Generator, count: int) -> list[Sample]:
+    sampler = SituationSampler(HELD_OUT_SITUATIONS)
+    return [sampler.draw(rng) for _ in range(count)]
+
+
 def _estimation(pool: PosePool, rng: np.random.Generator, count: int) -> list[Sample]:
     sampler = PictureSampler(lambda draws: pool.draw(draws, 1)[0])
     return [sampler.draw(rng) for _ in range(count)]
@@ -195,8 +204,15 @@ SUITES: Final[dict[str, Callable[[PosePool, np.random.Generator, int], list[Samp
     "posepart": _posepart,
     "posefix": _posefix,
     "generation": _generation,
+    "spg": _speculative,
     "estimation": _estimation,
 }
 
-TASKS: Final = {"posepart": "adjust", "posefix": "adjust", "generation": "generate", "estimation": "estimate"}
+TASKS: Final = {
+    "posepart": "adjust",
+    "posefix": "adjust",
+    "generation": "generate",
+    "spg": "generate",
+    "estimation": "estimate",
+}
 """The task of each suite's cases."""

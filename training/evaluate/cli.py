@@ -22,10 +22,11 @@ from training.writing import require_apart, writing_to
 if TYPE_CHECKING:
     from backend.engines.torch import TorchEngine
 
-SUITES: Final = ("posepart", "posefix", "generation", "estimation")
+SUITES: Final = ("posepart", "posefix", "generation", "spg", "estimation")
 ROBUSTNESS: Final = "robustness"
 VIEW: Final = "view"
 PICTURES: Final = "pictures"
+RPE: Final = "rpe"
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -36,7 +37,7 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW, PICTURES], required=True)
+    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW, PICTURES, RPE], required=True)
     parser.add_argument(
         "--poses",
         type=Path,
@@ -153,6 +154,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _measure_view(arguments)
     elif arguments.suite == PICTURES:
         _measure_pictures(arguments)
+    elif arguments.suite == RPE:
+        _measure_reasoning(arguments)
     else:
         _measure_suite(arguments)
 
@@ -232,6 +235,21 @@ def _measure_pictures(arguments: argparse.Namespace) -> None:
     print(honesty_table(report))
     about = {"suite": PICTURES, "seed": arguments.seed, "model_name": engine.name}
     _write_json(arguments, honesty_json(report, about))
+
+
+def _measure_reasoning(arguments: argparse.Namespace) -> None:
+    from .benchmarks import pose_pool
+    from .contestants import mean_pose
+    from .reasoning import ask, draw_cases, judge, reasoning_json, reasoning_table
+
+    _refuse_unused(arguments, "draws its own cases")
+    engine = _load_engine(arguments)
+    cases = draw_cases(pose_pool(arguments.poses), arguments.count, arguments.seed)
+    instead = mean_pose(pose_pool(arguments.poses, "train"))
+    judged = judge(cases, ask(engine, cases, _show_progress), instead, seed=arguments.seed)
+    print(reasoning_table(judged))
+    about = {"suite": RPE, "seed": arguments.seed, "model_name": engine.name}
+    _write_json(arguments, reasoning_json(judged, about))
 
 
 def _measure_suite(arguments: argparse.Namespace) -> None:

@@ -42,10 +42,7 @@ NEVER: Final = 10**9
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a contestant is and sees: ``vae`` reads text, ``vae+pose`` the start too; the others are language models.
-
-    Of each suite named in ``data`` it sees as much as of any other; one that is named twice, twice as much.
-    """
+    """What a contestant is and sees: ``vae`` reads text, ``vae+pose`` the start too; the others are language models."""
 
     form: str
     data: tuple[str, ...]
@@ -56,9 +53,9 @@ ROSTER: Final[dict[str, Recipe]] = {
     "PoseFix": Recipe("vae+pose", ("posefix", "posepart")),
     "ChatPose": Recipe("chatpose", ("generation", "posefix", "posepart")),
     "PoseLLaVA": Recipe("posellava", ("generation", "posefix", "posepart")),
-    # PoseLLaVA learnt from both. These see as many edits in as many samples, all of one kind.
-    "PoseFix only": Recipe("posellava", ("generation", "posefix", "posefix")),
-    "PosePart only": Recipe("posellava", ("generation", "posepart", "posepart")),
+    "PoseFix only": Recipe("posellava", ("posefix",)),
+    "PosePart only": Recipe("posellava", ("posepart",)),
+    "both": Recipe("posellava", ("posefix", "posepart")),
 }
 
 
@@ -161,7 +158,7 @@ class Training:
 
     def _key(self, name: str) -> dict[str, Any]:
         recipe = ROSTER[name]
-        data = [[suite, self.sources.about(suite)] for suite in recipe.data]
+        data = {suite: self.sources.about(suite) for suite in recipe.data}
         return {**asdict(self.effort), "form": recipe.form, "data": data}
 
 

@@ -41,10 +41,10 @@ _LOOSE: Final = [
 
 
 @cache
-def load_situations() -> Mapping[str, Any]:
-    """The table: ``frames``, ``situations``."""
-    table: Mapping[str, Any] = yaml.safe_load(SITUATIONS_FILE.read_text(encoding="utf-8"))
-    return table
+def load_situations(file: Path = SITUATIONS_FILE) -> Mapping[str, Any]:
+    """The table of a file: ``situations``, and ``frames``, which is training's where it has none."""
+    table: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return table if "frames" in table else {**load_situations(), **table}
 
 
 def build_posture(spec: Mapping[str, Any]) -> PosedBody:
@@ -92,29 +92,35 @@ def situation_text(rng: np.random.Generator, situation: Mapping[str, Any]) -> st
 
 
 @cache
-def _postures(name: str) -> tuple[PosedBody, ...]:
-    return tuple(build_posture(spec) for spec in load_situations()["situations"][name]["postures"])
+def _postures(file: Path, name: str) -> tuple[PosedBody, ...]:
+    return tuple(build_posture(spec) for spec in load_situations(file)["situations"][name]["postures"])
 
 
 class SituationSampler:
-    """Draws situations with a pose that fits, task ``generate``."""
+    """Draws situations with a pose that fits, task ``generate``.
 
-    def __init__(self) -> None:
-        self._situations = load_situations()["situations"]
+    Args:
+        file: the table.
+    """
+
+    def __init__(self, file: Path = SITUATIONS_FILE) -> None:
+        self._file = file
+        self._situations = load_situations(file)["situations"]
         self._names = list(self._situations)
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """One situation and its pose, heading zero."""
         name = self._names[rng.integers(len(self._names))]
-        postures = _postures(name)
+        postures = _postures(self._file, name)
         body = postures[rng.integers(len(postures))]
         if rng.random() < 0.5:
             body = body.mirrored()
         text = situation_text(rng, self._situations[name])
-        return Sample("", "generate", f"situation.{name}", text, target_aa=_loosened(rng, body.to_pose()))
+        return Sample("", "generate", f"situation.{name}", text, target_aa=loosened(rng, body.to_pose()))
 
 
-def _loosened(rng: np.random.Generator, pose: Pose) -> Pose:
+def loosened(rng: np.random.Generator, pose: Pose) -> Pose:
+    """The pose (24, 3) with its trunk, head, shoulders and wrists turned by LOOSE_DEGREES or so."""
     slack = axis_angle_to_matrix(np.radians(LOOSE_DEGREES) * rng.normal(size=(len(_LOOSE), 3)))
     loosened = pose.copy()
     loosened[_LOOSE] = matrix_to_axis_angle(axis_angle_to_matrix(pose[_LOOSE]) @ slack)
