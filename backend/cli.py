@@ -83,30 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
-    )
-    engine.add_argument(
-        "--engine",
-        choices=["auto", "onnx", "torch"],
-        default="auto",
-        help="what answers: onnx on a CPU, torch on a CPU or GPU (default: onnx where it can)",
-    )
-    engine.add_argument(
-        "--device", default="cpu", help="torch device, such as cpu or cuda (default: %(default)s)"
-    )
-    engine.add_argument(
-        "--threads", type=positive, metavar="N", help="CPU threads (default: as many as help)"
-    )
-    engine.add_argument(
-        "--batch-size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="poses per model call (default: %(default)s)",
-    )
-
+    engine = _options_of_engine()
     serve = commands.add_parser("serve", parents=[engine], help="answer the add-on over a websocket")
     server_command.add_options(serve)
     serve.set_defaults(run=_serve)
@@ -139,6 +116,34 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--sums", metavar="SHA256", help="the checksum that SHA256SUMS itself must have")
     fetch.set_defaults(run=_fetch_weights)
     return parser
+
+
+def _options_of_engine() -> argparse.ArgumentParser:
+    """Which model answers, and with what: the same for all commands that ask one."""
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
+    )
+    engine.add_argument(
+        "--engine",
+        choices=["auto", "onnx", "torch"],
+        default="auto",
+        help="what answers: onnx on a CPU, torch on a CPU or GPU (default: onnx where it can)",
+    )
+    engine.add_argument(
+        "--device", default="cpu", help="torch device, such as cpu or cuda (default: %(default)s)"
+    )
+    engine.add_argument(
+        "--threads", type=positive, metavar="N", help="CPU threads (default: as many as help)"
+    )
+    engine.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="poses per model call (default: %(default)s)",
+    )
+    return engine
 
 
 def _load_engine(options: argparse.Namespace) -> Engine:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from backend.arguments import positive
 from backend.body.draw import DrawingUnavailableError
@@ -23,11 +23,14 @@ from backend.cli import INTERRUPTED
 from training.writing import require_apart, writing_to
 
 from .build import run
+from .options import add_body, add_start
 from .registry import SOURCES, TEXT_SOURCES, Build
 
 SHOWN_WORDS: Final = 60
 CHAT_KEY: Final = "POSELLAVA_CHAT_KEY"
 """The environment variable that holds the key of the chat model, where it needs one."""
+Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What add_subparsers() returns has no public name."""
 
 
 def data(argv: Sequence[str]) -> int:
@@ -47,7 +50,16 @@ def data(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="posellava data", description="Make and inspect training data.")
     actions = parser.add_subparsers(dest="action", required=True)
+    poses = _options_of_poses()
+    _add_build(actions, poses)
+    _add_rewrite(actions)
+    _add_show(actions, poses)
+    _add_stats(actions, poses)
+    return parser
 
+
+def _options_of_poses() -> argparse.ArgumentParser:
+    """Where samples come from: the same for all actions that draw some."""
     poses = argparse.ArgumentParser(add_help=False)
     poses.add_argument("--seed", type=int, default=0)
     poses.add_argument(
@@ -69,18 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         help="released texts or annotations: of PoseScript, PoseFix, LLaVA, 3DPW, Human3.6M",
     )
     poses.add_argument("--images", type=Path, help="the folder of their pictures")
-    poses.add_argument(
-        "--body",
-        type=Path,
-        metavar="FILE",
-        help="a licensed body to draw pictures with, such as SMPL_NEUTRAL.npz or .pkl; without it our neutral body",
-    )
-    poses.add_argument(
-        "--start",
-        choices=["pose", "image", "both"],
-        default="pose",
-        help="what pairs of poses start from: the pose, a drawn picture of it, or both (default: %(default)s)",
-    )
+    add_body(poses, "pictures")
+    add_start(poses, "pairs of poses")
     poses.add_argument(
         "--noise",
         type=float,
@@ -94,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         help="which part of the poses or of the annotations (default: %(default)s)",
     )
 
+    return poses
+
+
+def _add_build(actions: Actions, poses: argparse.ArgumentParser) -> None:
     build = actions.add_parser(
         "build", parents=[poses], help="draw samples into shards for training; goes on where it stopped"
     )
@@ -106,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--shard-size", type=positive, default=4096, help="samples in a shard")
     build.set_defaults(run=_build)
 
+
+def _add_rewrite(actions: Actions) -> None:
     rewrite = actions.add_parser(
         "rewrite", help="have a chat model reword the instructions of built samples; goes on where it stopped"
     )
@@ -120,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     rewrite.set_defaults(run=_rewrite)
 
+
+def _add_show(actions: Actions, poses: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", parents=[poses], help="a contact sheet of samples: before, after, text")
     show.add_argument(
         "what", help="a data source such as directives, a folder of shards, or a .json or .jsonl file"
@@ -140,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.set_defaults(run=_show)
 
+
+def _add_stats(actions: Actions, poses: argparse.ArgumentParser) -> None:
     stats = actions.add_parser(
         "stats", parents=[poses], help="sentences, words, kinds and the copy baseline of each kind"
     )
@@ -147,7 +159,6 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--count", type=positive, default=4096, help="samples of each (default: %(default)s)")
     stats.add_argument("--json", action="store_true", help="as one JSON object")
     stats.set_defaults(run=_stats)
-    return parser
 
 
 def _drawn_from(arguments: argparse.Namespace, source: str = "", folder: str = "") -> Build:

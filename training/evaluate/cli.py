@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backend.arguments import at_least_two, positive
 from training.data.frames import FRAMES
+from training.data.options import add_body, add_start
 from training.writing import require_apart, writing_to
 
 if TYPE_CHECKING:
@@ -51,18 +52,8 @@ def evaluate(argv: Sequence[str]) -> int:
         help="a data set whose samples are the cases instead, such as a released test: a folder of shards that "
         "'posellava data build' made, or a file in the paper's JSON form",
     )
-    parser.add_argument(
-        "--start",
-        choices=["pose", "image", "both"],
-        default="pose",
-        help="what edits start from: the pose, a drawn picture of it, or both (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--body",
-        type=Path,
-        metavar="FILE",
-        help="a licensed body to draw those pictures with (default: our own)",
-    )
+    add_start(parser, "edits")
+    add_body(parser, "those pictures")
     parser.add_argument(
         "--frame",
         choices=FRAMES,

@@ -112,22 +112,32 @@ def _legs(rng: np.random.Generator, stance: npt.NDArray[np.intp], local: Array) 
     sign = np.array([1.0, -1.0])
     local[:, HIPS] = _euler(-flex, twist * sign, out * sign)
     local[:, KNEES] = _axis_turn(0, knee)
-    # A foot that stands is level: the ankle undoes what hip and knee have bent.
-    level = np.clip(flex - knee - lean[:, None], -35, 40)
-    level = np.where(raised, rng.uniform(-10, 40, shape), level)
     # A foot behind a knee on the floor lies on its instep, or is set on its toes.
     instep = is_["kneel"][:, None] | (is_["one_knee"][:, None] & ~first)
-    level = np.where(
-        instep, np.where(rng.random((len(stance), 1)) < 0.7, rng.uniform(35, 60, shape), -25.0), level
-    )
-    local[:, ANKLES] = _axis_turn(0, level)
-    root = _euler(lean + rng.normal(0, 2, len(stance)), np.zeros(len(stance)), rng.normal(0, 2, len(stance)))
-    lying = is_["lie"]
-    form = rng.integers(4, size=len(stance))
+    local[:, ANKLES] = _axis_turn(0, _ankles(rng, flex - knee - lean[:, None], raised, instep))
+    local[:, 0] = _roots(rng, lean, is_["lie"])
+
+
+def _ankles(
+    rng: np.random.Generator, bent: Array, raised: npt.NDArray[np.bool_], instep: npt.NDArray[np.bool_]
+) -> Array:
+    """(N, S) degrees. A foot that stands is level: the ankle undoes what hip and knee have bent."""
+    level = np.clip(bent, -35, 40)
+    level = np.where(raised, rng.uniform(-10, 40, bent.shape), level)
+    on_toes = -25.0
+    lying = np.where(rng.random((len(bent), 1)) < 0.7, rng.uniform(35, 60, bent.shape), on_toes)
+    return np.where(instep, lying, level)
+
+
+def _roots(rng: np.random.Generator, lean: Array, lying: npt.NDArray[np.bool_]) -> Array:
+    """(N, 3, 3) the pelvis as it leans, or on its back, its front or a side."""
+    count = len(lean)
+    roots = _euler(lean + rng.normal(0, 2, count), np.zeros(count), rng.normal(0, 2, count))
+    form = rng.integers(4, size=count)
     tilt = np.array([-90.0, 90.0, 0.0, 0.0])[form]
     roll = np.array([0.0, 0.0, 90.0, -90.0])[form]
-    root[lying] = _euler(tilt, np.zeros(len(stance)), roll)[lying]
-    local[:, 0] = root
+    roots[lying] = _euler(tilt, np.zeros(count), roll)[lying]
+    return roots
 
 
 def _trunk(rng: np.random.Generator, stance: npt.NDArray[np.intp], local: Array) -> None:
