@@ -3,9 +3,12 @@
 
     python -m training.evaluate.sheet OUT.png [--poses POSES.npz] [--model FOLDER] [--seed N] [--instruction WORDS ...]
     python -m training.evaluate.sheet OUT.png --variants [--model FOLDER] [--instruction WORDS ...]
+    python -m training.evaluate.sheet OUT.png --held-out KIND [--poses POSES.npz] [--model FOLDER] [--seed N]
 
 The first row shows the starts, each further row an instruction's answers from them, all turned to face alike. With
-``--variants`` each entry shows the four answers that the model has to offer to words that describe a pose.
+``--variants`` each entry shows the four answers that the model has to offer to words that describe a pose. With
+``--held-out`` each entry is a sentence of a kind of patterns (contact, correction, followup …) that is never trained
+on: the pose before an earlier turn where there was one, the start, the answer, and whether it is done, the rest kept.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ from .sharpness import VARIANTS
 
 if TYPE_CHECKING:
     from backend.query import Answerer
+    from training.data.starts import StartPoses
 
 Poses = npt.NDArray[np.float32]
 
 STARTS: Final = 10
 SIZE: Final = 128
+HELD_OUT_SHOWN: Final = 18
+"""Held-out sentences on a sheet."""
 INSTRUCTIONS: Final = (
     "Raise the left arm.",
     "Bend the right elbow to ninety degrees.",
@@ -107,6 +113,44 @@ def variants_sheet(engine: Answerer, descriptions: Sequence[str], path: Path) ->
     sheet(rows, columns=2).save(path)
 
 
+def held_out_sheet(
+    engine: Answerer, kind: str, starts: StartPoses, rng: np.random.Generator, path: Path
+) -> tuple[int, int]:
+    """Draws answers to held-out sentences of a kind; returns how many succeed, and of how many.
+
+    Raises:
+        ValueError: no patterns are of this kind.
+    """
+    from backend.query import Query
+    from training.data.patterns.loading import default_patterns
+    from training.data.patterns.sampler import PatternSampler
+    from training.data.sheets import facing
+
+    from .held_out import judge
+
+    patterns = [one for one in default_patterns() if one.kind == kind]
+    if not patterns:
+        known = ", ".join(sorted({one.kind for one in default_patterns()}))
+        raise ValueError(f"no patterns are of the kind {kind!r}; there are {known}")
+    cases = PatternSampler(starts, patterns, held_out=True).cases(rng, 3 * HELD_OUT_SHOWN)[:HELD_OUT_SHOWN]
+    rows, succeeded = [], 0
+    for case in cases:
+        sample = case.sample
+        history = tuple(sample.history)
+        [answer] = engine.answer([Query(sample.task, sample.instruction, sample.pose_aa, history=history)])
+        done, kept = judge(case, answer)
+        succeeded += done and kept
+        start = case.start.pose_aa
+        poses = [*(turn.pose for turn in history if turn.pose is not None), start]
+        poses.append(start if answer.pose_aa is None else answer.pose_aa)
+        said = "".join(f"{turn.instruction} / " for turn in history) + sample.instruction
+        told = "done" if done and kept else "not done" if not done else "something else moved"
+        words = "" if answer.pose_aa is not None else f" - {answer.text}"
+        rows.append(Row(draw_poses(facing(np.stack(poses)), SIZE), f"{said}{words} [{told}]"))
+    sheet(rows, columns=3).save(path)
+    return succeeded, len(cases)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -123,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--variants", action="store_true", help="the answers that are offered to descriptions"
     )
+    parser.add_argument("--held-out", metavar="KIND", help="sentences of a kind that are never trained on")
     parser.add_argument("--poses", type=Path, help="poses (their val split); else they are constructed")
     parser.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
@@ -137,10 +182,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             variants_sheet(load_engine(arguments.model), instructions, arguments.output)
             print(f"what is offered to {len(instructions)} descriptions in {arguments.output}")
             return 0
+        if arguments.held_out:
+            from training.data.sources.reading import read_poses
+            from training.data.starts import StartPoses
+
+            starts = StartPoses(None)
+            if arguments.poses is not None:
+                recorded = read_poses(arguments.poses, "val")
+                starts = StartPoses(recorded.pose_aa, recorded.label_weights())
+            rng = np.random.default_rng(arguments.seed)
+            engine = load_engine(arguments.model)
+            done, of = held_out_sheet(engine, arguments.held_out, starts, rng, arguments.output)
+            print(f"{done} of {of} held-out sentences done, the rest kept, in {arguments.output}")
+            return 0
         drawn = pose_pool(arguments.poses).draw(np.random.default_rng(arguments.seed), STARTS)
-        starts = with_heading(drawn, np.zeros(STARTS))
+        alike = with_heading(drawn, np.zeros(STARTS))
         engine = load_engine(arguments.model)
-        ten_starts_sheet(engine, instructions, starts, arguments.output)
+        ten_starts_sheet(engine, instructions, alike, arguments.output)
     except (ValueError, OSError, DrawingUnavailableError) as error:
         print(f"sheet: {error}", file=sys.stderr)
         return 1

@@ -4,12 +4,14 @@
 import numpy as np
 import pytest
 
+from backend.body.draw import DrawingUnavailableError
 from backend.query import Answer
 from blender_addon.contract.skeleton import JOINT_INDEX
 from training.data.patterns.loading import default_patterns
 from training.data.patterns.sampler import PatternSampler
 from training.data.starts import StartPoses
 from training.evaluate.held_out import judge
+from training.evaluate.sheet import held_out_sheet
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +53,30 @@ def test_a_joint_that_had_to_stay_is_not_kept(cases):
 
 def test_turns_before_are_part_of_the_case(cases):
     assert any(case.sample.history for case in cases)
+
+
+class _Words:
+    """Answers everything in words."""
+
+    name, tasks = "stub", ("adjust",)
+
+    def answer(self, queries):
+        return [Answer(None, "I do not understand.") for _ in queries]
+
+
+def test_a_sheet_shows_held_out_sentences_and_counts_what_is_done(tmp_path):
+    try:
+        done, of = held_out_sheet(
+            _Words(), "nothing", StartPoses(None), np.random.default_rng(1), tmp_path / "sheet.png"
+        )
+    except DrawingUnavailableError:
+        pytest.skip("no OpenGL here")
+    assert done == of > 10
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_a_kind_that_there_is_not_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no patterns are of the kind 'juggling'; there are chatty, contact"):
+        held_out_sheet(
+            _Words(), "juggling", StartPoses(None), np.random.default_rng(1), tmp_path / "sheet.png"
+        )
