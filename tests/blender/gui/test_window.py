@@ -245,6 +245,49 @@ def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
         assert np.abs(quarters[one] - quarters[other]).mean() > 2, "two quarters gave one picture"
 
 
+def test_the_eyedropper_takes_the_bone_that_is_clicked(extension_zip: Path) -> None:
+    with Window(extension_zip, url="ws://127.0.0.1:9", token="") as window:
+        _open_tab(window)
+        knee = window.run("""
+            from bpy_extras.view3d_utils import location_3d_to_region_2d
+            figure, space = bpy.context.object, bpy.context.space_data
+            space.overlay.show_bones = figure.show_in_front = True
+            figure.data.display_type = "STICK"
+            knee = figure.pose.bones["L_Knee"]
+            region = bpy.context.region
+            place = location_3d_to_region_2d(
+                region, space.region_3d, figure.matrix_world @ ((knee.head + knee.tail) / 2))
+            result["at"] = [round(region.x + place.x), round(bpy.context.window.height - 1 - region.y - place.y)]
+            bpy.ops.posellava.pick_bone("INVOKE_DEFAULT", joint="left_hip")
+            """)["at"]
+        time.sleep(2.0)  # until the bones show
+        window.click_unseen(VIEWPORT)
+        window.screenshot(OUT / "gui_eyedropper.png")
+        kept = """
+            figure = bpy.context.object
+            result["map"], result["mode"] = figure.get("posellava_bone_map", ""), figure.mode
+            """
+        assert window.run(kept) == {"map": "", "mode": "POSE"}, "there is no bone, and it waits on"
+        window.click_unseen((knee[0], knee[1]))
+        time.sleep(2.0)
+        taken = window.run(kept)
+        assert '"left_hip": "L_Knee"' in taken["map"]
+        assert taken["mode"] == "OBJECT"
+        window.move(VIEWPORT)
+        window.screenshot(OUT / "gui_picked.png")
+
+
+def test_a_window_that_is_not_shown_gets_its_answer(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    with Window(extension_zip, url=start_backend("--delay", "3").url, token="") as window:
+        _open_and_connect(window)
+        window.run(ASK)
+        window.wait_for(lambda state: state["running"])
+        window.hide()
+        window.wait_for(lambda state: state["degrees"] and not state["running"])
+
+
 def test_what_the_user_does_while_the_model_works_loses_nothing(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:

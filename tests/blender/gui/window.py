@@ -182,6 +182,10 @@ class Window:
         self.do("key", "--delay", "60", name)
         time.sleep(0.4)
 
+    def hide(self) -> None:
+        """Take the window off the screen, as minimising it does."""
+        self.do("search", "--onlyvisible", "--class", "Blender", "windowunmap", "%@")
+
     def type(self, text: str) -> None:
         """Type a text."""
         self.do("type", "--delay", "40", text)
