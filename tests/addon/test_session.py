@@ -474,6 +474,7 @@ def test_close_waits_for_the_thread_that_disconnect_left_behind(connect: Connect
         assert not any(thread.name == "posellava-link" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_submit_and_poll_do_not_hold_the_caller(
     slow_backend: Callable[..., subprocess.Popen[str]], connect: Connect
 ) -> None:

@@ -143,6 +143,7 @@ def run_batch(tmp_path: Path, *arguments: str) -> tuple[int, list[dict[str, Any]
     return status, [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_backend_can_answer(
     start_backend: Start, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

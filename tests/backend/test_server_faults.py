@@ -66,6 +66,7 @@ def frame(opcode: int, body: bytes) -> bytes:
 # Clients that do not read.
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_does_not_hold_up_the_stop(start_backend: Start) -> None:
     backend = start_backend()
     frames = np.zeros((4096, 24, 3), np.float32)
@@ -115,6 +116,7 @@ def test_a_client_that_pings_and_does_not_read_is_cut_off(start_backend: Start) 
 # Before the token.
 
 
+@pytest.mark.slow
 def test_before_its_token_a_client_can_park_sixteen_kilobytes(start_backend: Start) -> None:
     backend = start_backend(token="sesame")
     with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as stranger:
@@ -147,6 +149,7 @@ def test_a_request_sent_with_the_hello_is_answered_though_it_is_larger_than_a_gr
     assert len(result.poses) == 300
 
 
+@pytest.mark.slow
 def test_headers_without_end_get_no_further(start_backend: Start) -> None:
     backend = start_backend()
     with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as stranger:

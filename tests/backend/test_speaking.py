@@ -25,6 +25,8 @@ from blender_addon.contract.messages import Turn
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from tests.backend.conftest import tiny_config, tiny_processor
 
+pytestmark = pytest.mark.slow
+
 CHAT = {"chat": [{"question": "{instruction}", "answer": ""}]}
 TEMPLATES = {
     "adjust": [{"question": "adjust : {instruction} <pose>", "answer": "<POSE>"}],
@@ -110,7 +112,6 @@ def test_a_model_that_starts_from_llava_converses() -> None:
     assert said.text, "it says something or other"
 
 
-@pytest.mark.slow
 def test_both_engines_say_the_same(onnx: OnnxEngine, with_torch: TorchEngine) -> None:
     ours, theirs = onnx.answer(questions()), with_torch.answer(questions())
     assert [answer.text for answer in ours] == [answer.text for answer in theirs]
@@ -122,7 +123,6 @@ def test_both_engines_say_the_same(onnx: OnnxEngine, with_torch: TorchEngine) ->
             assert turned.max() < 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
 def test_questions_side_by_side_are_answered_as_each_by_itself(
     engine: str, request: pytest.FixtureRequest
@@ -132,7 +132,6 @@ def test_questions_side_by_side_are_answered_as_each_by_itself(
     assert [answer.text for answer in together] == [answerer.answer([one])[0].text for one in questions()]
 
 
-@pytest.mark.slow
 def test_words_are_those_of_a_pass_over_everything_that_was_said(with_torch: TorchEngine) -> None:
     """The cache changes nothing: each token is the likeliest after all before it, read anew."""
     query = Query("chat", "raise the left knee", a_pose(0))
@@ -158,7 +157,6 @@ def test_words_are_those_of_a_pass_over_everything_that_was_said(with_torch: Tor
     assert text.startswith(processor.prompter.tokenizer.said(said).rstrip("."))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
 def test_who_listens_hears_every_word_and_may_stop_it(engine: str, request: pytest.FixtureRequest) -> None:
     answerer = request.getfixturevalue(engine)

@@ -272,6 +272,7 @@ def test_the_reader_learns_where_it_is_asked_for_but_for_the_first_layers(learns
     assert slow == ({id(parameter) for parameter in later} if learns else set())
 
 
+@pytest.mark.slow
 def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     tmp_path: Path, stage1: dict[str, Any]
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_stage_that_was_stopped_is_not_exported(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "stage1-model").exists()
 
 
+@pytest.mark.slow
 def test_missing_poses_are_told_before_anything_is_made(tmp_path: Path) -> None:
     done = run_recipe(["--poses", str(tmp_path / "none.npz"), "--output", str(tmp_path / "out")])
     assert done.returncode == 1

@@ -25,6 +25,7 @@ def sampler() -> SpeechSampler:
     return SpeechSampler(PosePool(None))
 
 
+@pytest.mark.slow
 def test_sentences_that_are_taught_hold_and_those_of_other_poses_do_not(sampler: SpeechSampler) -> None:
     rng = np.random.default_rng(0)
     poses, pairs = sampler.descriptions(rng, 60), sampler.differences(rng, 60)

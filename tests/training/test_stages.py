@@ -32,6 +32,8 @@ from training.stages.training_log import TrainingLog, read_metrics
 
 from .conftest import eight_edits, write_json, write_yaml
 
+pytestmark = pytest.mark.slow
+
 
 def run(tmp_path: Path, values: dict[str, Any], *changes: str, resume: bool = False) -> None:
     train(load_settings(write_yaml(tmp_path / "config.yaml", values), changes), resume=resume)
@@ -45,7 +47,6 @@ def losses_of(folder: Path) -> dict[int, float]:
     }
 
 
-@pytest.mark.slow
 def test_stage_3_learns_eight_edits_to_under_5_mm(tmp_path: Path, stage3: dict[str, Any]) -> None:
     run(
         tmp_path, stage3, "run.steps=260", "run.micro_batch=8", "run.checkpoint_steps=260", "run.log_steps=20"

@@ -25,6 +25,8 @@ from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.variants import OTHERS, Thoughts, draw, fit, give_variants
 
+pytestmark = pytest.mark.slow
+
 POSE = np.random.default_rng(0).normal(0, 0.3, (24, 3)).astype(np.float32)
 QUERIES = [
     Query("adjust", "raise the left arm", POSE, variants=4),

@@ -113,6 +113,7 @@ def test_samples_are_of_all_three_forms(samples):
     assert all(one.view is not None for one in others)
 
 
+@pytest.mark.slow
 def test_poses_of_seen_samples_stand_as_their_camera_sees_them(samples):
     for one in samples:
         if one.view is None or not one.kind.startswith("view."):
