@@ -19,6 +19,11 @@ VARIANTS_GRAPH: Final = "variants.onnx"
 """From what the answer's graph thought to other poses; only where the model offers any."""
 VARIANTS_INPUTS: Final = ("thoughts", "state", "moves")
 """What that graph takes of the answer's outputs, beside the matrices."""
+VIEW_GRAPH: Final = "view.onnx"
+"""The answer's graph for what is asked as the camera sees it; only where the model has weights for that."""
+VIEW_OUTPUT: Final = "view_logits"
+"""What the answer's graph puts out beside the rest where there is that one: how surely each text is tied to the
+camera."""
 PICTURE_GRAPH: Final = "picture.onnx"
 """From pictures to poses; only where the model has a pose reader."""
 PICTURE_OUTPUTS: Final = ("sums", "spread", "places", "first_spread")

@@ -41,6 +41,7 @@ def answers_of(
     variants: npt.ArrayLike | None = None,
     *,
     in_view: bool = False,
+    view_logits: Sequence[float | None] | None = None,
 ) -> list[Answer]:
     """The answers to queries: poses, or words where the model would begin with words; then nothing moves.
 
@@ -53,6 +54,7 @@ def answers_of(
             ``Prompter.first_ids``.
         variants: (Q, K, J, 3, 3) other poses that the model offers, best first; None where it offers none.
         in_view: whether the poses stood as their cameras see them.
+        view_logits: (Q,) how surely the words of each are tied to the camera, where the model tells it apart.
     """
     poses_aa = finish(queries, _turned(matrices, headings))
     others_aa = np.zeros((len(queries), 0, NUM_JOINTS, 3), dtype=np.float32)
@@ -60,8 +62,11 @@ def answers_of(
         each = np.moveaxis(np.asarray(variants), 1, 0)
         others_aa = np.stack([finish(queries, _turned(one, headings)) for one in each], axis=1)
     answers = []
-    for query, pose_aa, others, logits in zip(queries, poses_aa, others_aa, first_logits, strict=True):
-        words = prompter.in_words(query.task, logits, in_view=in_view)
+    tied = [None] * len(queries) if view_logits is None else view_logits
+    for query, pose_aa, others, logits, view in zip(
+        queries, poses_aa, others_aa, first_logits, tied, strict=True
+    ):
+        words = prompter.in_words(query.task, logits, in_view=in_view, view_logit=view)
         if words is not None:
             answers.append(Answer(None, words))
             continue
@@ -70,6 +75,11 @@ def answers_of(
             Answer(pose_aa, _said(prompter, query), np.stack(offered) if len(offered) > 1 else None)
         )
     return answers
+
+
+def of_texts(logits: npt.NDArray[np.float32], asked: npt.NDArray[np.int64]) -> list[float | None]:
+    """What is said of texts (T,) for the samples whose instructions they are (B,); None for those without one."""
+    return [None if number < 0 else float(logits[number]) for number in asked]
 
 
 def different(pose_aa: Pose, others_aa: npt.NDArray[np.float32], count: int) -> list[Pose]:

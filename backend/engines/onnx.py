@@ -27,6 +27,8 @@ from backend.graph_files import (
     SPEAKING_OUTPUTS,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
+    VIEW_GRAPH,
+    VIEW_OUTPUT,
     WORD_GRAPH,
     check_files,
 )
@@ -37,7 +39,7 @@ from backend.query import Answer, OnWords, Query
 from backend.weight_files import held_in
 from blender_addon.contract.messages import View
 
-from .answers import answers_of
+from .answers import answers_of, of_texts
 from .people import Seen
 from .speaking import apart, speak
 from .threads import usable_threads
@@ -68,6 +70,7 @@ class OnnxEngine:
         self._answer = self._session(ANSWER_GRAPH, threads=1)
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="posellava-onnx")
         self._asked = [given.name for given in self._answer.get_inputs()]
+        self._tells_view = VIEW_OUTPUT in {made.name for made in self._answer.get_outputs()}
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None) -> OnnxEngine:
@@ -137,19 +140,24 @@ class OnnxEngine:
         given = {name: told[name] for name in self._asked}
         wished = self._offers_variants and any(query.variants > 1 for query in queries)
         outputs = ["matrices", "first_logits", *(VARIANTS_INPUTS if wished else ())]
-        matrices, first_logits, *thoughts = self._answer.run(outputs, given)
+        in_view = views is not None
+        graph = self._in_view if in_view and self._tells_view else self._answer
+        if self._tells_view and not in_view:
+            outputs.append(VIEW_OUTPUT)
+        put_out = dict(zip(outputs, graph.run(outputs, given), strict=True))
         variants = None
         if wished:
-            told = {"matrices": matrices, **dict(zip(VARIANTS_INPUTS, thoughts, strict=True))}
+            told = {name: put_out[name] for name in ("matrices", *VARIANTS_INPUTS)}
             [variants] = self._variants.run(["variants"], told)
         return answers_of(
             self.prompter,
             queries,
-            matrices,
+            put_out["matrices"],
             prompts.headings,
-            first_logits,
+            put_out["first_logits"],
             variants,
-            in_view=views is not None,
+            in_view=in_view,
+            view_logits=of_texts(put_out[VIEW_OUTPUT], prompts.asked()) if VIEW_OUTPUT in put_out else None,
         )
 
     def look(self, images: Sequence[Image.Image]) -> Seen:
@@ -212,6 +220,11 @@ class OnnxEngine:
     def _variants(self) -> onnxruntime.InferenceSession:
         """Made when other answers are first wished for."""
         return self._session(VARIANTS_GRAPH, threads=1)
+
+    @cached_property
+    def _in_view(self) -> onnxruntime.InferenceSession:
+        """Made at the first question about the camera."""
+        return self._session(VIEW_GRAPH, threads=1)
 
     @cached_property
     def _prompt(self) -> onnxruntime.InferenceSession:

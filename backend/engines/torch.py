@@ -33,7 +33,7 @@ from backend.prompt.speech import read_speech  # noqa: E402
 from backend.query import Answer, OnWords, Query  # noqa: E402
 from blender_addon.contract.messages import View  # noqa: E402
 
-from .answers import answers_of  # noqa: E402
+from .answers import answers_of, of_texts  # noqa: E402
 from .people import Seen  # noqa: E402
 from .speaking import apart, speak  # noqa: E402
 from .viewing import SeenPoses, answer_seeing  # noqa: E402
@@ -104,20 +104,34 @@ class TorchEngine:
 
     def _ask(self, queries: Sequence[Query], seen: SeenPoses, views: Sequence[View] | None) -> list[Answer]:
         """One prefill of all queries, as from their views where they are given."""
-        inputs = self.processor.encode(queries, seen=seen, views=views).to(self.model.device)
+        prompter = self.processor.prompter
+        prompts = prompter.encode(queries, seen=seen, views=views)
+        inputs = self.processor.inputs_of(prompts).to(self.model.device)
         headings = inputs.pop("headings").cpu().numpy()
         wished = any(query.variants > 1 for query in queries)
-        output = self.model(**inputs, logits_to_keep=None, use_cache=False, with_variants=wished)
+        told = {**inputs, "logits_to_keep": None, "use_cache": False, "with_variants": wished}
+        own = views is None or self.model.view is None
+        output = self.model(**told) if own else self.model.view.answer(self.model, told)
         matrices = output.gated_matrices().float().cpu().numpy()
-        prompter = self.processor.prompter
         logits = output.first_logits.float().cpu().numpy()
         first_logits = [
             row[prompter.first_ids(query.task)] for row, query in zip(logits, queries, strict=True)
         ]
         others = output.variant_matrices
         variants = None if others is None else others.float().cpu().numpy()
-        in_view = views is not None
-        return answers_of(prompter, queries, matrices, headings, first_logits, variants, in_view=in_view)
+        view_logits = None
+        if output.view_logits is not None:
+            view_logits = of_texts(output.view_logits.float().cpu().numpy(), prompts.asked())
+        return answers_of(
+            prompter,
+            queries,
+            matrices,
+            headings,
+            first_logits,
+            variants,
+            in_view=views is not None,
+            view_logits=view_logits,
+        )
 
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> Seen:

@@ -43,6 +43,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         pose_history: whether the residual decoder sees the pose before the last turn, and may go back to it.
         pose_variants: how many other answers the model has to offer beside its own, with the residual decoder.
         pose_variants_hidden_size: width of what makes them.
+        pose_view_rank: rank of what is added to the weights for words about the camera, with a text encoder; 0 where
+            the model has no weights of their own for them.
         text_encoder_layers: of the encoder that reads each instruction by itself; 0 for none.
         text_encoder_hidden_size, text_encoder_attention_heads, text_encoder_intermediate_size, text_encoder_positions:
             its sizes, those of MiniLM but for the length.
@@ -72,6 +74,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_history: bool = False
     pose_variants: int = 0
     pose_variants_hidden_size: int = 256
+    pose_view_rank: int = 0
     text_encoder_layers: int = 0
     text_encoder_hidden_size: int = 384
     text_encoder_attention_heads: int = 12

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the ONNX graphs of a saved model beside its weights, for ``backend.engines.onnx``.
 
-``answer.onnx`` goes from words and poses to poses, ``variants.onnx`` from what that thought to other poses,
-``picture.onnx`` from pictures to poses. Where the model speaks, ``prompt.onnx`` goes from a question to its first word
-and the cache, ``word.onnx`` from a word and the cache to the next word. Batch, length and number of poses are free. The
-weights stay where they are: every initialiser that equals a tensor of the safetensors files becomes a reference to its
-bytes there (ONNX's external data), made float32 when it is loaded. So a graph is small, whatever precision the weights
-are stored in, and the model is there once. A table that is only looked up, as that of the words is, stays as it is
-stored, and the rows that are looked up are made float32: it saves 30 MB.
+``answer.onnx`` goes from words and poses to poses, ``view.onnx`` does so as a camera sees the body, ``variants.onnx``
+from what they thought to other poses, ``picture.onnx`` from pictures to poses. Where the model speaks, ``prompt.onnx``
+goes from a question to its first word and the cache, ``word.onnx`` from a word and the cache to the next word. Batch,
+length and number of poses are free. The weights stay where they are: every initialiser that equals a tensor of the
+safetensors files becomes a reference to its bytes there (ONNX's external data), made float32 when it is loaded. So a
+graph is small, whatever precision the weights are stored in, and the model is there once. A table that is only looked
+up, as that of the words is, stays as it is stored, and the rows that are looked up are made float32: it saves 30 MB.
 
 Legend: B rows, L tokens, P poses read, N pictures, J = 24 joints, H = hidden size. Needs the packages onnx and
 onnxscript, which ``posellava[train]`` brings.
@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import DynamicCache
 
 from backend.body.kinematics import forward_kinematics
@@ -41,6 +42,8 @@ from backend.graph_files import (
     SPEAKING_OUTPUTS,
     VARIANTS_GRAPH,
     VARIANTS_INPUTS,
+    VIEW_GRAPH,
+    VIEW_OUTPUT,
     WORD_GRAPH,
     write_checksums,
 )
@@ -92,6 +95,9 @@ def write_graphs(folder: Path) -> None:
     if model.variants is not None:
         _write(folder / VARIANTS_GRAPH, VariantsGraph(model.variants), _variants_example(model), weights)
         written.append(VARIANTS_GRAPH)
+    if model.view is not None:
+        _write(folder / VIEW_GRAPH, ViewGraph(model), _answer_example(model, tells_view=False), weights)
+        written.append(VIEW_GRAPH)
     if model.pose_reader is not None:
         _write(folder / PICTURE_GRAPH, PictureGraph(model.pose_reader), _picture_example(), weights)
         written.append(PICTURE_GRAPH)
@@ -109,6 +115,8 @@ def write_graphs(folder: Path) -> None:
 class AnswerGraph(nn.Module):
     """One prefill, as the model's ``forward`` does it, for rows that each have one ``<POSE>``, without branches that
     depend on the data."""
+
+    tells_view = True
 
     def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
         super().__init__()
@@ -131,7 +139,7 @@ class AnswerGraph(nn.Module):
         """The answers (B, J, 3, 3), joints whose gate is closed at their initial rotation, and the logits (B, K) of the
         tokens that an answer may begin with. Where the model has other answers to offer, also what their graph takes:
         what the decoder thought of each joint (B, J, W), the state of ``<POSE>`` (B, H) and which gates are open
-        (B, J).
+        (B, J); where it can tell which texts are tied to the camera, last how surely each is (T,).
 
         Args:
             input_ids, attention_mask: (B, L).
@@ -146,7 +154,7 @@ class AnswerGraph(nn.Module):
         """
         model, backbone = self.model, self.model.model
         all_poses = torch.cat([poses, STANDING_ROT6D])
-        embeds, pose_local = _embedded(model, input_ids, all_poses, texts, text_places)
+        embeds, pose_local, view_logits = _embedded(model, input_ids, all_poses, texts, text_places)
         positions = torch.arange(input_ids.shape[1])
         visible = (positions <= positions.unsqueeze(1)) & (attention_mask != 0).unsqueeze(1)
         hidden = backbone.language_model(
@@ -179,11 +187,62 @@ class AnswerGraph(nn.Module):
             matrices = torch.where((decoded.gate_logits > 0)[..., None, None], matrices, initial)
         asks = _gathered(hidden, (answer_at - 1).unsqueeze(1))
         first_logits = (asks * nn.functional.embedding(choices, model.lm_head.weight)).sum(-1)
-        if model.variants is None:
-            return matrices, first_logits
-        assert decoded.gate_logits is not None
-        assert decoded.thoughts is not None
-        return matrices, first_logits, decoded.thoughts, state, decoded.gate_logits > 0
+        put_out = [matrices, first_logits]
+        if model.variants is not None:
+            assert decoded.gate_logits is not None
+            assert decoded.thoughts is not None
+            put_out += [decoded.thoughts, state, decoded.gate_logits > 0]
+        if view_logits is not None and self.tells_view:
+            put_out.append(view_logits)
+        return tuple(put_out)
+
+
+class _InView(AnswerGraph):
+    """The same; which texts are tied to the camera is known already."""
+
+    tells_view = False
+
+
+class ViewGraph(nn.Module):
+    """The same with the weights for what is asked as the camera sees it."""
+
+    def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.answer = _InView(model)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        poses: Tensor,
+        output_at: Tensor,
+        edited: Tensor,
+        edited_at: Tensor,
+        earlier: Tensor,
+        answer_at: Tensor,
+        choices: Tensor,
+        texts: Tensor,
+        text_places: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """See ``AnswerGraph``."""
+        told = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "poses": poses,
+            "output_at": output_at,
+            "edited": edited,
+            "edited_at": edited_at,
+            "earlier": earlier,
+            "answer_at": answer_at,
+            "choices": choices,
+            "texts": texts,
+            "text_places": text_places,
+        }
+        model = self.answer.model
+        assert model.view is not None
+        weights = {f"model.{name}": weight for name, weight in model.view.weights.added_to(model).items()}
+        answers: tuple[Tensor, ...] = functional_call(self.answer, weights, args=(), kwargs=told)
+        return answers
 
 
 class VariantsGraph(nn.Module):
@@ -215,7 +274,7 @@ class PromptGraph(nn.Module):
             poses: (P, J, 6) rot6d without heading, one for each ``<pose>``, row by row.
             texts, text_places: (T, N) and (B, L), where the model has a text encoder.
         """
-        embeds, _ = _embedded(self.model, input_ids, torch.cat([poses, STANDING_ROT6D]), texts, text_places)
+        embeds, *_ = _embedded(self.model, input_ids, torch.cat([poses, STANDING_ROT6D]), texts, text_places)
         positions = torch.arange(input_ids.shape[1])
         mask = torch.where(positions <= positions.unsqueeze(1), 0.0, _NOT_SEEN)[None, None]
         return _said(self.voice, embeds, mask, positions, DynamicCache())
@@ -249,10 +308,11 @@ def _embedded(
     all_poses: Tensor,
     texts: Tensor | None,
     text_places: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Embeddings (B, L, H) with the poses' tokens and what the text encoder says, and Z_local (P + 1, J, D), of the
-    standing pose, too, which comes last."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Embeddings (B, L, H) with the poses' tokens and what the text encoder says, Z_local (P + 1, J, D), of the
+    standing pose, too, which comes last, and how surely each text is tied to the camera (T,), where it can be told."""
     backbone = model.model
+    view_logits = None
     pose_global, pose_local = backbone.pose_encoder(all_poses)
     tokens = backbone.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)).flatten(0, 1)
     is_pose = input_ids == model.config.pose_token_index
@@ -261,8 +321,11 @@ def _embedded(
     if backbone.text_encoder is not None:
         assert texts is not None
         assert text_places is not None
-        embeds = embeds + backbone.text_projector.added(backbone.text_encoder(texts), text_places)
-    return embeds, pose_local
+        states = backbone.text_encoder(texts)
+        embeds = embeds + backbone.text_projector.added(states, text_places)
+        if model.view is not None:
+            view_logits = model.view.asks(states, texts != backbone.text_encoder.padding)
+    return embeds, pose_local, view_logits
 
 
 def _said(
@@ -310,7 +373,7 @@ class _Example:
     most: dict[str, int] = field(default_factory=dict)
 
 
-def _answer_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+def _answer_example(model: PoseLlavaForConditionalGeneration, *, tells_view: bool = True) -> _Example:
     """Rows of two, one and no pose; every size differs from every other, so that none is taken for another."""
     config = model.config
     pose, output = config.pose_token_index, config.pose_output_token_index
@@ -339,8 +402,10 @@ def _answer_example(model: PoseLlavaForConditionalGeneration) -> _Example:
         inputs["texts"] = torch.full((2, 13), config.text_config.bos_token_id)
         inputs["text_places"] = torch.arange(3 * 70).view(3, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
-    outputs = ["matrices", "first_logits"]
-    return _Example(inputs, free, outputs if model.variants is None else [*outputs, *VARIANTS_INPUTS])
+    outputs = ["matrices", "first_logits", *(() if model.variants is None else VARIANTS_INPUTS)]
+    if model.view is not None and tells_view:
+        outputs.append(VIEW_OUTPUT)
+    return _Example(inputs, free, outputs)
 
 
 def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:

@@ -45,6 +45,7 @@ from .pose_encoder import PoseEncoder, PoseProjector
 from .pose_reader import MapHead, PoseReader
 from .text_encoder import TextEncoder, TextProjector
 from .variants import PoseVariants
+from .view import PoseView, ViewWeights
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
@@ -61,6 +62,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
         text_loss: mean cross-entropy over the labelled positions, where labels were given.
         logits: (B, L, vocabulary), or without the row structure (N, vocabulary), the N labelled positions only.
         first_logits: (B, vocabulary) of the answer's first token, where its position was given.
+        view_logits: (T,) with them, how surely each text is tied to the camera, where the model has a head for that.
         pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open. With ``every_part`` there is one
             where no pose is asked for, too, which means nothing.
         gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
@@ -74,6 +76,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
     text_loss: Tensor | None = None
     logits: Tensor | None = None
     first_logits: Tensor | None = None
+    view_logits: Tensor | None = None
     pose_matrices: Tensor | None = None
     gate_logits: Tensor | None = None
     variant_matrices: Tensor | None = None
@@ -130,6 +133,12 @@ class PoseLlavaPreTrainedModel(LlavaNextPreTrainedModel):  # type: ignore[misc]
             init.normal_(module.queries, std=EMBEDDING_STD)
         elif isinstance(module, PoseVariants):
             init.normal_(module.manners, std=EMBEDDING_STD)
+        elif isinstance(module, ViewWeights):
+            for name, weight in module.named_parameters():
+                if name.endswith("/down"):
+                    init.normal_(weight, std=weight.shape[1] ** -0.5)
+                else:
+                    init.zeros_(weight)
         elif isinstance(module, TextEncoder):
             init.normal_(module.places, std=self.config.text_config.initializer_range)
         elif isinstance(module, FromZero):
@@ -170,26 +179,24 @@ class PoseLlavaModel(PoseLlavaPreTrainedModel, LlavaNextModel):  # type: ignore[
         self,
         input_ids: Tensor,
         poses: Tensor | None,
-        texts: Tensor | None = None,
+        text_states: Tensor | None = None,
         text_places: Tensor | None = None,
         *,
         every_part: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Word embeddings (B, L, H) with each pose's 25 tokens at its placeholder and, where there is a text encoder,
-        what it says of each instruction's words; and Z_local (P, J, D).
+        what it says of each instruction's words (T, N, E); and Z_local (P, J, D).
 
         Raises:
             ValueError: the number of placeholders is not 25 for each pose.
         """
         embeds: Tensor = self.get_input_embeddings()(input_ids)
-        if self.text_encoder is not None and texts is not None and text_places is not None:
+        if text_states is not None and text_places is not None:
             # Words that were generated meanwhile are of no instruction.
             text_places = functional.pad(
                 text_places, (0, input_ids.shape[1] - text_places.shape[1]), value=-1
             )
-            embeds = embeds + self.text_projector.added(self.text_encoder(texts), text_places).to(
-                embeds.dtype
-            )
+            embeds = embeds + self.text_projector.added(text_states, text_places).to(embeds.dtype)
         places = input_ids == self.config.pose_token_index
         expected = 0 if poses is None else len(poses) * NUM_POSE_TOKENS
         if int(places.sum()) != expected:
@@ -240,6 +247,11 @@ class PoseLlavaForConditionalGeneration(
         self.variants = PoseVariants(config) if config.pose_variants else None
         self.alignment = PoseImageAlignment(config) if config.sees_patches else None
         self.pose_reader = PoseReader() if config.pose_reader else None
+        self.view = (
+            PoseView(self, config.text_encoder_hidden_size, config.pose_view_rank)
+            if config.pose_view_rank
+            else None
+        )
         self.post_init()
 
     def forward(
@@ -295,8 +307,11 @@ class PoseLlavaForConditionalGeneration(
             self._see_nothing(input_ids.device)
         if self.model.text_encoder is not None and texts is None and input_ids.shape[1] > 1:
             raise ValueError("this model has a text encoder: give texts and text_places too")
+        states = None
+        if self.model.text_encoder is not None and texts is not None:
+            states = self.model.text_encoder(texts)
         embeds, pose_local = self.model.embed_with_poses(
-            input_ids, poses, texts, text_places, every_part=every_part
+            input_ids, poses, states, text_places, every_part=every_part
         )
         shows_patches = bool((input_ids == self.config.image_token_index).any())
         backbone = self.model(
@@ -313,6 +328,9 @@ class PoseLlavaForConditionalGeneration(
         if answer_at is not None:
             rows = torch.arange(len(hidden), device=hidden.device)
             output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
+            if self.view is not None and states is not None and texts is not None:
+                is_word = texts != self.config.text_config.pad_token_id
+                output["view_logits"] = self.view.asks(states, is_word)
         if labels is not None:
             wanted = labels[:, 1:] != -100
             output["logits"] = self.lm_head(hidden[:, :-1][wanted])

@@ -24,6 +24,8 @@ _EMBEDDINGS: Final = "language_model.model.embed_tokens.weight"
 """As LLaVA-NeXT's checkpoints call the word embeddings."""
 IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS)
 """What bears it: answers hardly change, and half of its bytes are saved."""
+VIEW_IN_INT8: Final = ("/down", "/up", "values.weight", "mixed.weight")
+"""The same of what is learnt about the camera."""
 ON_ITS_OWN: Final = "pose_reader."
 _DECODER: Final = "pose_decoder."
 _LARGEST: Final = 127
@@ -53,8 +55,11 @@ def pack(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def add_weights(folder: Path, part: str, tensors: dict[str, Tensor]) -> None:
-    """Gives a saved model one part more, ``PART.NAME`` for each of ``tensors``, in the precision of its pose decoder.
+def add_weights(
+    folder: Path, part: str, tensors: dict[str, Tensor], *, in_int8: tuple[str, ...] = ()
+) -> None:
+    """Gives a saved model one part more, ``PART.NAME`` for each of ``tensors``, in the precision of its pose decoder,
+    matrices whose names end in one of ``in_int8`` in int8.
 
     Beside weights in several files the part lies in ``PART.safetensors``, a file of its own: the files that were there
     stay the same byte for byte, so that a history which holds them does not hold them twice.
@@ -72,7 +77,13 @@ def add_weights(folder: Path, part: str, tensors: dict[str, Tensor]) -> None:
         tensor.dtype for name, tensor in load_file(folder / decoder).items() if name.startswith(_DECODER)
     )
     held = load_file(folder / own) if (folder / own).is_file() else {}
-    added = {f"{part}.{name}": tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
+    added: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        key = f"{part}.{name}"
+        if in_int8 and name.endswith(in_int8) and tensor.ndim == 2:
+            added[key], added[key + SCALE] = quantised(tensor.detach())
+        else:
+            added[key] = tensor.detach().to(dtype).contiguous()
     save_file(held | added, folder / own, metadata={"format": "pt"})
     if index is not None:
         before = sum(held[name].nbytes for name in added if name in held)

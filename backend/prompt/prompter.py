@@ -110,6 +110,12 @@ class PromptBatch:
     texts: Ints
     text_places: Ints
 
+    def asked(self) -> Ints:
+        """(B,) which of the texts each sample's own instruction is, the last in its row; NO_PLACE where it has none."""
+        within = np.arange(self.text_places.shape[1]) * (self.text_places != NO_PLACE)
+        last = np.take_along_axis(self.text_places, within.argmax(1)[:, None], axis=1)[:, 0]
+        return np.where(last == NO_PLACE, NO_PLACE, last // self.texts.shape[1])
+
 
 class _Piece(NamedTuple):
     """A part of a prompt; instructions are told from the template's words."""
@@ -131,6 +137,8 @@ class Prompter:
         turn_template: how a turn before the question is read; None where none is.
         verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
         pose_threshold: the least probability of a pose among the answers at which it is given.
+        view_threshold: the least probability at which words are taken for tied to the camera, where the model tells it
+            apart from its answer.
         view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
         spoken_tokens: all that may be said in the model's own words; None for every token.
     """
@@ -147,6 +155,7 @@ class Prompter:
         turn_template: str | None = None,
         verbal_answers: Mapping[str, str] | None = None,
         pose_threshold: float = 0.5,
+        view_threshold: float = 0.5,
         view_template: str | None = None,
         spoken_tokens: Sequence[int] | None = None,
     ) -> None:
@@ -159,6 +168,7 @@ class Prompter:
         self._turn_template = turn_template
         self.verbal_answers = dict(verbal_answers or {})
         self.pose_threshold = pose_threshold
+        self.view_threshold = view_threshold
         self._view_template = view_template
         self.spoken_tokens = spoken_tokens
 
@@ -183,6 +193,7 @@ class Prompter:
                 turn_template=settings.get("turn_template"),
                 verbal_answers=settings.get("verbal_answers"),
                 pose_threshold=settings.get("pose_threshold", 0.5),
+                view_threshold=settings.get("view_threshold", 0.5),
                 view_template=settings.get("view_template"),
                 spoken_tokens=None if speech is None else speech.tokens,
             )
@@ -348,7 +359,14 @@ class Prompter:
         answers = (self.templates[task][0]["answer"], *self.verbal_answers.values())
         return [self.tokenizer.ids(answer)[0] for answer in answers]
 
-    def in_words(self, task: str, first_logits: npt.ArrayLike, *, in_view: bool = False) -> str | None:
+    def in_words(
+        self,
+        task: str,
+        first_logits: npt.ArrayLike,
+        *,
+        in_view: bool = False,
+        view_logit: float | None = None,
+    ) -> str | None:
         """The verbal answer that the model chose, or None where it answers with a pose: where nothing is asked for in
         words, as from a picture, it always does.
 
@@ -356,10 +374,12 @@ class Prompter:
             task: what was asked for.
             first_logits: (1 + V,) those of ``first_ids``.
             in_view: whether it was told where the camera is, and need not ask for it.
+            view_logit: how surely the words are tied to the camera, where the model tells it apart from its answer;
+                None where it would begin its answer by asking.
         """
         logits = np.array(first_logits, dtype=np.float64)
         if VIEW_ANSWER in self.verbal_answers:
-            if not in_view and self._wants_view(task, logits):
+            if not in_view and self._wants_view(task, logits, view_logit):
                 return self.verbal_answers[VIEW_ANSWER]
             logits[1 + list(self.verbal_answers).index(VIEW_ANSWER)] = -np.inf
         chances = np.exp(logits - logits.max())
@@ -371,12 +391,17 @@ class Prompter:
             return None
         return list(self.verbal_answers.values())[int(chances[1:].argmax())]
 
-    def _wants_view(self, task: str, logits: npt.NDArray[np.float64]) -> bool:
+    def _wants_view(
+        self, task: str, logits: npt.NDArray[np.float64], view_logit: float | None = None
+    ) -> bool:
         """Whether the model rather asks where the camera is than to say anything else; arguments as of ``in_words``."""
+        if self._view_template is None or task != "adjust":
+            return False
+        if view_logit is not None:
+            return bool(1 / (1 + np.exp(-np.float64(view_logit))) >= self.view_threshold)
         chances = np.exp(logits - logits.max())
         asks = chances[1 + list(self.verbal_answers).index(VIEW_ANSWER)]
-        can_be_told = self._view_template is not None and task == "adjust"
-        return can_be_told and bool(asks >= 0.5 * chances.sum())
+        return bool(asks >= 0.5 * chances.sum())
 
     def reads_picture(self, sample: PromptSample) -> bool:
         """Whether a pose is read off the sample's picture to be asked about."""

@@ -17,6 +17,7 @@ Other sentences are asked in the same form of prompt, so that it alone means not
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,12 +25,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import yaml
 
 from backend.prompt import VERBAL_ANSWERS, VIEW_ANSWER
 from blender_addon.contract.kinematics import yaw_matrix
 from blender_addon.contract.messages import Turn, View
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.data.directives.slips import type_in
+from training.data.directives.wording import expand
 from training.data.samples import Sample
 from training.data.starts import StartPoses
 
@@ -42,6 +45,9 @@ from .starts import Pose, StartPool, draw_poses
 from .wrapping import in_a_row, wrapped
 
 IN_VIEW: Final = Path(__file__).with_name("in_view")
+SYNONYMS_FILE: Final = Path(__file__).with_name("synonyms.yaml")
+VARIED_SHARE, SYNONYM_SHARE = 0.4, 0.35
+"""Of the sentences about the camera: some of their words are others; of these sentences' words that have synonyms."""
 SEEN_SHARE, UNSEEN_SHARE = 0.45, 0.2
 """Of the samples: sentences about the camera with the view, and without it; the others are any sentences, with one."""
 TOWARDS_SHARE: Final = 0.5
@@ -98,6 +104,26 @@ def view_patterns() -> tuple[Pattern, ...]:
 def read_view_file(name: str, path: Path) -> tuple[list[Pattern], list[str]]:
     """The patterns of a file, one for each side of the picture where they name it; its faults in a sentence each."""
     return read_file(f"view.{name}", path, _for_both_sides)
+
+
+def varied(rng: np.random.Generator, text: str) -> str:
+    """A sentence with some of its words changed for synonyms; most stay as they are."""
+    if rng.random() >= VARIED_SHARE:
+        return text
+    pattern, synonyms = _synonyms()
+
+    def other(match: re.Match[str]) -> str:
+        return expand(rng, synonyms[match[0]], {}) if rng.random() < SYNONYM_SHARE else match[0]
+
+    return pattern.sub(other, text)
+
+
+@cache
+def _synonyms() -> tuple[re.Pattern[str], Mapping[str, str]]:
+    """What finds the words that have synonyms, the longest first, and these."""
+    synonyms: Mapping[str, str] = yaml.safe_load(SYNONYMS_FILE.read_text(encoding="utf-8"))
+    words = sorted(synonyms, key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b"), synonyms
 
 
 def _for_both_sides(data: Any) -> Any:
@@ -188,9 +214,8 @@ class ViewSampler:
         sentence = usable[rng.integers(len(usable))]
         values, words = drawn(rng, pattern)
         asked = Asked(pattern, side, {**values, "pitch": pitch})
-        plan = ViewPlan(
-            asked, say(rng, pattern, sentence.text, side, words), start, pitch, imperative=sentence.imperative
-        )
+        text = varied(rng, say(rng, pattern, sentence.text, side, words))
+        plan = ViewPlan(asked, text, start, pitch, imperative=sentence.imperative)
         if plain or rng.random() >= JOINED_SHARE + TURN_SHARE:
             return plan
         follows = rng.random() < TURN_SHARE / (JOINED_SHARE + TURN_SHARE)

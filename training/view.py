@@ -1,0 +1,476 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teaches a model words about the camera; all that it answered before stays as it was, to the bit.
+
+    python -m training.view MODEL OUTPUT --data FOLDER [--poses POSES] [--minutes 55]
+
+Two things are learnt beside frozen weights (``backend.model.view``). The *head* tells from the text encoder's states
+which sentences are tied to the camera: those of ``in_view/`` against all others, with a threshold that next to none of
+the others passes. The *weights* answer such sentences as the camera sees the body: they learn from samples of the
+source ``view`` (``posellava data build view``) in folders ``view*`` of the data. With ``--keep`` a training that was
+stopped goes on. May import what ``training.variants`` may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from backend.arguments import positive
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from backend.model.graphs import write_graphs
+from backend.model.llava import load_whole
+from backend.model.storage import VIEW_IN_INT8, add_weights
+from backend.model.text_encoder import TextEncoder
+from backend.prompt import COMPACT_VIEW, VERBAL_ANSWERS, VIEW_ANSWER
+from backend.prompt.prompter import PROCESSOR_FILE
+from blender_addon.contract.skeleton import NUM_JOINTS
+from training.data.directives.slips import type_in
+from training.data.patterns.loading import Pattern, default_patterns
+from training.data.patterns.sampler import Weighted, side_of
+from training.data.patterns.saying import drawn, say
+from training.data.patterns.viewing import JOINED_SHARE, varied, view_patterns
+from training.data.patterns.wrapping import in_a_row, wrapped
+from training.data.samples import Sample
+from training.data.shards import INDEX, SampleSource
+from training.stages.batches import Collator
+from training.stages.launch import has_bfloat16, in_bfloat16
+from training.stages.objectives import instruction_measures, instruction_terms, weighted_sum
+from training.writing import model_folder
+
+RANK: Final = 32
+LOSSES: Final = {"gate": 2.0, "moving": 1.0, "still": 0.2, "joints": 4.0}
+BATCH: Final = 64
+WINDOW: Final = 16
+"""Batches that are sorted by length together."""
+RATE: Final = 1.2e-3
+WARM_UP: Final = 60
+FINAL: Final = 0.02
+KEPT_BYTES: Final = 1_000_000_000
+OTHERS_SHARE: Final = 0.2
+"""Of the source's sentences that are not about the camera: asked in its frame, they are answered as ever."""
+OTHER_SOURCES: Final = (
+    "directives", "basics", "posefix", "posepart", "nudges", "captions", "descriptions", "actions", "situations",
+)  # fmt: skip
+"""Of whose instructions the head learns what is not about the camera, beside the patterns."""
+HEAD_RATE: Final = 2e-3
+WORD_DROPOUT: Final = 0.1
+OTHERS_PASS: Final = 0.025
+"""Of held-out sentences that are not about the camera so many may be taken for it."""
+THRESHOLDS: Final = (0.5, 0.9)
+LOG_STEPS: Final = 50
+
+
+class KeptStates(nn.Module):
+    """A frozen text encoder that reads each text once."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.kept: dict[bytes, Tensor] = {}
+        self._size = 0
+
+    def forward(self, texts: Tensor) -> Tensor:
+        """As the encoder's."""
+        lengths = (texts != self.encoder.padding).sum(1).tolist()
+        keys = [row[:length].numpy().tobytes() for row, length in zip(texts.int(), lengths, strict=True)]
+        fresh = {key: row for row, key in enumerate(keys) if key not in self.kept}
+        read: dict[bytes, Tensor] = {}
+        ordered = sorted(fresh.items(), key=lambda item: lengths[item[1]])
+        for start in range(0, len(ordered), 24):
+            part = ordered[start : start + 24]
+            with torch.no_grad():
+                states = self.encoder(texts[[row for _, row in part], : lengths[part[-1][1]]])
+            for (key, row), state in zip(part, states.bfloat16(), strict=True):
+                read[key] = state[: lengths[row]].clone()
+        if self._size < KEPT_BYTES:
+            self.kept |= read
+            self._size += sum(state.nbytes for state in read.values())
+        rows = [read.get(key, self.kept.get(key)) for key in keys]
+        states = nn.utils.rnn.pad_sequence([row for row in rows if row is not None], batch_first=True)
+        return nn.functional.pad(states, (0, 0, 0, texts.shape[1] - states.shape[1])).float()
+
+
+def teach_weights(
+    model: PoseLlavaForConditionalGeneration,
+    collator: Collator,
+    draw: Callable[[int], Sequence[Sample]],
+    *,
+    seconds: float,
+    keep: Path | None = None,
+) -> Iterator[str]:
+    """Trains what is added to the weights, for so long; says now and then how well it does.
+
+    Args:
+        model: in float32, frozen.
+        collator: makes its batches.
+        draw: so many samples about the camera with a pose to answer with.
+        seconds: of training, those before a stop included.
+        keep: where to keep how far it is, to go on from there; None for nowhere.
+    """
+    assert model.view is not None
+    weights = model.view.weights
+    weights.requires_grad_(True)
+    encoder = model.model.text_encoder
+    model.model.text_encoder = KeptStates(encoder)  # type: ignore[assignment,arg-type]
+    matrices = [weight for weight in weights.parameters() if weight.ndim == 2]
+    vectors = [weight for weight in weights.parameters() if weight.ndim != 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
+        lr=RATE,
+        betas=(0.9, 0.99),
+    )
+    step, spent = 0, 0.0
+    if keep is not None and keep.is_file():
+        held = torch.load(keep)
+        weights.load_state_dict(held["weights"])
+        optimizer.load_state_dict(held["optimizer"])
+        step, spent = held["step"], held["spent"]
+    begun, saved = time.monotonic() - spent, time.monotonic()
+    seen: list[Mapping[str, Any]] = []
+    try:
+        while (spent := time.monotonic() - begun) < seconds:
+            samples = sorted(draw(BATCH * WINDOW), key=collator.length)
+            for row in torch.randperm(WINDOW).tolist():
+                spent = time.monotonic() - begun
+                rate = RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(spent / seconds)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                seen.append(_step(model, collator, samples[row * BATCH : (row + 1) * BATCH], optimizer))
+                step += 1
+                if step % LOG_STEPS == 0:
+                    means = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
+                    yield (
+                        f"step {step}, {spent:.0f} of {seconds:.0f} s: "
+                        + ", ".join(f"{name} {value:.3g}" for name, value in means.items())
+                    )
+                    seen.clear()
+            if keep is not None and time.monotonic() - saved > 60:
+                saved = time.monotonic()
+                _keep(keep, weights, optimizer, step, spent)
+    finally:
+        model.model.text_encoder = encoder
+        weights.requires_grad_(False)
+    if keep is not None:
+        _keep(keep, weights, optimizer, step, spent)
+
+
+def _step(
+    model: PoseLlavaForConditionalGeneration,
+    collator: Collator,
+    samples: Sequence[Sample],
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, float]:
+    assert model.view is not None
+    batch = collator.instructions(samples)
+    inputs = {name: value for name, value in batch.inputs.items() if name != "labels"}
+    with _precision():
+        output = model.view.answer(model, {**inputs, "use_cache": False, "logits_to_keep": None})
+    terms = instruction_terms(output, batch, LOSSES)
+    loss = weighted_sum(terms, LOSSES)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.view.weights.parameters(), 1.0)
+    optimizer.step()
+    with torch.no_grad():
+        measures = {name: float(value.mean()) for name, value in instruction_measures(output, batch).items()}
+    return {"loss": float(loss.detach()), **{n: float(t.detach()) for n, t in terms.items()}, **measures}
+
+
+def _precision() -> AbstractContextManager[Any]:
+    """bfloat16 where the processor has it."""
+    cpu = torch.device("cpu")
+    return in_bfloat16(cpu) if has_bfloat16(cpu) else nullcontext()
+
+
+def _keep(file: Path, weights: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+    partial = file.with_suffix(".partial")
+    held = {
+        "weights": weights.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "spent": spent,
+    }
+    torch.save(held, partial)
+    partial.replace(file)
+
+
+def _cosine(share: float) -> float:
+    return FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def sentences(rng: np.random.Generator, count: int, *, about_camera: bool, held_out: bool) -> list[str]:
+    """So many sentences of the patterns as people type them, without poses."""
+    others = _weighted(default_patterns(), held_out)
+    own = _weighted(view_patterns(), held_out) if about_camera else others
+    return [_sentence(rng, own, others, about_camera, held_out) for _ in range(count)]
+
+
+def _weighted(patterns: Sequence[Pattern], held_out: bool) -> Weighted:
+    return Weighted([one for one in patterns if one.usable(held_out=held_out)], held_out)
+
+
+def _sentence(
+    rng: np.random.Generator, own: Weighted, others: Weighted, about_camera: bool, held_out: bool
+) -> str:
+    pattern = own.draw(rng)
+    assert pattern is not None
+    text, imperative = _said(rng, pattern, held_out)
+    if about_camera:
+        text = varied(rng, text)
+    if pattern.lang != "en":
+        return type_in(rng, text, slip_share=0.08)
+    row = [text]
+    if imperative and rng.random() < JOINED_SHARE:
+        other = others.draw(rng)
+        if other is not None and other.lang == "en" and other.usable(held_out=held_out, imperative=True):
+            row.insert(int(rng.integers(2)), _said(rng, other, held_out, imperative=True)[0])
+    unmoved = np.zeros(NUM_JOINTS, dtype=bool)
+    return wrapped(rng, in_a_row(rng, row), imperative=imperative, side=None, unmoved=unmoved)
+
+
+def _said(
+    rng: np.random.Generator, pattern: Pattern, held_out: bool, *, imperative: bool = False
+) -> tuple[str, bool]:
+    usable = pattern.usable(held_out=held_out, imperative=imperative)
+    sentence = usable[rng.integers(len(usable))]
+    _, words = drawn(rng, pattern)
+    return say(rng, pattern, sentence.text, side_of(rng, pattern), words), sentence.imperative
+
+
+def instructions(data: Path, count: int, rng: np.random.Generator) -> list[str]:
+    """About so many instructions of the other sources in a folder of data."""
+    folders = [data / name for name in OTHER_SOURCES if (data / name / INDEX).is_file()]
+    found: list[str] = []
+    for folder in folders:
+        source = SampleSource(folder)
+        for shard in rng.permutation(len(source.sizes))[:4].tolist():
+            rows = rng.permutation(source.sizes[shard])[: math.ceil(count / len(folders) / 4)]
+            found += [source.read(shard, row).instruction for row in rows.tolist()]
+    return found
+
+
+class _Read:
+    """Texts and what the encoder says of them."""
+
+    def __init__(
+        self, model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor, texts: list[str]
+    ) -> None:
+        assert model.model.text_encoder is not None
+        tokenizer = processor.prompter.tokenizer
+        self.states: list[Tensor] = []
+        ids = [
+            torch.tensor([tokenizer.bos_id, *tokenizer.ids(processor.prompter.plain(text)), tokenizer.eos_id])
+            for text in texts
+        ]
+        ids.sort(key=len)
+        for start in range(0, len(ids), BATCH):
+            part = ids[start : start + BATCH]
+            padded = nn.utils.rnn.pad_sequence(
+                part, batch_first=True, padding_value=model.model.text_encoder.padding
+            )
+            with torch.no_grad(), _precision():
+                states = model.model.text_encoder(padded).bfloat16()
+            self.states += [state[: len(one)].clone() for state, one in zip(states, part, strict=True)]
+
+    def some(self, rng: np.random.Generator, count: int) -> list[Tensor]:
+        return [self.states[row] for row in rng.integers(len(self.states), size=count)]
+
+
+def _padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(one) for one in states])
+    padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True).float()
+    return padded, torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+
+
+def teach_head(
+    model: PoseLlavaForConditionalGeneration,
+    processor: PoseLlavaProcessor,
+    data: Path,
+    *,
+    count: int,
+    steps: int,
+    seed: int,
+) -> Iterator[str]:
+    """Trains the head on so many sentences about the camera and twice as many others, and sets the processor's
+    threshold; says what it tells apart."""
+    assert model.view is not None
+    head, rng = model.view.asks, np.random.default_rng(seed)
+    torch.manual_seed(seed)
+
+    def read(about_camera: bool, number: int, held_out: bool, more: Sequence[str] = ()) -> _Read:
+        texts = sentences(rng, number, about_camera=about_camera, held_out=held_out)
+        return _Read(model, processor, [*texts, *more])
+
+    about = read(True, count, False)
+    others = read(False, count, False, instructions(data, count, rng))
+    yield f"head: read {len(about.states)} sentences about the camera and {len(others.states)} others"
+    head.requires_grad_(True)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=HEAD_RATE, weight_decay=0.05)
+    wanted = torch.cat([torch.full((48,), 0.99), torch.full((80,), 0.01)])
+    for step in range(steps):
+        states, is_word = _padded([*about.some(rng, 48), *others.some(rng, 80)])
+        seen = is_word & (torch.rand(is_word.shape) > WORD_DROPOUT)
+        seen[:, 0] = True
+        loss = nn.functional.binary_cross_entropy_with_logits(head(states, seen), wanted)
+        for group in optimizer.param_groups:
+            group["lr"] = HEAD_RATE * (1 - step / steps)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    head.requires_grad_(False)
+    unseen_others = _chances(head, read(False, count // 4, True))
+    unseen_about = _chances(head, read(True, count // 8, True))
+    allowed = float(np.quantile(unseen_others, 1 - OTHERS_PASS))
+    threshold = float(np.clip(math.ceil(100 * allowed) / 100, *THRESHOLDS))
+    processor.view_threshold = processor.prompter.view_threshold = threshold
+    yield (
+        f"head: at {threshold:.2f} it takes {np.mean(unseen_about >= threshold):.1%} of held-out sentences about the "
+        f"camera and {np.mean(unseen_others >= threshold):.2%} of others"
+    )
+
+
+def _chances(head: nn.Module, read: _Read) -> npt.NDArray[np.float64]:
+    parts = []
+    for start in range(0, len(read.states), BATCH):
+        with torch.no_grad():
+            parts.append(head(*_padded(read.states[start : start + BATCH])).sigmoid())
+    return torch.cat(parts).double().numpy()
+
+
+class _Samples:
+    """Samples about the camera with a pose to answer with, from folders ``view*``, in an order of chance.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+
+    def __init__(self, data: Path, seed: int) -> None:
+        folders = sorted(path.parent for path in data.glob(f"view*/{INDEX}"))
+        if not folders:
+            raise FileNotFoundError(f"{data} has no folder view: build one with posellava data build view")
+        self._rng = np.random.default_rng(seed)
+        self._sources = [SampleSource(folder) for folder in folders]
+        self._shards = [(source, shard) for source in self._sources for shard in range(len(source.sizes))]
+        self._waiting: list[Sample] = []
+
+    def draw(self, count: int) -> list[Sample]:
+        """So many of them."""
+        while len(self._waiting) < count:
+            for row in self._rng.permutation(len(self._shards))[:4].tolist():
+                source, shard = self._shards[row]
+                samples = [source.read(shard, one) for one in range(source.sizes[shard])]
+                self._waiting += [one for one in samples if self._is_used(one)]
+            self._waiting = [self._waiting[row] for row in self._rng.permutation(len(self._waiting))]
+        drawn_now, self._waiting = self._waiting[:count], self._waiting[count:]
+        return drawn_now
+
+    def _is_used(self, sample: Sample) -> bool:
+        if sample.target_aa is None or sample.view is None:
+            return False
+        return sample.kind.startswith("view.") or bool(self._rng.random() < OTHERS_SHARE)
+
+
+def give_view(
+    source: Path,
+    output: Path,
+    data: Path,
+    *,
+    seconds: float,
+    keep: Path | None = None,
+    count: int = 16000,
+    steps: int = 3000,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Writes the model in ``source``, which learns words about the camera, to ``output``; yields how far it is.
+
+    Raises:
+        FileNotFoundError: no model there, or no data.
+        ValueError: the model has no text encoder, or ``output`` holds something else.
+    """
+    torch.manual_seed(seed)
+    samples = _Samples(data, seed)
+    model, processor = load_whole(source, {"pose_view_rank": RANK}, dtype=torch.float32)
+    if model.model.text_encoder is None or model.view is None:
+        raise ValueError(
+            f"{source} has no text encoder: what is tied to the camera is told from what that says"
+        )
+    model.eval().requires_grad_(False)
+    known = processor.verbal_answers or {}
+    settings = {
+        "view_template": COMPACT_VIEW,
+        "verbal_answers": known | {VIEW_ANSWER: VERBAL_ANSWERS[VIEW_ANSWER]},
+    }
+    processor = PoseLlavaProcessor.from_pretrained(source, **settings)
+    yield from teach_head(model, processor, data, count=count, steps=steps, seed=seed)
+    yield from teach_weights(model, Collator(processor), samples.draw, seconds=seconds, keep=keep)
+    with model_folder(output, *(() if output == source else (source,))) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        _set(partial / "config.json", {"pose_view_rank": RANK})
+        _set(partial / PROCESSOR_FILE, settings | {"view_threshold": processor.view_threshold})
+        add_weights(partial, "view", model.view.state_dict(), in_int8=VIEW_IN_INT8)
+        write_graphs(partial)
+    yield f"wrote {output}"
+
+
+def _set(file: Path, values: Mapping[str, Any]) -> None:
+    """Sets values in a JSON file."""
+    held = json.loads(file.read_text(encoding="utf-8")) | values
+    file.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.view",
+        description="Teach a model words about the camera; all that it answered before stays as it was.",
+    )
+    parser.add_argument("model", type=Path, help="a saved model with a text encoder")
+    parser.add_argument("output", type=Path, help="where the model goes; may be the same folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folders of shards by name, view* among them",
+    )
+    parser.add_argument("--minutes", type=float, default=55, help="of training (default: %(default)s)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="where to keep how far it is, to go on from there"
+    )
+    parser.add_argument(
+        "--sentences", type=positive, default=16000, help="that the head learns from (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    try:
+        for sentence in give_view(
+            arguments.model,
+            arguments.output,
+            arguments.data,
+            seconds=60 * arguments.minutes,
+            keep=arguments.keep,
+            count=arguments.sentences,
+            seed=arguments.seed,
+        ):
+            print(sentence, flush=True)
+    except (ValueError, OSError) as error:
+        print(f"view: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
