@@ -274,7 +274,7 @@ def test_a_table_that_is_only_looked_up_is_not_made_float32_as_a_whole() -> None
 
 def test_a_graph_is_small() -> None:
     for graph in SHIPPED_MODEL.glob("*.onnx"):
-        assert graph.stat().st_size < 500_000
+        assert graph.stat().st_size < 600_000
 
 
 @pytest.mark.slow
