@@ -200,4 +200,20 @@ def test_the_command_rewrites_with_the_key_of_the_environment(fake, built, tmp_p
 
 
 def test_the_prompt_is_in_its_file():
-    assert "left" in rewriting.PROMPT_FILE.read_text(encoding="utf-8")
+    assert "left" in rewriting.MANNERS["instructions"].prompt.read_text(encoding="utf-8")
+
+
+def test_descriptions_become_situations_that_name_no_limb(
+    fake: FakeModel, built: Path, tmp_path: Path
+) -> None:
+    said = iter(["She waits for a bus.", "He bends his elbow.", "Two\nlines.", *["Somebody sleeps."] * 9])
+    fake.answer = lambda text: next(said)
+    out = tmp_path / "out"
+    arguments = ["rewrite", str(built), "--output", str(out), "--url", fake.address, "--model", "teacher"]
+    assert data([*arguments, "--as", "situations", "--parallel", "1"]) == 0
+    assert "Name no body part" in fake.requests[0][1]["messages"][0]["content"]
+    reworded, own = (SampleSource(folder) for folder in (out, built))
+    texts = [reworded.read(0, row).instruction for row in range(3)]
+    assert texts[0] == "She waits for a bus."
+    assert texts[1:] == [own.read(0, row).instruction for row in (1, 2)], "what tells the pose is not used"
+    assert data([*arguments, "--parallel", "1"]) == 1, "the same folder holds another manner's"

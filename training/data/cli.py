@@ -126,6 +126,11 @@ def _add_rewrite(actions: Actions) -> None:
     rewrite.add_argument(
         "--parallel", type=positive, default=8, help="questions at a time (default: %(default)s)"
     )
+    rewrite.add_argument(
+        "--as", dest="manner", choices=["instructions", "situations"], default="instructions",
+        help="situations: what somebody may be doing who is posed as described, for speculative pose generation "
+        "(default: %(default)s)",
+    )  # fmt: skip
     rewrite.set_defaults(run=_rewrite)
 
 
@@ -204,7 +209,9 @@ def _rewrite(arguments: argparse.Namespace) -> None:
 
     require_apart(arguments.output, arguments.samples)
     model = ChatModel(arguments.url, arguments.model, os.environ.get(CHAT_KEY))
-    for progress in rewrite(arguments.samples, arguments.output, model, parallel=arguments.parallel):
+    for progress in rewrite(
+        arguments.samples, arguments.output, model, parallel=arguments.parallel, manner=arguments.manner
+    ):
         print(
             f"{progress.done} samples in {arguments.output}; {progress.kept} of this run kept their own words",
             flush=True,

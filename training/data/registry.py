@@ -212,6 +212,13 @@ def human36m(build: Build) -> DatasetSamples[Any]:
     return photographs(_given(build, "annotations"), _given(build, "images"), "human36m", build.split)
 
 
+def rpe(build: Build) -> DatasetSamples[Any]:
+    """Whole photographs of several people, and words for one of them: ChatPose's benchmark, its indices set right."""
+    from .sources.described_people import described_people
+
+    return described_people(_given(build, "annotations"), _given(build, "images"))
+
+
 def _given(build: Build, name: Literal["annotations", "poses", "images"]) -> Path:
     path: Path | None = getattr(build, name)
     if path is None:
@@ -310,6 +317,7 @@ SOURCES: dict[str, Source] = {
     "conversations": Source(conversations, _PHOTOGRAPHS, is_dataset=True),
     "3dpw": Source(threedpw, _PHOTOGRAPHS, is_dataset=True),
     "human36m": Source(human36m, _PHOTOGRAPHS, is_dataset=True),
+    "rpe": Source(rpe, _PHOTOGRAPHS, is_dataset=True),
 }
 """What ``posellava data build`` can draw, or read."""
 

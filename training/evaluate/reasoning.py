@@ -11,7 +11,7 @@ Legend: N questions, P figures of a scene; poses (24, 3) axis-angle, radians, he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +43,10 @@ class Case:
         """(24, 3) of the one who is meant."""
         target: Poses = self.poses_aa[self.question.who]
         return target
+
+    def without_words(self) -> Case:
+        """The same question with nothing said of who is meant."""
+        return replace(self, question=Question(self.question.kind, "", self.question.who))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava reproduce table2|table3|table4|table5``: arguments in, exit status out."""
+"""``posellava reproduce table2|table3|table4|table5``: arguments in, exit status out. ChatPose's tables have
+arguments of their own, see ``chatpose_cli``."""
 
 from __future__ import annotations
 
@@ -12,6 +13,10 @@ from typing import Final
 
 from backend.arguments import above_zero, at_least_two, positive
 
+from .chatpose_cli import TABLES as CHATPOSE_TABLES
+from .chatpose_cli import reproduce_chatpose
+from .named import named
+
 TABLES: Final = ("table2", "table3", "table4", "table5")
 QUICK_STEPS: Final = 3
 QUICK_CASES: Final = 6
@@ -19,6 +24,8 @@ QUICK_CASES: Final = 6
 
 def reproduce(argv: Sequence[str]) -> int:
     """``posellava reproduce``: one of the paper's tables, on the project's own data or on licensed data."""
+    if argv and argv[0] in CHATPOSE_TABLES:
+        return reproduce_chatpose(argv)
     parser = argparse.ArgumentParser(
         prog="posellava reproduce",
         description="Make one of the paper's tables: contestants trained here, measured on the same cases.",
@@ -85,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .tables import Order
     from .tables import reproduce as make
 
-    train, test = _named(arguments.train), _named(arguments.test)
+    train, test = named(arguments.train), named(arguments.test)
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     if arguments.poses is None:
@@ -102,16 +109,3 @@ def _run(arguments: argparse.Namespace) -> int:
     print(markdown(table))
     print(f"{', '.join(map(str, paths))}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
     return 0
-
-
-def _named(given: Sequence[str]) -> dict[str, Path]:
-    """``NAME=PATH`` words as a table. Raises ValueError and FileNotFoundError."""
-    found = {}
-    for word in given:
-        name, equals, path = word.partition("=")
-        if not equals:
-            raise ValueError(f"write {word} as NAME=PATH, such as posefix=data/posefix-test")
-        if not Path(path).exists():
-            raise FileNotFoundError(f"there is nothing at {path}, which is to be {name}")
-        found[name] = Path(path)
-    return found

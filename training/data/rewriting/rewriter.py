@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from training.data.shards import INDEX, SampleSource, shard_name, write_shard
 
 from .chat import ChatModel
 
-PROMPT_FILE: Final = Path(__file__).with_name("prompt.txt")
+FOLDER: Final = Path(__file__).parent
 CACHE: Final = "answers.sqlite"
 SHARD_SIZE: Final = 4096
 """Samples of a shard where the original is one file."""
@@ -35,6 +35,12 @@ MOST_WORDS: Final = 3
 """An answer longer than this many times the original says something else."""
 
 _TELLING: Final = re.compile(r"left|right|both|\d+", re.IGNORECASE)
+LONGEST: Final = 40
+"""Words of a situation."""
+_PARTS: Final = re.compile(
+    r"\b(arms?|hands?|elbows?|wrists?|shoulders?|legs?|knees?|foot|feet|ankles?|hips?|thighs?|torso|trunk|head|neck)\b",
+    re.IGNORECASE,
+)
 _NOT_A_SIDE: Final = re.compile(
     r"\b(right angles?|all right|right now|right away|left over)\b", re.IGNORECASE
 )
@@ -92,6 +98,28 @@ def faithful(original: str, answer: str) -> bool:
     return _telling(original) == _telling(answer)
 
 
+def implicit(original: str, answer: str) -> bool:
+    """Whether the answer is one line of words that names no part of a body: what somebody does, not how."""
+    return (
+        bool(answer) and "\n" not in answer and len(answer.split()) <= LONGEST and not _PARTS.search(answer)
+    )
+
+
+@dataclass(frozen=True)
+class Manner:
+    """In which manner texts are reworded: the file of what the model is told, and which answers may be used."""
+
+    prompt: Path
+    accepts: Callable[[str, str], bool]
+
+
+MANNERS: Final = {
+    "instructions": Manner(FOLDER / "prompt.txt", faithful),
+    "situations": Manner(FOLDER / "situations.txt", implicit),
+}
+"""As a patient instructor says it (the paper's PosePart), or as what somebody may be doing (ChatPose's SPG)."""
+
+
 def _telling(text: str) -> set[str]:
     return {word.lower() for word in _TELLING.findall(_NOT_A_SIDE.sub(" ", text))} - {"both"}
 
@@ -103,13 +131,17 @@ class Rewriter:
         model: whom to ask.
         answers: what it said before.
         parallel: questions under way at the same time.
+        manner: a key of MANNERS.
     """
 
-    def __init__(self, model: ChatModel, answers: Answers, *, parallel: int = 8) -> None:
+    def __init__(
+        self, model: ChatModel, answers: Answers, *, parallel: int = 8, manner: str = "instructions"
+    ) -> None:
         self._model = model
         self._answers = answers
         self._parallel = parallel
-        self._prompt = PROMPT_FILE.read_text(encoding="utf-8")
+        self._accepts = MANNERS[manner].accepts
+        self._prompt = MANNERS[manner].prompt.read_text(encoding="utf-8")
 
     def reword(self, samples: Sequence[Sample]) -> tuple[list[Sample], int]:
         """The samples with new words, and how many kept their own.
@@ -132,7 +164,7 @@ class Rewriter:
         reworded, kept = [], 0
         for sample, text in zip(samples, questions, strict=True):
             answer = (self._answers.get(keys[text]) or "").strip().strip('"')
-            if faithful(sample.instruction, answer):
+            if self._accepts(sample.instruction, answer):
                 reworded.append(replace(sample, instruction=answer))
             else:
                 reworded.append(sample)
@@ -144,7 +176,9 @@ class Rewriter:
         return hashlib.sha256(asked.encode()).hexdigest()
 
 
-def rewrite(source: Path, folder: Path, model: ChatModel, *, parallel: int = 8) -> Iterator[Progress]:
+def rewrite(
+    source: Path, folder: Path, model: ChatModel, *, parallel: int = 8, manner: str = "instructions"
+) -> Iterator[Progress]:
     """Writes a folder of shards like ``source`` with reworded instructions; yields after each shard.
 
     Args:
@@ -152,6 +186,7 @@ def rewrite(source: Path, folder: Path, model: ChatModel, *, parallel: int = 8) 
         folder: of the new shards and of the answers; shards that it holds already are left as they are.
         model: whom to ask.
         parallel: questions under way at the same time.
+        manner: a key of MANNERS.
 
     Raises:
         FileNotFoundError: no samples there.
@@ -161,6 +196,8 @@ def rewrite(source: Path, folder: Path, model: ChatModel, *, parallel: int = 8) 
     samples = SampleSource(source)
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"source": str(source), "reworded_by": model.name}
+    if manner != "instructions":
+        identity["manner"] = manner
     index = folder / INDEX
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["build"] != identity:
         raise ValueError(f"{folder} holds other samples; choose another folder or delete it")
@@ -174,7 +211,7 @@ def rewrite(source: Path, folder: Path, model: ChatModel, *, parallel: int = 8) 
     ]
     write_index(folder, identity, counts)
     with closing(Answers(folder / CACHE)) as answers:
-        rewriter = Rewriter(model, answers, parallel=parallel)
+        rewriter = Rewriter(model, answers, parallel=parallel, manner=manner)
         kept = 0
         for number, rows in enumerate(pieces):
             if not counts[number]:
