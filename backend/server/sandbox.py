@@ -94,6 +94,8 @@ class Sandbox:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            # wait() waits for the pipes too, and one that is full of an answer that nobody reads any more never ends.
+            process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
 
     async def stop(self) -> None:

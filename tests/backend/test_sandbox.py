@@ -51,6 +51,28 @@ def test_texts_and_pictures_are_read_and_errors_come_back() -> None:
     run(work)
 
 
+ENDLESS = """
+import struct, sys
+sys.stdout.buffer.write(b"P" + struct.pack("<II", 1, 2**31))
+while True:
+    sys.stdout.buffer.write(bytes(2**16))
+    sum(range(5000))
+"""
+
+
+def test_a_process_that_is_ended_in_the_middle_of_its_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sandbox, "_BEGIN", ENDLESS)
+
+    async def work(box: Sandbox) -> None:
+        for _ in range(3):
+            with pytest.raises(ProtocolError, match="longer than"):
+                await asyncio.wait_for(box.picture("a", png(), Limits()), 15)
+
+    run(work, seconds=0.3)
+
+
 @pytest.mark.slow
 def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
     async def work(box: Sandbox) -> None:
