@@ -42,7 +42,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     model, processor = load_whole(SHIPPED_MODEL, dtype=torch.float32)
     config = PoseLlavaConfig.from_pretrained(SHIPPED_MODEL)
-    config.pose_history, config.text_encoder_layers = False, 0
+    config.pose_history, config.text_encoder_layers, config.pose_view_rank = False, 0, 0
     older = PoseLlavaForConditionalGeneration(config)
     weights = model.state_dict()
     older.load_state_dict({name: weights[name] for name in older.state_dict()})
