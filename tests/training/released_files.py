@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 RATE = 60.0
 FRAMES = 240
@@ -57,6 +58,16 @@ def one_recording(path: Path) -> None:
              mocap_framerate=RATE)  # fmt: skip
 
 
+def labelled_recordings(path: Path) -> None:
+    """A file in the project's own form, of clips whose labels say what somebody does."""
+    labels = ["salsa dance", "crawl_through_03_poses"]
+    poses = [upright_poses(np.random.default_rng(number), FRAMES) for number in range(len(labels))]
+    quats = Rotation.from_rotvec(np.concatenate(poses).reshape(-1, 3)).as_quat()[:, [3, 0, 1, 2]]
+    np.savez(path, quat_wxyz=quats.reshape(-1, 24, 4).astype(np.float32),
+             split=np.full(len(labels) * FRAMES, "train"), clip=np.repeat(np.arange(len(labels)), FRAMES),
+             clip_label=np.array(labels))  # fmt: skip
+
+
 def _places() -> dict[str, list[Any]]:
     return {str(number): ["AMASS", name, 20 + number] for number, name in enumerate(SEQUENCES)}
 
@@ -76,11 +87,11 @@ def posescript(folder: Path) -> None:
 def posefix(folder: Path) -> None:
     """Pairs of poses of the same split, with texts."""
     write_json(folder / "ids_2_dataset_sequence_and_frame_index_100k.json", _places())
-    pairs = [[0, 1], [1, 2], [3, 4], [5, 6]]
+    pairs = [[0, 1], [1, 2], [3, 4], [5, 6], [6, 5]]
     write_json(folder / "pair_id_2_pose_ids.json", pairs)
-    write_json(folder / "posefix_human_6157.json", {str(pair): f"turn around {pair}" for pair in range(4)})
+    write_json(folder / "posefix_human_6157.json", {str(pair): f"turn around {pair}" for pair in range(5)})
     write_json(folder / "posefix_paraphrases_4284.json", {"0": "turn your back on me"})
-    for split, inside, outside in (("train", [0], [1]), ("val", [], [2]), ("test", [], [3])):
+    for split, inside, outside in (("train", [0], [1]), ("val", [], [2]), ("test", [], [3, 4])):
         write_json(folder / f"{split}_in_sequence_pair_ids.json", inside)
         write_json(folder / f"{split}_out_sequence_pair_ids.json", outside)
 

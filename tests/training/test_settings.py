@@ -22,6 +22,28 @@ def test_the_projects_own_configurations_are_valid(name: str) -> None:
     check_terms(settings.stage, settings.losses)
 
 
+@pytest.mark.parametrize("name", ["7b_stage1", "7b_stage2", "7b_stage3", "7b_chatpose_stage3"])
+def test_the_papers_tests_are_in_no_mixture(name: str) -> None:
+    data = load_settings(CONFIGS / f"{name}.yaml").data
+    paths = [*(source.path for source in data.sources.values()), data.validation]
+    assert not [path for path in paths if "3dpw" in str(path).lower() or "test" in str(path).lower()]
+
+
+def test_chatposes_variant_freezes_what_sees_and_posellavas_stage_3_does_not() -> None:
+    frozen, learns = (
+        load_settings(CONFIGS / name).trainable for name in ("7b_chatpose_stage3.yaml", "7b_stage3.yaml")
+    )
+    assert (frozen.vision_tower, frozen.vision_projector, frozen.pose_projector) == (False, False, False)
+    assert (learns.vision_tower, learns.vision_projector, learns.pose_projector) == (False, True, True)
+
+
+def test_the_page_builds_as_many_pairs_of_single_parts_as_the_paper_has() -> None:
+    page = (CONFIGS.parents[1] / "docs" / "training.md").read_text()
+    (command,) = [line for line in page.splitlines() if "--output data/posepart" in line]
+    assert "--count 135000" in command
+    assert "--held-out POSESCRIPT POSEFIX" in command
+
+
 def test_values_are_overlaid_and_a_saved_configuration_reads_back(
     tmp_path: Path, stage3: dict[str, Any]
 ) -> None:

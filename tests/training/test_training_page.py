@@ -123,6 +123,7 @@ def checkout(tmp_path: Path, llava: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     Release().save(tmp_path / "Posellava")
     released_files.amass(tmp_path / "AMASS")
     released_files.one_recording(tmp_path / "POSES.npz")
+    released_files.labelled_recordings(tmp_path / "LABELLED.npz")
     released_files.posescript(tmp_path / "POSESCRIPT")
     released_files.posefix(tmp_path / "POSEFIX")
     released_files.human36m(tmp_path / "HUMAN36M.npz", tmp_path / "HUMAN36M")
@@ -168,9 +169,11 @@ def test_released_files_are_built_as_the_page_says(checkout: Path) -> None:
 @pytest.mark.full
 def test_the_pages_commands_for_mini_run(checkout: Path) -> None:
     for name, size in load_recipe().data.items():  # those that the page leaves to the reader
-        poses = [] if size.source in ("descriptions", "situations") else ["--poses", "POSES.npz"]
+        file = "LABELLED.npz" if size.source == "actions" else "POSES.npz"
+        poses = [] if size.source in ("descriptions", "situations") else ["--poses", file]
         command = ["posellava", "data", "build", size.source, *poses, "--output", f"runs/data/{name}"]
-        run([*command, "--count", "8", "--shard-size", "8", "--split", size.split], checkout)
+        command += ["--seed", str(size.seed), "--split", size.split]
+        run([*command, "--count", "8", "--shard-size", "8"], checkout)
     run_all(checkout, [command for command in commands_of(PAGE) if of_mini(command)])
 
 

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from backend.arguments import above_zero, at_least_two, positive
+from training.run_lock import run_lock
 
 from .chatpose_cli import TABLES as CHATPOSE_TABLES
 from .chatpose_cli import reproduce_chatpose
 from .named import named
 
 TABLES: Final = ("table2", "table3", "table4", "table5")
+OUTPUT: Final = Path("runs/tables")
+LONGEST: Final = 5.0
+"""Minutes of a core for a contestant."""
 QUICK_STEPS: Final = 3
 QUICK_CASES: Final = 6
 
@@ -32,7 +36,10 @@ def reproduce(argv: Sequence[str]) -> int:
         epilog="Contestants are kept in the output folder: the tables share one set.",
     )
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where the table goes")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FOLDER",
+        help="where the tables go, and the contestants that they share (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--poses", type=Path, metavar="POSES", help="poses to make data of (default: constructed ones)"
     )
@@ -43,7 +50,7 @@ def reproduce(argv: Sequence[str]) -> int:
         "--minutes",
         type=above_zero,
         default=2.0,
-        help="of a core that each contestant trains, at most 5 (default: %(default)s)",
+        help=f"of a core that each contestant trains, at most {LONGEST:g} (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -73,12 +80,13 @@ def reproduce(argv: Sequence[str]) -> int:
         "--quick", action="store_true", help="a few steps and cases, to see that everything runs"
     )
     arguments = parser.parse_args(argv)
-    if arguments.minutes > 5:
-        parser.error("--minutes: 5 at most")
+    if arguments.minutes > LONGEST:
+        parser.error(f"--minutes: {LONGEST:g} at most")
     from backend.body.draw import DrawingUnavailableError
 
     try:
-        return _run(arguments)
+        with run_lock(arguments.output):
+            return _run(arguments)
     except (ValueError, OSError, DrawingUnavailableError) as error:
         print(f"posellava reproduce: {error}", file=sys.stderr)
         return 1
@@ -93,7 +101,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from .tables import reproduce as make
 
     train, test = named(arguments.train), named(arguments.test)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     if arguments.poses is None:
         print("no --poses: every pose of the project's own data is constructed", file=sys.stderr)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +43,10 @@ NEVER: Final = 10**9
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a contestant is and sees: ``vae`` reads text, ``vae+pose`` the start too; the others are language models."""
+    """What a contestant is and sees: ``vae`` reads text, ``vae+pose`` the start too; the others are language models.
+
+    Of each suite named in ``data`` it sees as much as of any other; one that is named twice, twice as much.
+    """
 
     form: str
     data: tuple[str, ...]
@@ -53,9 +57,9 @@ ROSTER: Final[dict[str, Recipe]] = {
     "PoseFix": Recipe("vae+pose", ("posefix", "posepart")),
     "ChatPose": Recipe("chatpose", ("generation", "posefix", "posepart")),
     "PoseLLaVA": Recipe("posellava", ("generation", "posefix", "posepart")),
-    "PoseFix only": Recipe("posellava", ("posefix",)),
-    "PosePart only": Recipe("posellava", ("posepart",)),
-    "both": Recipe("posellava", ("posefix", "posepart")),
+    # PoseLLaVA learnt from both. These see as many edits in as many samples, all of one kind.
+    "PoseFix only": Recipe("posellava", ("generation", "posefix", "posefix")),
+    "PosePart only": Recipe("posellava", ("generation", "posepart", "posepart")),
 }
 
 
@@ -127,6 +131,8 @@ class Training:
         if known.get("key") != self._key(name) or not weights.is_file():
             return None
         model = _new(ROSTER[name], known["words"], self.effort.seed)
+        if known.get("made_of") != made_of(model):
+            return None
         load_model(model, weights)
         return model.eval(), int(known["samples"])
 
@@ -146,7 +152,9 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing_to(self.folder):
             save_model(model, str(weights))
-            known = {"key": self._key(name), "words": words, "samples": samples}
+            known = {
+                "key": self._key(name), "made_of": made_of(model), "words": words, "samples": samples,
+            }  # fmt: skip
             facts.write_text(json.dumps(known), encoding="utf-8")
         return (
             f"{name}: {samples} samples in {self.effort.minutes:g} minutes of a core at most, loss {loss:.3f}"
@@ -158,7 +166,7 @@ class Training:
 
     def _key(self, name: str) -> dict[str, Any]:
         recipe = ROSTER[name]
-        data = {suite: self.sources.about(suite) for suite in recipe.data}
+        data = [[suite, self.sources.about(suite)] for suite in recipe.data]
         return {**asdict(self.effort), "form": recipe.form, "data": data}
 
 
@@ -189,6 +197,16 @@ def trained(
                 say(sentence)
     found = {name: training.kept(name) for name in names}
     return {name: kept for name, kept in found.items() if kept is not None}
+
+
+def made_of(model: Contestant) -> str:
+    """What weights must fit beside their shapes: the words that each row of the embeddings is of, and the wording. With
+    another version of the project they may be others, and the weights would be read as if they were not."""
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    told: dict[str, Any] = {"shapes": shapes}
+    if isinstance(model, FormModel):
+        told |= {"vocabulary": model.processor.tokenizer.get_vocab(), "templates": model.processor.templates}
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _new(recipe: Recipe, words: Sequence[str], seed: int) -> Contestant:

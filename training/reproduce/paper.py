@@ -80,5 +80,7 @@ CLAIMS: Final[dict[str, tuple[Claim, ...]]] = {
         Claim("PoseFix only", "PosePart only", "posefix"),
         Claim("both", "PoseFix only", "posefix"),
         Claim("both", "PosePart only", "posepart"),
+        Claim("both", "copy", "posefix"),
+        Claim("both", "copy", "posepart"),
     ),
 }

@@ -66,11 +66,15 @@ def markdown(table: Table) -> str:
         ]
         lines.append("")
     if table.verdicts:
-        lines += ["| claim | paper | here: ratio of MPJPE | |", "|---|---|---|---|"]
+        lines += [
+            "| claim | here: ratio of MPJPE | lower | the paper: by | by as much |",
+            "|---|---|---|---|---|",
+        ]
         for one in table.verdicts:
-            gain = "" if one.paper_gain is None else f"{100 * one.paper_gain:.0f} % lower"
+            gain = "" if one.paper_gain is None else f"{100 * one.paper_gain:.0f} %"
             lines.append(
-                f"| {one.better} below {one.worse} on {one.column} | {gain} | {_cell(one.ratio, 2)} | **{one.held}** |"
+                f"| {one.better} below {one.worse} on {one.column} | {_cell(one.ratio, 2)} | **{one.held}** | {gain} | "
+                f"{one.gain_held or ''} |"
             )
         lines.append("")
     if table.samples_seen:
@@ -113,6 +117,7 @@ def as_json(table: Table) -> dict[str, Any]:
             {
                 "better": one.better, "worse": one.worse, "column": one.column, "paper_gain": one.paper_gain,
                 "ratio": [one.ratio.value, one.ratio.low, one.ratio.high], "verdict": one.held,
+                "gain_verdict": one.gain_held,
             }
             for one in table.verdicts
         ],
