@@ -118,7 +118,8 @@ def run(words: list[str], folder: Path) -> None:
 @pytest.fixture
 def checkout(tmp_path: Path, llava: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
     """A folder in which the page's commands find what they name."""
-    (tmp_path / "training").symlink_to(REPOSITORY / "training")
+    for folder in ("training", "backend"):  # the configurations, and the weights that the reader goes on from
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
     llava.rename(tmp_path / "llava-v1.6-mistral-7b-hf")
     Release().save(tmp_path / "Posellava")
     released_files.amass(tmp_path / "AMASS")
