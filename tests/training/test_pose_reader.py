@@ -307,6 +307,24 @@ def test_stage_1_teaches_the_reader_where_joints_are_and_the_pose(
     assert engine.answer([Query("estimate", "", image=image)])[0].pose_aa is None
 
 
+@pytest.mark.slow
+def test_the_reader_of_a_model_without_a_vision_tower_learns_alone(
+    tmp_path: Path, stage1: dict[str, Any]
+) -> None:
+    values = {
+        **stage1,
+        "model": {"start": str(SHIPPED_MODEL)},
+        "trainable": {"language_model": "frozen", "embeddings": "frozen", "pose_projector": False,
+                      "pose_decoder": False, "pose_reader": True},
+        "losses": {"places": 30.0, "seen": 1.0, "lifted": 1.0},
+        "run": {**stage1["run"], "steps": 2, "checkpoint_steps": 2, "log_steps": 1},
+    }  # fmt: skip
+    train(load_settings(write_yaml(tmp_path / "config.yaml", values)))
+    last = read_metrics(Path(values["output"]) / "metrics.jsonl")[-1]
+    assert last["seen_mpjpe_mm"] > 0
+    assert "recall_at_1" not in last
+
+
 def test_losses_of_a_reader_need_one(tmp_path: Path, stage1: dict[str, Any]) -> None:
     stage1["losses"] = {"places": 1.0}
     with pytest.raises(ValueError, match="this model has no pose reader"):

@@ -97,6 +97,7 @@ def stage1_task(model: PoseLlavaForConditionalGeneration, weights: Mapping[str, 
         model,
         reads_positions="image_positions" in weights,
         reads_poses=any(term in weights for term in READER_TERMS),
+        aligns=any(term not in READER_TERMS for term in weights),
     )
 
 
@@ -327,24 +328,29 @@ def instruction_measures(output: PoseLlavaOutput, batch: Batch) -> dict[str, Ten
 
 
 def alignment_measures(output: Stage1Output, batch: Batch) -> dict[str, Tensor]:
-    """How well poses and images find each other within the batch, and how well either gives the pose (B,); where the
-    pose reader learns, also how well that does."""
-    pose = torch.nn.functional.normalize(output.pose_global.float(), dim=-1)
-    image = torch.nn.functional.normalize(output.image_global.float(), dim=-1)
-    similarity = image @ pose.T
-    own = similarity.diagonal()
-    _, at = forward_kinematics(output.reconstruction.float())
-    _, seen = forward_kinematics(output.image_reconstruction.float())
+    """How well poses and images find each other within the batch, and how well either gives the pose (B,), where they
+    learn to; where the pose reader learns, how well that does."""
     _, wanted = forward_kinematics(batch.targets)
-    measures = {
-        "recall_at_1": (similarity.argmax(dim=1) == torch.arange(len(own), device=own.device)).float(),
-        "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
-        "image_mpjpe_mm": 1000 * (seen - wanted).norm(dim=-1).mean(-1),
-        "local_cosine": torch.nn.functional.cosine_similarity(
-            output.pose_local.float(), output.image_local.float(), dim=-1
-        ).mean(-1),
-    }
+    measures = {} if output.pose_global is None else _agreement(output, wanted)
     if output.seen is not None:
         _, read = forward_kinematics(output.seen.float())
         measures["seen_mpjpe_mm"] = 1000 * (read - wanted).norm(dim=-1).mean(-1)
     return measures
+
+
+def _agreement(output: Stage1Output, wanted: Tensor) -> dict[str, Tensor]:
+    """Measures (B,) of the tokens; ``wanted`` (B, J, 3) positions of the joints."""
+    pose = functional.normalize(output.pose_global.float(), dim=-1)
+    image = functional.normalize(output.image_global.float(), dim=-1)
+    similarity = image @ pose.T
+    own = similarity.diagonal()
+    _, at = forward_kinematics(output.reconstruction.float())
+    _, seen = forward_kinematics(output.image_reconstruction.float())
+    return {
+        "recall_at_1": (similarity.argmax(dim=1) == torch.arange(len(own), device=own.device)).float(),
+        "mpjpe_mm": 1000 * (at - wanted).norm(dim=-1).mean(-1),
+        "image_mpjpe_mm": 1000 * (seen - wanted).norm(dim=-1).mean(-1),
+        "local_cosine": functional.cosine_similarity(
+            output.pose_local.float(), output.image_local.float(), dim=-1
+        ).mean(-1),
+    }

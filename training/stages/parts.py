@@ -27,7 +27,8 @@ _TEXT_ENCODER: Final = "text_encoder."
 
 @dataclass
 class Stage1Output(AlignmentOutput):
-    """Stage 1's tokens and what its aids make; None without them. Matrices (B, J, 3, 3) are local rotations.
+    """Stage 1's tokens, where they learn to agree, and what its aids make; None without them. Matrices (B, J, 3, 3) are
+    local rotations.
 
     ``image_positions`` (B, J, 3): where each joint is, read off its token from the image, in metres from the pelvis, in
     the frame of the pose. ``heatmaps`` (B, J, S, S), ``places`` (B, J, 2), ``seen_positions`` (B, J, 3) and ``seen``:
@@ -52,6 +53,7 @@ class AlignmentTask(nn.Module):
         reads_positions: whether joint positions are read off the image's tokens too, by a linear layer that exists in
             training only: a direct lesson in depth, which the rotations teach by way of the whole limb.
         reads_poses: whether the pose reader learns.
+        aligns: whether tokens of images and of poses learn to agree; a model without a vision tower has none of images.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class AlignmentTask(nn.Module):
         *,
         reads_positions: bool = False,
         reads_poses: bool = False,
+        aligns: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,10 +75,13 @@ class AlignmentTask(nn.Module):
         if reads_poses and model.pose_reader is None:
             raise ValueError("losses: this model has no pose reader; see pose_reader in docs/architecture.md")
         self.reads_poses = reads_poses
+        self.aligns = aligns
 
     def forward(self, pixel_values: Tensor, poses: Tensor, canvases: Tensor) -> Stage1Output:
         """See ``PoseLlavaForConditionalGeneration.align``; ``canvases`` (B, 3, 256, 256) for the pose reader."""
-        output = Stage1Output(**self.model.align(pixel_values=pixel_values, poses=poses))
+        output = Stage1Output()
+        if self.aligns:
+            output = Stage1Output(**self.model.align(pixel_values=pixel_values, poses=poses))
         if self.positions is not None:
             output["image_positions"] = self.positions(output.image_local)
         if self.reads_poses:
