@@ -29,6 +29,8 @@ from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
 from training.view import KeptStates, give_view, main, sentences
 
+pytestmark = pytest.mark.slow
+
 ENGINES = [OnnxEngine, TorchEngine]
 POSE = np.random.default_rng(0).normal(0, 0.3, (24, 3)).astype(np.float32)
 VIEW = View(0.8, 0.3)
