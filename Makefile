@@ -82,7 +82,7 @@ coverage: setup
 	$(LIMIT) 1800 $(PYTHON) -m coverage run -m pytest -q -m "not full and not gui" --timeout 600 \
 		tests/contract tests/addon tests/robustness tests/backend/test_server.py tests/backend/test_server_faults.py \
 		tests/backend/test_shares.py tests/backend/test_sandbox.py tests/backend/test_batch.py \
-		tests/backend/test_serve.py
+		tests/backend/test_serve.py tests/backend/test_words.py tests/backend/test_frozen.py
 	$(PYTHON) -m coverage combine
 	$(PYTHON) -m coverage report
 
