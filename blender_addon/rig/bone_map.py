@@ -189,13 +189,18 @@ def check_map(bone_map: BoneMap, skeleton: Skeleton) -> None:
     for joint, name in bone_map.bones.items():
         if name in joints_of:
             raise RigError(
-                f"The bone {name} plays both {JOINT_NAMES[joints_of[name]]} and {JOINT_NAMES[joint]}; "
+                f"The bone {name} plays both {_spoken(joints_of[name])} and {_spoken(joint)}; "
                 "give one of them another bone under Bone Map, or none."
             )
         joints_of[name] = joint
     lacking = missing_needs(bone_map.bones)
     if lacking:
-        raise RigError(f"The bone map has no bone for {', '.join(lacking)}; choose one under Bone Map.")
+        names = ", ".join(lacking).replace("_", " ")
+        raise RigError(f"The bone map has no bone for {names}; choose one under Bone Map.")
+
+
+def _spoken(joint: int) -> str:
+    return JOINT_NAMES[joint].replace("_", " ")
 
 
 def missing_needs(bones: dict[int, str]) -> list[str]:

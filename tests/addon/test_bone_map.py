@@ -154,8 +154,8 @@ def test_a_map_that_the_user_made_is_taken_as_it_is() -> None:
     ("change", "sentence"),
     [
         ({4: "nowhere"}, r"does not have \(nowhere\)"),
-        ({4: "b5"}, "b5 plays both left_knee and right_knee"),
-        ({4: None}, "no bone for left_knee"),
+        ({4: "b5"}, "b5 plays both left knee and right knee"),
+        ({4: None}, "no bone for left knee"),
         ({3: None, 6: None, 9: None}, "no bone for spine1"),
     ],
 )
