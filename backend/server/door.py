@@ -147,7 +147,7 @@ class GuardedConnection(ServerConnection):
         self.received = 0
         self.overfull: asyncio.Future[None] = self.loop.create_future()
         self._let_in = False
-        self._pending = 0  # bytes since the last whole message
+        self._pieces_bytes = 0  # of the message that is not whole yet
         self._reasons: set[str] = set()
         self._hurry: asyncio.TimerHandle | None = None
 
@@ -173,7 +173,6 @@ class GuardedConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Counts what comes before it is looked at."""
         self.received += len(data)
-        self._pending += len(data)
         if not self._let_in and self.received > GREETING_BYTES:
             self.pause("greeting")
             if not self.overfull.done():
@@ -182,19 +181,22 @@ class GuardedConnection(ServerConnection):
         if self.transport.get_write_buffer_size() > UNREAD_BYTES:
             log.warning("%s sends without reading the answers; cut off", self.address)
             self.transport.abort()
-        elif self._let_in and self._pending > LARGE_BYTES:
+        elif self._let_in and self._pending_bytes() > LARGE_BYTES:
             self._door.large(self)
 
     def process_event(self, event: Any) -> None:
-        """Notices the end of a message."""
+        """Counts the pieces of a message, and notices its end."""
         super().process_event(event)
-        if (
-            isinstance(event, Frame)
-            and event.fin
-            and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
-        ):
-            self._pending = 0
-            self.end_large()
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if event.fin:
+                self._pieces_bytes = 0
+                self.end_large()
+            else:
+                self._pieces_bytes += len(event.data)
+
+    def _pending_bytes(self) -> int:
+        """Of messages that are not whole yet: the pieces of one, and what makes no piece so far."""
+        return self._pieces_bytes + len(self.protocol.reader.buffer)
 
     def let_in(self) -> None:
         """From here on it may send more than a greeting."""
@@ -203,7 +205,7 @@ class GuardedConnection(ServerConnection):
 
     def settled(self) -> None:
         """To be called when a message has been dealt with: nothing large is held any more."""
-        if self._pending <= LARGE_BYTES and not len(self.recv_messages.frames):
+        if self._pending_bytes() <= LARGE_BYTES and not len(self.recv_messages.frames):
             self._door.small(self)
 
     def begin_large(self) -> None:

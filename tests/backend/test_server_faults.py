@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from backend.query import Answer, OnWords, Query
 from backend.server import client_session, door, scheduler, server
 from blender_addon.contract.codec import SUBPROTOCOL, encode
-from blender_addon.contract.messages import ErrorMessage, Hello, Request, Result, Welcome
+from blender_addon.contract.messages import Cancel, ErrorMessage, Hello, Request, Result, Welcome
 from tests.waiting import wait_for
 
 from .talking import POSES, Start, assert_still_answers, client, outcome, png, receive
@@ -327,11 +327,41 @@ def test_a_process_that_dies_of_a_picture_is_replaced(start_backend: Start) -> N
 
 
 def halves(number: int) -> tuple[bytes, bytes]:
-    """A request of a megabyte and a half in two pieces. The first is large even where as much of it as one read of a
-    socket brings, 256 KB, came together with the hello and is counted with that."""
+    """A request of a megabyte and a half in two pieces, the first of them large by itself."""
     frames = np.full((4000, 24, 3), number, np.float32)
     whole = frame(0x1, encode(Request(f"r{number}", "adjust", "raise it", frames)).encode())
-    return whole[: len(whole) * 15 // 16], whole[len(whole) * 15 // 16 :]
+    return whole[: len(whole) * 3 // 4], whole[len(whole) * 3 // 4 :]
+
+
+def greeted(backend: Any) -> door.GuardedConnection:
+    """The only connection there is, once it has been let in."""
+    wait_for(lambda: any(each._let_in for each in backend.server._door.connections))
+    (connection,) = backend.server._door.connections
+    return connection
+
+
+def test_what_comes_with_the_end_of_a_message_is_counted_to_the_next(start_backend: Start) -> None:
+    backend = start_backend()
+    with connected(backend.port):
+        connection = greeted(backend)
+        end, large = frame(0x1, encode(Cancel("none")).encode()), halves(1)[0]
+        backend._loop.call_soon_threadsafe(connection.data_received, end + large)
+        wait_for(lambda: backend.server._door._large == {connection})
+
+
+def test_what_is_no_message_never_makes_a_large_one(start_backend: Start) -> None:
+    backend = start_backend()
+    ping = frame(0x9, bytes(125))
+    with connected(backend.port) as pinging:
+        connection = greeted(backend)
+        pinging.settimeout(20)
+        for _ in range(20):
+            pinging.sendall(ping * 500)
+            taken = 0
+            while taken < 500 * 127:  # the pongs, and before them the welcome
+                taken += len(pinging.recv(2**16))
+        wait_for(lambda: connection.received > 20 * 500 * len(ping))
+        assert not backend.server._door._large
 
 
 @pytest.mark.slow
