@@ -107,9 +107,9 @@ class Door:
 
     def large(self, connection: GuardedConnection) -> None:
         """A connection is about to send something large: it goes on when there is a place."""
-        if connection in self._large or connection in self._queue:
+        if connection in self._queue:
             return
-        if len(self._large) < LARGE_AT_A_TIME:
+        if connection in self._large or len(self._large) < LARGE_AT_A_TIME:
             self._large.add(connection)
             connection.begin_large()
         else:
@@ -209,8 +209,9 @@ class GuardedConnection(ServerConnection):
             self._door.small(self)
 
     def begin_large(self) -> None:
-        """For the door: it may send something large, within LARGE_SECONDS."""
-        self._hurry = self.loop.call_later(LARGE_SECONDS, self._too_slow)
+        """For the door: it may send something large, within LARGE_SECONDS of when it was first told so."""
+        if self._hurry is None:
+            self._hurry = self.loop.call_later(LARGE_SECONDS, self._too_slow)
 
     def end_large(self) -> None:
         """For the door: what it sent is here."""

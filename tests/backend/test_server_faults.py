@@ -400,6 +400,23 @@ def test_a_large_message_that_takes_too_long_is_cut_off(
         assert_still_answers(other)
 
 
+def test_a_large_message_right_after_another_has_no_longer_than_that_one(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "LARGE_SECONDS", 0.5)
+    backend = start_backend()
+    with connected(backend.port):
+        connection = greeted(backend)
+        (first, rest), (second, _) = halves(1), halves(2)
+
+        def arrive() -> None:
+            for data in (first, rest, second):
+                connection.data_received(data)
+
+        backend._loop.call_soon_threadsafe(arrive)
+        wait_for(lambda: not backend.server._door.connections, 20)
+
+
 # Filling the queue.
 
 
