@@ -30,6 +30,13 @@ from tests.waiting import wait_for
 
 from .talking import POSES, Start, assert_still_answers, client, outcome, png, receive
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: posellava.v1\r\n\r\n"
+)
+"""A client's, of v1."""
+
 
 def narrow_socket(port: int) -> socket.socket:
     """A connection into which little fits that is not read."""
@@ -42,12 +49,7 @@ def narrow_socket(port: int) -> socket.socket:
 def connected(port: int, token: str = "") -> socket.socket:
     """A websocket of v1 spoken by hand, greeted and never read."""
     narrow = narrow_socket(port)
-    narrow.sendall(
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Protocol: posellava.v1\r\n\r\n"
-    )
-    narrow.sendall(frame(0x1, encode(Hello(token, 1)).encode()))
+    narrow.sendall(HANDSHAKE + frame(0x1, encode(Hello(token, 1)).encode()))
     return narrow
 
 
@@ -120,11 +122,7 @@ def test_a_client_that_pings_and_does_not_read_is_cut_off(start_backend: Start) 
 def test_before_its_token_a_client_can_park_sixteen_kilobytes(start_backend: Start) -> None:
     backend = start_backend(token="sesame")
     with socket.create_connection(("127.0.0.1", backend.port), timeout=20) as stranger:
-        stranger.sendall(
-            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Protocol: posellava.v1\r\n\r\n"
-        )
+        stranger.sendall(HANDSHAKE)
         body = frame(0x1, b"x" * 20_000_000)
         stranger.settimeout(5)
         sent = 0
@@ -147,6 +145,16 @@ def test_a_request_sent_with_the_hello_is_answered_though_it_is_larger_than_a_gr
         result = outcome(websocket)
     assert isinstance(result, Result)
     assert len(result.poses) == 300
+
+
+def test_a_request_sent_with_handshake_and_hello_in_one_go_is_answered(
+    start_backend: Start, engine: Any
+) -> None:
+    backend = start_backend()
+    with narrow_socket(backend.port) as hurried:
+        large = encode(Request("r", "adjust", "raise it", np.zeros((300, 24, 3), np.float32)))
+        hurried.sendall(HANDSHAKE + frame(0x1, encode(Hello("", 1)).encode()) + frame(0x1, large.encode()))
+        wait_for(lambda: sum(map(len, engine.batches)) == 300)
 
 
 @pytest.mark.slow
