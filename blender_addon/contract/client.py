@@ -278,9 +278,14 @@ async def _shake_hands(websocket: ClientConnection, token: str) -> tuple[Wire, W
 def _is_final(error: Exception) -> bool:
     if isinstance(error, InvalidStatus):
         return 400 <= error.response.status_code < 500
-    if isinstance(error, InvalidHandshake):  # no websocket server at all, unless it broke off in the middle
-        return not isinstance(error.__cause__, (EOFError, OSError))
+    if isinstance(error, InvalidHandshake):  # no websocket server at all
+        return not _broke_off(error)
     return isinstance(error, ssl.SSLCertVerificationError)
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether the handshake ended in the middle, as when a backend is just being stopped."""
+    return isinstance(error, InvalidHandshake) and isinstance(error.__cause__, (EOFError, OSError))
 
 
 def _explain(error: Exception, url: str) -> str:
@@ -292,6 +297,11 @@ def _explain(error: Exception, url: str) -> str:
             said = (error.response.body or b"").decode("utf-8", "replace").strip()[:200]
             return f"{url} refused: {said or f'HTTP status {error.response.status_code}'}"
         return f"What answers at {url} (HTTP status {error.response.status_code}) is no PoseLLaVA backend."
+    if _broke_off(error):
+        return (
+            f"The connection to {url} broke before anything was said; try again, and check the address (a backend with "
+            "TLS needs wss://)."
+        )
     if isinstance(error, InvalidHandshake):
         return f"What answers at {url} is no PoseLLaVA backend; check the address."
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_what_is_unreadable_fails_its_request_or_nothing() -> None:
         ([Hear(), SayRaw("garbage")], "greeting cannot be read", True),
         (welcome(version=7), "version 7", True),
         ([Hear(), Cut()], "broke", False),
-        ([Cut()], "broke|no PoseLLaVA backend|No backend answers", False),
+        ([Cut()], "broke|No backend answers", False),
         ([Hear(), Close(1008, "not you")], "not you", False),
     ],
 )  # fmt: skip
@@ -230,6 +231,24 @@ def test_a_backend_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("blender_addon.contract.client.HANDSHAKE_SECONDS", 0.3)
     with FakeBackend(Hear(), Pause()) as backend, pytest.raises(OpeningError, match="in time"):
         talk(backend, lambda client: client.wait_closed())
+
+
+def test_a_handshake_that_breaks_off_says_nothing_of_who_is_there_and_is_tried_again() -> None:
+    async def opened(url: str) -> None:
+        await Client.open(Address(url))
+
+    def hang_up() -> None:
+        caller, _ = listener.accept()
+        with caller:
+            caller.recv(1 << 16)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(OpeningError, match="broke before anything was said") as caught:
+            asyncio.run(opened(f"ws://127.0.0.1:{listener.getsockname()[1]}"))
+        thread.join()
+    assert not caught.value.final
 
 
 def test_another_websocket_server_is_named() -> None:
