@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts the local backend, says how it is, and ends it. No method waits but wait() and stop()."""
+"""Starts the local backend, says how it is, and ends it. No method waits but wait(), has_ended() and stop()."""
 
 from __future__ import annotations
 
@@ -82,6 +82,15 @@ class LocalBackend:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it is no longer starting; whether that is so."""
         return self._settled.wait(seconds)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait until there is no process any more, which start() finds then; whether that is so."""
+        process = self._process
+        if process is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode is not None
 
     def start(self) -> None:
         """Start it, unless it runs. One that has ended is started anew, even before what it said last is read."""

@@ -3,6 +3,7 @@
 
 import atexit
 import contextlib
+import time
 from collections.abc import Generator
 from typing import Final
 
@@ -17,6 +18,9 @@ from .picture import Wait
 
 SHOW_SECONDS: Final = 0.1
 """Pause between two looks at the connection's state; short enough that the status light seems immediate."""
+
+ENDING_SECONDS: Final = 1.0
+"""A process that is killed breaks its connections some time before it is seen to have ended."""
 
 _connection: Connection | None = None
 
@@ -69,8 +73,23 @@ def reached(context: bpy.types.Context) -> Generator[Wait | None, None, None]:
     """Steps until there is a backend to connect to: where no other is named, the extension's own is started. Raises
     BackendError where it fails."""
     if local_backend.is_chosen(context):
+        if status().state is State.CONNECTING:
+            yield _back_or_ended()
         start_local()
         yield local_backend.has_started
+
+
+def _back_or_ended() -> Wait:
+    """Whether the extension's own backend, of which the connection broke, is connected to again, has ended, or had the
+    time for either."""
+    deadline = time.monotonic() + ENDING_SECONDS
+
+    def is_known(seconds: float | None) -> bool:
+        left = max(0.0, deadline - time.monotonic())
+        ended = local_backend.has_ended(left if seconds is None else min(seconds, left))
+        return ended or left == 0.0 or status().state is not State.CONNECTING
+
+    return is_known
 
 
 def cancel(handle: Handle) -> None:

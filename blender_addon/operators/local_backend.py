@@ -91,6 +91,11 @@ def has_started(seconds: float | None = None) -> bool:
     return _backend is None or _backend.wait(seconds)
 
 
+def has_ended(seconds: float) -> bool:
+    """Wait until no process of it runs; whether that is so."""
+    return _backend is None or _backend.has_ended(seconds)
+
+
 def _arguments() -> list[str]:
     """Of launch.py: the extension, the backend's folder, and the folders of Blender's numpy and of the wheels."""
     folders = []

@@ -36,7 +36,7 @@ async def _keep_connected(link: Link) -> None:
             if error.final:
                 link.end(Status(State.FAILED, sentence), sentence)
                 return
-            link.fail_all("no_backend", sentence)
+            code, told = "no_backend", sentence
         else:
             failures = 0
             async with client:
@@ -44,10 +44,12 @@ async def _keep_connected(link: Link) -> None:
                     Status(State.CONNECTED, f"Connected to {client.welcome.model}.", client.welcome)
                 )
                 sentence = await _exchange(client, link, wake)
-            link.fail_all("connection_lost", f"{sentence} Nothing was changed; try again when it is back.")
+            code, told = "connection_lost", f"{sentence} Nothing was changed; try again when it is back."
         pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
         failures += 1
+        # In this order: who asks anew as soon as a request failed has to find that there is no connection.
         link.set_status(Status(State.CONNECTING, f"{sentence} Trying again in {pause:g} s."))
+        link.fail_all(code, told)
         wake.clear()
         if not link.has_work:
             with contextlib.suppress(asyncio.TimeoutError):

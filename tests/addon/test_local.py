@@ -36,8 +36,9 @@ def test_one_that_was_killed_is_started_anew_before_its_end_is_told(backend: Loc
     assert backend.wait(60)
     first = backend._process
     assert first is not None
+    assert not backend.has_ended(0.0)
     first.kill()
-    wait_for(lambda: first.poll() is not None)
+    wait_for(lambda: backend.has_ended(0.1))
     backend.start()
     assert backend.wait(60)
     assert backend.status.state is LocalState.READY

@@ -37,6 +37,9 @@ from blender_addon.session import (
     State,
     new_request_id,
 )
+from blender_addon.session.link import Link
+from blender_addon.session.reconnect import keep_connected
+from tests.fake_backend import Cut, FakeBackend, Hear, welcome
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -233,6 +236,19 @@ def test_a_backend_killed_in_mid_request_gives_one_error_and_is_found_again(
     wait_for(lambda: "Trying again" in connection.status.sentence)
     slow_backend(port, 0)
     assert connection.ask(request(), timeout=20).texts[0] == "done"
+
+
+def test_whoever_is_told_that_a_request_failed_finds_no_connection() -> None:
+    found: list[State] = []
+    with FakeBackend([*welcome(), Hear(), Cut()]) as backend:
+        link = Link(Address.parse(backend.url), lambda: None)
+        handle = Handle(request(), lambda: found.append(link.status.state))
+        link.submit(handle)
+        link.start(keep_connected)
+        assert error_of(handle).code == "connection_lost"
+        link.stop()
+        link.join(20)
+    assert found == [State.CONNECTING]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to stop gracefully on")
