@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,11 +117,10 @@ class AnswerGraph(nn.Module):
     """One prefill, as the model's ``forward`` does it, for rows that each have one ``<POSE>``, without branches that
     depend on the data."""
 
-    tells_view = True
-
-    def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
+    def __init__(self, model: PoseLlavaForConditionalGeneration, *, tells_view: bool = True) -> None:
         super().__init__()
         self.model = model
+        self.tells_view = tells_view
 
     def forward(
         self,
@@ -197,51 +197,19 @@ class AnswerGraph(nn.Module):
         return tuple(put_out)
 
 
-class _InView(AnswerGraph):
-    """The same; which texts are tied to the camera is known already."""
-
-    tells_view = False
-
-
 class ViewGraph(nn.Module):
-    """The same with the weights for what is asked as the camera sees it."""
+    """The same with the weights for what is asked as the camera sees it; that it is tied to one is known then."""
 
     def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
         super().__init__()
-        self.answer = _InView(model)
+        self.answer = AnswerGraph(model, tells_view=False)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        poses: Tensor,
-        output_at: Tensor,
-        edited: Tensor,
-        edited_at: Tensor,
-        earlier: Tensor,
-        answer_at: Tensor,
-        choices: Tensor,
-        texts: Tensor,
-        text_places: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """See ``AnswerGraph``."""
-        told = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "poses": poses,
-            "output_at": output_at,
-            "edited": edited,
-            "edited_at": edited_at,
-            "earlier": earlier,
-            "answer_at": answer_at,
-            "choices": choices,
-            "texts": texts,
-            "text_places": text_places,
-        }
+    @wraps(AnswerGraph.forward)
+    def forward(self, *args: Any, **told: Any) -> tuple[Tensor, ...]:
         model = self.answer.model
         assert model.view is not None
         weights = {f"model.{name}": weight for name, weight in model.view.weights.added_to(model).items()}
-        answers: tuple[Tensor, ...] = functional_call(self.answer, weights, args=(), kwargs=told)
+        answers: tuple[Tensor, ...] = functional_call(self.answer, weights, args, told)
         return answers
 
 
