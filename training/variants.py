@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a finished model of the residual form other answers to offer beside its own: the last step of the recipe.
+"""Gives a finished model of the residual form other answers to offer beside its own, after its stages.
 
     python -m training.variants MODEL OUTPUT --data FOLDER [--steps 1500] [--samples 24576]
 
@@ -15,13 +15,10 @@ May import the rest of training and backend. Legend: N samples, Q of a batch, K 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,16 +31,14 @@ from torch.nn import functional
 from backend.arguments import positive
 from backend.body.kinematics import forward_kinematics
 from backend.model import PoseLlavaForConditionalGeneration
-from backend.model.graphs import write_graphs
 from backend.model.llava import load_whole
 from backend.model.pose_decoder import DecodedPose, PoseContext
-from backend.model.storage import add_weights
 from backend.model.variants import PoseVariants
+from training.added_part import write_with_part
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.stages.batches import Collator
-from training.stages.launch import has_bfloat16, in_bfloat16
-from training.writing import model_folder
+from training.stages.launch import in_processor_precision
 
 OTHERS: Final = 3
 """With the model's own four answers."""
@@ -126,7 +121,7 @@ def think(
         for start in range(0, len(ordered), _AT_ONCE):
             batch = collator.instructions(ordered[start : start + _AT_ONCE])
             inputs = {name: value for name, value in batch.inputs.items() if name != "labels"}
-            with _precision():
+            with in_processor_precision():
                 model(**inputs, use_cache=False, logits_to_keep=None)
             decoded, context = seen["decoded"], seen["context"]
             moves = decoded.gate_logits > 0
@@ -154,7 +149,7 @@ def fit(variants: PoseVariants, known: Thoughts, *, steps: int, seed: int) -> It
         for group in optimizer.param_groups:
             group["lr"] = _RATE * min(1.0, step / _WARM_UP) * (0.02 + 0.98 * cosine)
         own = known.matrices[chosen]
-        with _precision():
+        with in_processor_precision():
             others, likely = variants(
                 known.thoughts[chosen].float(), known.state[chosen].float(), own, known.moves[chosen]
             )
@@ -186,12 +181,6 @@ def _errors(answers: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return distance, distance + _ROTATIONS * turned
 
 
-def _precision() -> AbstractContextManager[Any]:
-    """bfloat16 where the processor has it."""
-    cpu = torch.device("cpu")
-    return in_bfloat16(cpu) if has_bfloat16(cpu) else nullcontext()
-
-
 def give_variants(
     source: Path, output: Path, data: Path, *, steps: int, count: int, seed: int
 ) -> Iterator[str]:
@@ -214,15 +203,8 @@ def give_variants(
     yield f"{len(known)} samples thought about in {time.monotonic() - begun:.0f} s"
     for step, error in fit(model.variants, known, steps=steps, seed=seed):
         yield f"step {step} of {steps}: the best answer is off by {error:.1f} mm"
-    with model_folder(output, *(() if output == source else (source,))) as partial:
-        shutil.copytree(source, partial, dirs_exist_ok=True)
-        config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
-        config |= {
-            name: getattr(model.config, name) for name in ("pose_variants", "pose_variants_hidden_size")
-        }
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        add_weights(partial, "variants", model.variants.state_dict())
-        write_graphs(partial)
+    config = {name: getattr(model.config, name) for name in ("pose_variants", "pose_variants_hidden_size")}
+    write_with_part(source, output, "variants", model.variants, config=config)
     yield f"wrote {output}"
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teaches a model words about the camera; all that it answered before stays as it was, to the bit.
 
-    python -m training.view MODEL OUTPUT --data FOLDER [--poses POSES] [--minutes 55]
+    python -m training.view MODEL OUTPUT --data FOLDER [--minutes 55] [--keep FILE]
 
 Two things are learnt beside frozen weights (``backend.model.view``). The *head* tells from the text encoder's states
 which sentences are tied to the camera: those of ``in_view/`` against all others, with a threshold that next to none of
@@ -13,13 +13,10 @@ stopped goes on. May import what ``training.variants`` may.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +27,12 @@ from torch import Tensor, nn
 
 from backend.arguments import positive
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
-from backend.model.graphs import write_graphs
 from backend.model.llava import load_whole
-from backend.model.storage import VIEW_IN_INT8, add_weights
+from backend.model.storage import VIEW_IN_INT8
 from backend.model.text_encoder import TextEncoder
 from backend.prompt import COMPACT_VIEW, VERBAL_ANSWERS, VIEW_ANSWER
-from backend.prompt.prompter import PROCESSOR_FILE
 from blender_addon.contract.skeleton import NUM_JOINTS
+from training.added_part import write_with_part
 from training.data.directives.slips import type_in
 from training.data.patterns.loading import Pattern, default_patterns
 from training.data.patterns.sampler import Weighted, side_of
@@ -46,9 +42,8 @@ from training.data.patterns.wrapping import in_a_row, wrapped
 from training.data.samples import Sample
 from training.data.shards import INDEX, SampleSource
 from training.stages.batches import Collator
-from training.stages.launch import has_bfloat16, in_bfloat16
+from training.stages.launch import in_processor_precision
 from training.stages.objectives import instruction_measures, instruction_terms, weighted_sum
-from training.writing import model_folder
 
 RANK: Final = 32
 LOSSES: Final = {"gate": 2.0, "moving": 1.0, "still": 0.2, "joints": 4.0}
@@ -176,7 +171,7 @@ def _step(
     assert model.view is not None
     batch = collator.instructions(samples)
     inputs = {name: value for name, value in batch.inputs.items() if name != "labels"}
-    with _precision():
+    with in_processor_precision():
         output = model.view.answer(model, {**inputs, "use_cache": False, "logits_to_keep": None})
     terms = instruction_terms(output, batch, LOSSES)
     loss = weighted_sum(terms, LOSSES)
@@ -187,12 +182,6 @@ def _step(
     with torch.no_grad():
         measures = {name: float(value.mean()) for name, value in instruction_measures(output, batch).items()}
     return {"loss": float(loss.detach()), **{n: float(t.detach()) for n, t in terms.items()}, **measures}
-
-
-def _precision() -> AbstractContextManager[Any]:
-    """bfloat16 where the processor has it."""
-    cpu = torch.device("cpu")
-    return in_bfloat16(cpu) if has_bfloat16(cpu) else nullcontext()
 
 
 def _keep(file: Path, weights: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
@@ -281,7 +270,7 @@ class _Read:
             padded = nn.utils.rnn.pad_sequence(
                 part, batch_first=True, padding_value=model.model.text_encoder.padding
             )
-            with torch.no_grad(), _precision():
+            with torch.no_grad(), in_processor_precision():
                 states = model.model.text_encoder(padded).bfloat16()
             self.states += [state[: len(one)].clone() for state, one in zip(states, part, strict=True)]
 
@@ -416,19 +405,16 @@ def give_view(
     processor = PoseLlavaProcessor.from_pretrained(source, **settings)
     yield from teach_head(model, processor, data, count=count, steps=steps, seed=seed)
     yield from teach_weights(model, Collator(processor), samples.draw, seconds=seconds, keep=keep)
-    with model_folder(output, *(() if output == source else (source,))) as partial:
-        shutil.copytree(source, partial, dirs_exist_ok=True)
-        _set(partial / "config.json", {"pose_view_rank": RANK})
-        _set(partial / PROCESSOR_FILE, settings | {"view_threshold": processor.view_threshold})
-        add_weights(partial, "view", model.view.state_dict(), in_int8=VIEW_IN_INT8)
-        write_graphs(partial)
+    write_with_part(
+        source,
+        output,
+        "view",
+        model.view,
+        config={"pose_view_rank": RANK},
+        processor=settings | {"view_threshold": processor.view_threshold},
+        in_int8=VIEW_IN_INT8,
+    )
     yield f"wrote {output}"
-
-
-def _set(file: Path, values: Mapping[str, Any]) -> None:
-    """Sets values in a JSON file."""
-    held = json.loads(file.read_text(encoding="utf-8")) | values
-    file.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -205,7 +205,7 @@ class ViewGraph(nn.Module):
         self.answer = AnswerGraph(model, tells_view=False)
 
     @wraps(AnswerGraph.forward)
-    def forward(self, *args: Any, **told: Any) -> tuple[Tensor, ...]:
+    def forward(self, *args: Any, **told: Any) -> tuple[Tensor, ...]:  # type: ignore[override]
         model = self.answer.model
         assert model.view is not None
         weights = {f"model.{name}": weight for name, weight in model.view.weights.added_to(model).items()}
