@@ -100,11 +100,12 @@ def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scale_rows(model: PreTrainedModel, folder: Path) -> None:
-    """Gives the matrices that were loaded from int8 their scales."""
+    """Gives the matrices that were loaded from int8 their scales. A part that the model goes without is
+    passed over."""
     parameters = {**dict(model.named_parameters()), _EMBEDDINGS: model.get_input_embeddings().weight}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened, torch.no_grad():
             for name in opened.keys():  # noqa: SIM118 - it is no dictionary
-                if name.endswith(SCALE):
-                    matrix = parameters[name.removesuffix(SCALE)]
+                matrix = parameters.get(name.removesuffix(SCALE))
+                if name.endswith(SCALE) and matrix is not None:
                     matrix.copy_(matrix.float() * opened.get_tensor(name).unsqueeze(1).to(matrix.device))

@@ -25,7 +25,7 @@ from training.writing import model_folder, require_replaceable
 from .checkpoints import Checkpoints
 from .initialise import start_model
 from .objectives import stage1_task
-from .parts import prepare_parts
+from .parts import BESIDE, prepare_parts
 from .plain import STATES_FILE
 from .settings import SETTINGS_FILE, TrainSettings, load_settings
 
@@ -125,7 +125,7 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
         )
     name = choose_checkpoint(run, checkpoint)
     require_replaceable(output, run)
-    _, processor, wrapped = _trained(settings, run, name)
+    model, processor, wrapped = _trained(settings, run, name)
     trained = {
         key: parameter.detach().contiguous()
         for key, parameter in wrapped.named_parameters()
@@ -133,7 +133,7 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
     }
     base = {
         "base": str(settings.model.start.resolve()),
-        "changes": settings.model.changes,
+        "changes": settings.model.changes | {part: getattr(model.config, part) for part in BESIDE},
         "seed": settings.seed,
     }
     with model_folder(output, run) as partial:

@@ -101,11 +101,18 @@ def grown(model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcesso
         model.config,
         templates=processor.templates,
         max_instruction_tokens=processor.max_instruction_tokens,
+        view_threshold=processor.view_threshold,
     )
 
 
 def _small_processor(
-    images: Any, tokenizer: Any, config: PoseLlavaConfig, *, templates: Any, max_instruction_tokens: int
+    images: Any,
+    tokenizer: Any,
+    config: PoseLlavaConfig,
+    *,
+    templates: Any,
+    max_instruction_tokens: int,
+    view_threshold: float = 0.5,
 ) -> PoseLlavaProcessor:
     return PoseLlavaProcessor(
         images,
@@ -119,6 +126,7 @@ def _small_processor(
         turn_template=COMPACT_TURN if config.pose_history else None,
         verbal_answers=dict(VERBAL_ANSWERS) if config.pose_history else None,
         view_template=COMPACT_VIEW if config.pose_history else None,
+        view_threshold=view_threshold,
         reads_texts=config.text_encoder_layers > 0,
     )
 

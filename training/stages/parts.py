@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,8 +22,12 @@ LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_pro
 PROJECTIONS: Final = 8
 """Poses that the reader's lift learns from places and positions alone, for each of a picture."""
 _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
-_TRUNK: Final = "pose_reader.trunk."
+_READER: Final = "pose_reader."
+_TRUNK: Final = _READER + "trunk."
 _TEXT_ENCODER: Final = "text_encoder."
+BESIDE: Final = ("pose_variants", "pose_view_rank")
+"""Of the configuration: 0 where the model goes without what was learnt beside its weights."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -97,7 +102,11 @@ class AlignmentTask(nn.Module):
 
 
 def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:
-    """Freezes what does not learn and adds LoRA; returns the model, wrapped by peft where LoRA is used."""
+    """Freezes what does not learn and adds LoRA; returns the model, wrapped by peft where LoRA is used.
+
+    Other answers and weights for words about the camera were learnt beside the model's own: they are left out where
+    more than the pose reader learns.
+    """
     model.requires_grad_(False)
     parts: list[tuple[nn.Module | nn.Parameter | None, bool]] = [
         (model.model.language_model.layers, settings.language_model == "full"),
@@ -127,7 +136,21 @@ def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableS
             table.requires_grad_(True)
             if settings.embeddings == "special":
                 _train_rows(table, special_rows(model))
+    if any(one.requires_grad and not name.startswith(_READER) for name, one in model.named_parameters()):
+        _leave_out_what_is_beside(model)
     return wrapped
+
+
+def _leave_out_what_is_beside(model: PoseLlavaForConditionalGeneration) -> None:
+    if model.variants is None and model.view is None:
+        return
+    _log.warning(
+        "left out: other answers and weights for words about the camera, which fit the weights as they were; "
+        "teach them anew with python -m training.variants and python -m training.view"
+    )
+    model.variants = model.view = None
+    for name in BESIDE:
+        setattr(model.config, name, 0)
 
 
 def add_lora(model: PoseLlavaForConditionalGeneration, settings: LoraSettings) -> Any:
