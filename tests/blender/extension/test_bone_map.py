@@ -42,7 +42,7 @@ def test_a_bone_is_chosen_by_name_or_taken_where_it_is_active_and_all_is_recogni
     )
     assert result["at first"] == ["L_Knee", "names"]
     assert result["by name"] == ["L_Hip", "", "user"]
-    assert "no bone for left_hip; choose one under Bone Map" in result["lacking"]
+    assert "no bone for left hip; choose one under Bone Map" in result["lacking"]
     assert result["active"] == "L_Ankle"
     assert "has no bone Tail; choose one of the list" in result["wrong"]
     assert result["none"] == ""

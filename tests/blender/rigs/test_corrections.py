@@ -43,7 +43,7 @@ def test_a_correction_is_kept_with_the_armature_through_saving_and_can_be_forgot
 def test_a_bone_plays_one_joint_at_a_time_and_what_is_lacking_is_named() -> None:
     armature = made("mixamo_bare")
     set_bone(armature, KNEE, "LeftUpLeg")
-    with pytest.raises(RigError, match="no bone for left_hip; choose one under Bone Map"):
+    with pytest.raises(RigError, match="no bone for left hip; choose one under Bone Map"):
         Rig.of(armature)
     assert map_so_far(armature).bones[KNEE] == "LeftUpLeg"
 
