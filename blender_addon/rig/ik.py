@@ -87,21 +87,21 @@ def driven_joints(body: Body) -> frozenset[int]:
     )
 
 
-def moves_of_targets(body: Body, before: Sample, turns: Array, rise: Array) -> list[Move]:
+def moves_of_targets(body: Body, before: Sample, turns: Array, steps: Array) -> list[Move]:
     """What has to move for the limbs that IK drives to stand as they should. Limbs that stay where they are keep their
     targets.
 
     Args:
         before: how the armature stands.
         turns: (N, B, 3, 3) how its bones should be turned.
-        rise: (N,) metres by which the pelvis rises in the world.
+        steps: (N, R, 3) how far the body's carriers go, in the armature's space.
     """
     limbs = list(_limbs(body))
     if not limbs:
         return []
     things = {thing for limb in limbs for thing in _things_of(body, limb)}
     seen = _look(body, before.frames, things)
-    after = _heads_after(body, before, turns, rise, seen)
+    after = _heads_after(body, before, turns, steps, seen)
     change = turns @ transpose(before.turns)
     moves: list[Move] = []
     for limb in limbs:
@@ -169,23 +169,21 @@ def _look(body: Body, frames: Sequence[float], things: set[Thing]) -> _Seen:
     return _Seen(head, tail, world, matrix, carrier, above)
 
 
-def _heads_after(body: Body, before: Sample, turns: Array, rise: Array, seen: _Seen) -> Array:
-    """(N, B, 3) where bones begin once they are turned and the pelvis has risen."""
+def _heads_after(body: Body, before: Sample, turns: Array, steps: Array, seen: _Seen) -> Array:
+    """(N, B, 3) where bones begin once they are turned and what carries the body has gone ``steps`` (N, R, 3)."""
     after = seen.head.copy()
-    upward = np.zeros((len(rise), 3))
-    upward[:, 2] = rise
-    step = np.linalg.solve(before.world, upward[..., None])[..., 0]
-    raised = {body.tree.link_of[0].shown, *(body.names.index(name) for name in body.carriers)}
-    risen: set[int] = set()
+    step_of = {body.names.index(name): steps[:, place] for place, name in enumerate(body.carriers)}
+    step_of[body.tree.link_of[0].shown] = steps[:, 0]  # of a control rig it follows the pelvis
+    carried: set[int] = set()
     for bone, parent in enumerate(body.tree.parents):
         if parent >= 0:
             change = turns[:, parent] @ transpose(before.turns[:, parent])
             offset = seen.head[:, bone] - seen.head[:, parent]
             after[:, bone] = after[:, parent] + (change @ offset[..., None])[..., 0]
-        if bone in raised and parent not in risen:
-            after[:, bone] += step
-        if bone in raised or parent in risen:
-            risen.add(bone)
+        if bone in step_of and parent not in carried:
+            after[:, bone] += step_of[bone]
+        if bone in step_of or parent in carried:
+            carried.add(bone)
     return after
 
 

@@ -180,7 +180,8 @@ def make_plan(
     lift = rise if locations and may_rise else np.zeros_like(rise)
     followed: list[Channels] = []
     if options.ik_targets and channels:
-        followed = _plan_moves(moves_of_targets(body, before, after, lift), before.frames)
+        taken = steps if locations else np.zeros_like(steps)
+        followed = _plan_moves(moves_of_targets(body, before, after, taken), before.frames)
         channels += followed
     if options.keyed:
         channels = _anchored(body, before.frames, channels, options)

@@ -164,6 +164,29 @@ def test_a_limb_on_ik_arrives_by_its_controls(
     assert np.abs(after[others] - before[others]).max() < np.radians(0.5)
 
 
+@pytest.mark.parametrize("rig_name", ["loose_bones", "legs_apart", "all_apart"])
+def test_a_leg_arrives_by_the_target_of_its_ik_whatever_root_it_hangs_on(rig_name: str) -> None:
+    armature = made(rig_name)
+    bones = Rig.of(armature).bones
+    for side in ("left", "right"):
+        target = bpy.data.objects.new(f"{side} foot", None)
+        bpy.context.collection.objects.link(target)
+        target.location = (
+            armature.matrix_world @ armature.pose.bones[bones[JOINT_INDEX[f"{side}_ankle"]]].head
+        )
+        ik = armature.pose.bones[bones[JOINT_INDEX[f"{side}_knee"]]].constraints.new("IK")
+        ik.target, ik.chain_count = target, 2
+    bpy.context.view_layer.update()
+    rig = Rig.of(armature)
+    pose = rig.read([1])
+    pose[0, 0] = np.radians([-50, 30, 0])
+    pose[0, JOINT_INDEX["left_hip"]], pose[0, KNEE] = np.radians([-60, 0, 0]), np.radians([80, 0, 0])
+    joints = frozenset({0, JOINT_INDEX["left_hip"], KNEE})
+    report = rig.write([1], pose, joints=joints, options=WriteOptions(ik_targets=True))
+    assert report.followed == ("left foot", "right foot")
+    assert report.short == {}
+
+
 @pytest.mark.parametrize("rig_name", ["rigify_rig", "auto_rig_pro_ik"])
 def test_a_squat_of_a_control_rig_on_ik_stands_on_its_floor(rig_name: str) -> None:
     armature = made(rig_name)
