@@ -284,13 +284,14 @@ class ClientSession:
                 for frame in frames:
                     pieces = fragments(frame)
                     await self._websocket.send(pieces[0] if len(pieces) == 1 else self._counted(pieces))
+                    self._pieces_sent += 1
         except TimeoutError:
             self._cut_off = True
             log.warning("%s read nothing for %g s; cut off", self._websocket.address, SEND_SECONDS)
             self._websocket.transport.abort()
 
     async def _counted(self, pieces: Sequence[str] | Sequence[bytes]) -> AsyncIterator[str | bytes]:
-        """Each is asked for when the one before is on its way."""
+        """Each is asked for when the one before is on its way. The last one _send counts."""
         for piece in pieces:
-            self._pieces_sent += 1
             yield piece
+            self._pieces_sent += 1

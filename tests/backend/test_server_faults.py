@@ -99,6 +99,32 @@ def test_answers_that_nobody_takes_are_not_waited_for_at_the_stop(
         drained.result(server.DRAIN_SECONDS / 2)
 
 
+@pytest.mark.slow
+def test_a_stop_waits_for_a_client_that_takes_small_answers_slowly(
+    start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_session, "UNREAD_SECONDS", 0.5)
+    backend = start_backend(max_waiting_per_client=16)
+    send = door.GuardedConnection.send
+
+    async def send_slowly(self: door.GuardedConnection, data: Any) -> None:
+        await asyncio.sleep(0.1)
+        await send(self, data)
+
+    engine.gate.clear()
+    with client(backend.url) as slow:
+        receive(slow)
+        for number in range(16):
+            slow.send(encode(Request(f"r{number}", "adjust", "raise it", POSES)))
+        wait_for(lambda: any(len(one._jobs) == 16 for one in backend.server._sessions))
+        monkeypatch.setattr(door.GuardedConnection, "send", send_slowly)
+        engine.gate.set()
+        wait_for(lambda: all(job.finished for one in backend.server._sessions for job in one._jobs.values()))
+        drained = asyncio.run_coroutine_threadsafe(backend.server.drain(), backend._loop)
+        drained.result(server.DRAIN_SECONDS / 2)
+        assert not any(one._jobs for one in backend.server._sessions)
+
+
 def test_a_client_that_pings_and_does_not_read_is_cut_off(start_backend: Start) -> None:
     backend = start_backend()
     pings = b"".join(frame(0x9, bytes(125)) for _ in range(500))
