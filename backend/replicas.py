@@ -237,3 +237,7 @@ class _Replica:
             batch.answers.set_result(self._engine.answer(batch.queries, batch.on_words))
         except Exception as error:
             batch.answers.set_exception(error)
+        except BaseException as error:  # which would end an event loop that it is raised in
+            batch.answers.set_exception(
+                RuntimeError(f"the engine ended with {type(error).__name__}: {error}")
+            )
