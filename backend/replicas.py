@@ -160,7 +160,7 @@ class Replicas:
         return [Answer(None, "")] * len(queries)  # nobody waits for them
 
 
-@dataclass
+@dataclass(eq=False)
 class _Batch:
     """What a replica has been sent.
 

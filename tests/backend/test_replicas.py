@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from backend.query import Query
-from backend.replicas import APPLICATION, ReplicaOptions, Replicas, _Replica
+from backend.replicas import APPLICATION, ReplicaOptions, Replicas, _Batch, _Replica
 from blender_addon.contract.messages import Request, Result, new_request_id
 from blender_addon.contract.skeleton import STANDING_POSE
 from blender_addon.session import Address, Connection
@@ -309,3 +309,25 @@ def test_what_fails_in_a_replica_fails_alone() -> None:
         assert replica.describe() == ("adding", ("adjust", "chat"))
 
     asyncio.run(run())
+
+
+def test_an_engine_that_wants_to_end_its_replica_fails_its_batch_alone() -> None:
+    async def run() -> None:
+        replica = _Replica(load)
+        ending = replica.answer([Query("adjust", "exit", EDIT.pose_aa)])
+        with pytest.raises(RuntimeError, match="SystemExit: as asked"):
+            await asyncio.wait_for(ending, 20)
+        assert len(await replica.answer([EDIT])) == 1
+
+    asyncio.run(run())
+
+
+def test_what_waits_in_a_replica_is_told_apart_by_what_it_is_not_by_what_it_asks() -> None:
+    """Poses cannot be compared, and the event loop's thread must not come between a comparison."""
+
+    def batch() -> _Batch:
+        return _Batch([Query("adjust", "raise it", np.zeros((24, 3), np.float32))])
+
+    waiting = [batch(), batch()]
+    waiting.remove(waiting[1])
+    assert len(waiting) == 1
