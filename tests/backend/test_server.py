@@ -409,6 +409,7 @@ def test_one_edit_does_not_wait_behind_a_thousand_frames(start_backend: Start, e
         engine.hold_at = 3
         engine.gate.set()
         first = outcome(websocket)
+        wait_for(lambda: not engine.gate.is_set())  # it is held back by now
         engine.gate.set()
         second = outcome(websocket)
     assert (first.id, second.id) == ("short", "long")
