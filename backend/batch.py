@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
-from backend.images import check_image, decode_image
+from backend.images import check_image, decode_image, read_photograph
 from backend.query import Answer, Answerer, Query, queries_of
 from blender_addon.contract.messages import (
     Limits,
@@ -39,7 +39,6 @@ from blender_addon.contract.messages import (
     check_request,
     new_request_id,
     no_poses,
-    quote,
 )
 from blender_addon.contract.records import check_encodable
 
@@ -50,9 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 16 * 2**20
-PHOTOGRAPHS: Final = Limits(max_image_bytes=64 * 2**20, max_image_side=12_000)
-"""What is taken from the user's own disk; it is made small before a model or a backend sees it."""
-MAX_PIXELS: Final = 64_000_000
 BUSY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses after which a busy backend is asked again: too few for a library of retries in every backend."""
 
@@ -389,28 +385,9 @@ def _read_image(value: Any, folder: Path) -> bytes:
     """The picture in the file, as it is when a request may hold it; a larger photograph is made small first."""
     if not isinstance(value, str):
         raise ProtocolError("bad_image", "image must be the path of a PNG, JPEG or WebP file.")
-    path = folder / value
+    data = read_photograph(folder / value, value)
     try:
-        if not path.is_file():  # a device or a pipe may never end
-            raise OSError
-        size = path.stat().st_size
-        if size > PHOTOGRAPHS.max_image_bytes:
-            raise ProtocolError(
-                "bad_image", f"The image {quote(value, 100)} has {size} bytes; make it smaller."
-            )
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ProtocolError):
-            raise
-        raise ProtocolError("bad_image", f"The image {quote(value, 200)} cannot be read.") from None
-    pixels = check_image(data, PHOTOGRAPHS)
-    if pixels > MAX_PIXELS:
-        raise ProtocolError(
-            "bad_image",
-            f"The image {quote(value, 100)} has {pixels} pixels; scale it to at most {MAX_PIXELS}.",
-        )
-    try:
-        if size <= Limits().max_image_bytes:
+        if len(data) <= Limits().max_image_bytes:
             check_image(data, Limits())
             return data
     except ProtocolError:  # its sides are too long

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageOps
 
-from blender_addon.contract.messages import Limits, ProtocolError
+from blender_addon.contract.messages import Limits, ProtocolError, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+PHOTOGRAPHS: Final = Limits(max_image_bytes=64 * 2**20, max_image_side=12_000)
+"""What is taken from the user's own disk; it is made small before a model or a backend sees it."""
+MAX_PIXELS: Final = 64_000_000
 MODEL_SIDE: Final = 1024
 """LLaVA-NeXT's largest grid has 1008 pixels."""
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -98,6 +102,34 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         width, height = struct.unpack_from("<HH", body, 6)
         return width & 0x3FFF, height & 0x3FFF
     return None
+
+
+def read_photograph(path: Path, name: str) -> bytes:
+    """The bytes of a file that decode_image may read; in a refusal it is called ``name``.
+
+    Raises:
+        ProtocolError: it cannot be read, is no picture, or is too large.
+    """
+    try:
+        if not path.is_file():  # a device or a pipe may never end
+            raise OSError
+        size = path.stat().st_size
+        if size > PHOTOGRAPHS.max_image_bytes:
+            raise ProtocolError(
+                "bad_image", f"The image {quote(name, 100)} has {size} bytes; make it smaller."
+            )
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ProtocolError):
+            raise
+        raise ProtocolError("bad_image", f"The image {quote(name, 200)} cannot be read.") from None
+    pixels = check_image(data, PHOTOGRAPHS)
+    if pixels > MAX_PIXELS:
+        raise ProtocolError(
+            "bad_image",
+            f"The image {quote(name, 100)} has {pixels} pixels; scale it to at most {MAX_PIXELS}.",
+        )
+    return data
 
 
 def decode_image(data: bytes, request_id: str | None = None) -> Image.Image:

@@ -6,8 +6,8 @@ in that pose as control maps, and a diffusion pipeline with ControlNet paints al
 The pipeline's weights are the user's own: a folder of Stable Diffusion and one of a ControlNet for each kind of map, as
 diffusers saves them. Without weights the maps and the pose are written, for any other picture maker.
 
-Drawing needs ``posellava[torch]``, painting ``posellava[images]``, which brings diffusers. May import backend.engines
-and backend.body.
+Drawing needs ``posellava[torch]``, painting ``posellava[images]``, which brings diffusers. May import backend.engines,
+backend.images and backend.body.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from backend.arguments import positive
 from backend.engines import load_engine
+from backend.images import decode_image, read_photograph
 from backend.query import Answerer, Query
 from blender_addon.contract.control_maps import (
     Lens,
@@ -195,13 +196,7 @@ def _repaint(arguments: argparse.Namespace) -> str:
         raise ValueError("with --weights each map needs its ControlNet: --control openpose=FOLDER")
     if not 0.0 < arguments.strength <= 1.0:
         raise ValueError(f"a strength of {arguments.strength:g} is none; give one above 0 and up to 1")
-    try:
-        with Pictures.open(arguments.picture) as opened:
-            picture = opened.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no picture {arguments.picture}") from None
-    except OSError:
-        raise ValueError(f"{arguments.picture} is no picture that can be read") from None
+    picture = decode_image(read_photograph(arguments.picture, str(arguments.picture)))
     arguments.output.mkdir(parents=True, exist_ok=True)
     pose, words = edited_pose(load_engine(arguments.model), picture, arguments.instruction)
     width, height = _sides(picture.width, picture.height, arguments.size)

@@ -124,8 +124,9 @@ def test_a_tiny_pipeline_in_diffusers_own_form_paints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing.png"], "there is no picture"),
-        (["text.png"], "is no picture that can be read"),
+        (["nothing.png"], "nothing.png' cannot be read"),
+        (["/dev/zero"], "'/dev/zero' cannot be read"),
+        (["text.png"], "is no PNG, JPEG or WebP"),
         (["picture.png", "--control", "pose"], "there are no maps 'pose'"),
         (["picture.png", "--weights", "w"], "needs its ControlNet"),
         (["picture.png", "--strength", "0"], "strength of 0"),
@@ -138,6 +139,19 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     Image.new("RGB", (32, 32)).save(tmp_path / "picture.png")
     assert repaint([str(tmp_path / arguments[0]), str(tmp_path / "out"), *arguments[1:]]) == 1
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_photograph_is_read_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # its orientation: a quarter turn to the right shows it upright
+    Image.new("RGB", (60, 40)).save(tmp_path / "photograph.jpg", exif=turned)
+    engine = Seeing(STANDING)
+    monkeypatch.setattr("backend.repaint.load_engine", lambda model: engine)
+    assert repaint([str(tmp_path / "photograph.jpg"), str(tmp_path / "out"), "--size", "96"]) == 0
+    assert engine.asked[0].image.size == (40, 60)
+    with Image.open(tmp_path / "out" / "openpose.png") as drawn:
+        assert drawn.size == (64, 96)
 
 
 @pytest.fixture
