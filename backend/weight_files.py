@@ -10,7 +10,10 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SCALE: Final = ".scale"
+"""Ends the name of what a matrix in int8 is multiplied with, row by row."""
 
 
 class HeldTensor(NamedTuple):

@@ -36,7 +36,7 @@ from backend.memory import give_back
 from backend.prompt import NUM_POSE_TOKENS, POSE_OUTPUT, POSE_PLACEHOLDER, PromptBatch, Prompter
 from backend.prompt.pictures import canvases
 from backend.query import Answer, OnWords, Query
-from backend.weight_files import held_in
+from backend.weight_files import SCALE, held_in
 from blender_addon.contract.messages import View
 
 from .answers import answers_of, of_texts
@@ -177,7 +177,8 @@ class OnnxEngine:
             "parameters": sum(
                 math.prod(tensor.shape)
                 for file in self._folder.glob("*.safetensors")
-                for tensor in held_in(file).values()
+                for name, tensor in held_in(file).items()
+                if not name.endswith(SCALE)
             ),
             "hidden_size": config["text_config"]["hidden_size"],
             "layers": config["text_config"]["num_hidden_layers"],

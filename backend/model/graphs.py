@@ -51,7 +51,7 @@ from backend.graph_files import (
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
 from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, read_speech
-from backend.weight_files import held_in
+from backend.weight_files import SCALE, held_in
 from blender_addon.contract.skeleton import NUM_JOINTS
 
 from .llava import load_whole
@@ -59,7 +59,6 @@ from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
 from .pose_decoder import PoseContext
 from .pose_reader import CloseLook, PoseReader
 from .speech import Voice
-from .storage import SCALE
 from .variants import PoseVariants
 
 OPSET: Final = 20

@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backend.prompt.speech import SPEECH_FOLDER, VOICE_FILE, Speech
+from backend.weight_files import SCALE
 
 from .llava import readable_weights
 from .modeling import PoseLlavaForConditionalGeneration
-from .storage import SCALE, quantised
+from .storage import quantised
 
 
 class Voice(nn.Module):

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from backend.weight_files import SCALE
+
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
-SCALE: Final = ".scale"
 _EMBEDDINGS: Final = "language_model.model.embed_tokens.weight"
 """As LLaVA-NeXT's checkpoints call the word embeddings."""
 IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS)

@@ -81,6 +81,11 @@ def assert_same(queries: list[Query], one: OnnxEngine, other: TorchEngine) -> No
 
 
 @pytest.mark.slow
+def test_both_engines_count_the_same_parameters(onnx: OnnxEngine, with_torch: TorchEngine) -> None:
+    assert onnx.describe()["parameters"] == with_torch.describe()["parameters"]
+
+
+@pytest.mark.slow
 def test_both_engines_edit_and_generate_alike(onnx: OnnxEngine, with_torch: TorchEngine) -> None:
     options = [{}, {"strength": 0.4}, {"parts": frozenset({"left_arm", "head"})}, {"strength": 0.0}]
     cases = sentences(500)
