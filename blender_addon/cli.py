@@ -138,8 +138,9 @@ def estimate(
     token: str | None = None,
 ) -> Outcome:
     """Take on the pose of the person in an image file, and key it at the current frame. Arguments as for edit()."""
-    options = {"instruction": instruction, "filepath": image, "changed": False}
-    return _ask("estimate_pose", armature, parts, url, token, **options)
+    return _ask(
+        "estimate_pose", armature, parts, url, token, instruction=instruction, filepath=image, changed=False
+    )
 
 
 def describe(

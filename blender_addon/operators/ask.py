@@ -20,6 +20,7 @@ from ..session import State
 from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, PoseLlavaSettings, preferences, settings
 from . import backend, local_backend, picture
 from .activity import Outcome, activity
+from .grey import is_ready
 from .picture import Wait
 from .situation import situation
 from .target import find_target
@@ -71,9 +72,7 @@ class Ask(OperatorMixIn):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Whether the button can be pressed; the reason why not is shown as its tooltip."""
         reason = cls.obstacle(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+        return is_ready(cls, not reason, reason)
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:

@@ -242,14 +242,13 @@ def _pole_after(
     ahead_before = _unit(end_before - seen.head[:, root])
     line = end_after - after[:, root]
     ahead = _unit(line)
-    away = place[:, :3, 3] - seen.head[:, root]
-    height = np.sum(away * ahead_before, axis=-1, keepdims=True)
-    distance = np.linalg.norm(away - height * ahead_before, axis=-1, keepdims=True)
+    height, aside = _split(place[:, :3, 3] - seen.head[:, root], ahead_before)
+    distance = np.linalg.norm(aside, axis=-1, keepdims=True)
     distance = np.where(distance > 1e-4, distance, np.linalg.norm(line, axis=-1, keepdims=True))
     axes = turns[:, root] @ body.tree.rest[root]
     side = np.cos(constraint.pole_angle) * axes[..., 0] + np.sin(constraint.pole_angle) * axes[..., 2]
-    side = _unit(side - np.sum(side * ahead, axis=-1, keepdims=True) * ahead)
-    return np.asarray(after[:, root] + height * ahead + distance * side)
+    _, aside = _split(side, ahead)
+    return np.asarray(after[:, root] + height * ahead + distance * _unit(aside))
 
 
 def _moves_of_controls(

@@ -110,12 +110,12 @@ class Layer:
         if self._track is not None:
             for strip in self._track.strips:
                 if _is_layer(strip, first, last):
-                    self.curves = _curves_in(strip.action, getattr(strip, "action_slot", None))
+                    self.curves = _to_fill(strip.action, getattr(strip, "action_slot", None))
                     return
         self._action = bpy.data.actions.new(f"{TRACK_NAME} {first + 1:g}")
         if hasattr(self._action, "slots"):
             self._slot = self._action.slots.new(id_type="OBJECT", name=owner.name)
-        self.curves = _curves_in(self._action, self._slot)
+        self.curves = _to_fill(self._action, self._slot)
 
     def finish(self) -> None:
         """Put the strip on its track, now that its action has keys from the first frame to the last."""
@@ -139,7 +139,7 @@ def _has_effect(track: bpy.types.NlaTrack, tracks: bpy.types.NlaTracks) -> bool:
 
 
 def _is_layer(strip: bpy.types.NlaStrip, first: float, last: float) -> bool:
-    """Whether this strip was made by ``layer_over`` for just these frames, and still is as it was made."""
+    """Whether this strip was made as a ``Layer`` for just these frames, and still is as it was made."""
     ends = (strip.frame_start, strip.frame_end, strip.action_frame_start, strip.action_frame_end)
     return (
         strip.action is not None
@@ -154,7 +154,8 @@ def _is_taken(track: bpy.types.NlaTrack, first: float, last: float) -> bool:
     return any(strip.frame_start < last and first < strip.frame_end for strip in track.strips)
 
 
-def _curves_in(action: Any, slot: Any) -> Any:
+def _to_fill(action: Any, slot: Any) -> Any:
+    """The collection in which an action of ours keeps its F-curves, made where there is none."""
     if slot is None:
         return action.fcurves
     if not action.layers:
