@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts that run inside Blender begin with, and what runs them."""
+"""What scripts that run inside Blender are put together from, and what runs them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ def keys():
         [curve.data_path, curve.array_index, [point.co.x for point in curve.keyframe_points]]
         for curve in all_curves()
     )
-"""
-PREPARE += """
 def finish(taking):
     steps = taking()
     while True:
@@ -36,3 +34,47 @@ def finish(taking):
         wait and wait(None)
 """
 FIGURE = PREPARE + "bpy.ops.posellava.add_figure()\n"
+
+CAMERA = """
+import math
+from mathutils import Vector
+figure = bpy.context.object
+camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+bpy.context.collection.objects.link(camera)
+bpy.context.scene.camera = camera
+def look_from(*place):
+    camera.location = place
+    camera.rotation_euler = (Vector((0, 0, 0.9)) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
+    bpy.context.view_layer.update()
+"""
+"""The scene's camera, and what places it to look at the figure."""
+
+COURSE = """
+from bl_ext.user_default.posellava.contract.skeleton import BODY_PARTS
+from bl_ext.user_default.posellava.operators import backend, work
+from bl_ext.user_default.posellava.rig.armature import Rig
+def start(task, frames):
+    global course
+    everything = frozenset(BODY_PARTS)
+    activity.begin()
+    backend.connect(bpy.context)
+    order = work.Order(task, "raise it", bpy.context.object.session_uid, frames, everything, 1.0)
+    course = work.course(order, backend.connection(bpy.context))
+    return next(course)
+def finish_course(wait):
+    wait(20)
+    try:
+        while True:
+            next(course)
+    except StopIteration as end:
+        activity.succeed(end.value)
+"""
+"""Carries an order out in two parts, between which the user does something."""
+
+UNTOUCHED = """
+result["keys"] = keys()
+result["posed"] = [bone.name for one in bpy.data.objects if one.pose for bone in one.pose.bones
+                   if bone.matrix_basis != __import__("mathutils").Matrix()]
+result["panel"] = activity.error
+"""
+"""What a request that failed may not have changed."""

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import test_pictures
-from .scripts import FIGURE, InBlender
+from .scripts import CAMERA, FIGURE, InBlender
 
-CAMERA = f"""{test_pictures.CAMERA}
+UPRIGHT = f"""{CAMERA}
 look_from(0, -4, 0.9)
 bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 200, 300
 """
@@ -20,7 +19,7 @@ bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 2
 def test_the_maps_show_the_figure_where_the_camera_sees_it(in_blender: InBlender, tmp_path: Path) -> None:
     in_blender(
         FIGURE
-        + CAMERA
+        + UPRIGHT
         + """
 result["error"] = call(bpy.ops.posellava.control_maps, directory=os.environ["OUT"], size=192)
 """,
@@ -44,7 +43,7 @@ def test_a_range_is_written_frame_by_frame_and_the_scene_shows_what_it_showed(
 ) -> None:
     result = in_blender(
         FIGURE
-        + CAMERA
+        + UPRIGHT
         + """
 scene = bpy.context.scene
 scene.frame_start, scene.frame_end = 3, 5
@@ -72,7 +71,7 @@ def test_what_is_missing_is_said(in_blender: InBlender, tmp_path: Path) -> None:
         + """
 said = [call(bpy.ops.posellava.control_maps, directory=os.environ["OUT"])]
 """
-        + CAMERA
+        + UPRIGHT
         + """
 said.append(call(bpy.ops.posellava.control_maps, directory=os.environ["OUT"] + "/nowhere"))
 for thing in [one for one in bpy.data.objects if one.type == "MESH"]:

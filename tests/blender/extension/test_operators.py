@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ..scripted_backend import TURN_DEGREES, WORDS
-from .scripts import FIGURE, PREPARE, InBlender, OnFigure
+from .scripts import COURSE, FIGURE, PREPARE, UNTOUCHED, InBlender, OnFigure
 
 
 def test_an_edit_turns_what_the_model_turned_and_keys_it(on_figure: OnFigure) -> None:
@@ -268,29 +268,6 @@ result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
     assert result == {"error": "Cancelled; nothing was changed.", "sent": False, "next": ""}
 
 
-COURSE = """
-from bl_ext.user_default.posellava.contract.skeleton import BODY_PARTS
-from bl_ext.user_default.posellava.operators import backend, work
-from bl_ext.user_default.posellava.rig.armature import Rig
-def start(task, frames):
-    global course
-    everything = frozenset(BODY_PARTS)
-    activity.begin()
-    backend.connect(bpy.context)
-    order = work.Order(task, "raise it", bpy.context.object.session_uid, frames, everything, 1.0)
-    course = work.course(order, backend.connection(bpy.context))
-    return next(course)
-def finish_course(wait):
-    wait(20)
-    try:
-        while True:
-            next(course)
-    except StopIteration as end:
-        activity.succeed(end.value)
-"""
-"""Carries an order out in two parts, between which the user does something."""
-
-
 def test_what_is_posed_while_the_model_works_stays(on_figure: OnFigure) -> None:
     result = on_figure(
         COURSE,
@@ -364,13 +341,6 @@ result["taken"] = [preferences.url, preferences.token]
 
 
 # Bad input: one clear sentence each, and the scene as it was.
-
-UNTOUCHED = """
-result["keys"] = keys()
-result["posed"] = [bone.name for one in bpy.data.objects if one.pose for bone in one.pose.bones
-                   if bone.matrix_basis != __import__("mathutils").Matrix()]
-result["panel"] = activity.error
-"""
 
 
 def check_untouched(result: dict[str, Any], *words: str) -> None:

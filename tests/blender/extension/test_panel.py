@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ..scripted_backend import NO_POSE_WORDS
-from .scripts import FIGURE, PREPARE, InBlender, OnFigure
-from .test_operators import UNTOUCHED
+from .scripts import FIGURE, PREPARE, UNTOUCHED, InBlender, OnFigure
 
 SHOWN = """
 from bl_ext.user_default.posellava.operators.situation import standing_notice

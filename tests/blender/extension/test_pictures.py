@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from blender_addon.operators.framing import FIELD_OF_VIEW, frame
 from blender_addon.operators.photo import orientation, turn_upright
 
-from .scripts import FIGURE, InBlender, OnFigure
+from .scripts import CAMERA, FIGURE, InBlender, OnFigure
 
 KINDS = ("jpg", "png", "webp", "tiff")
 
@@ -139,20 +139,6 @@ def test_a_figure_fills_its_picture_from_wherever_it_is_seen(towards: tuple[floa
     assert back @ np.array(towards) / np.linalg.norm(towards) == pytest.approx(1)
     assert np.linalg.det(camera.to_world[:3, :3]) == pytest.approx(1)
     assert camera.projection[1, 1] == pytest.approx(1 / np.tan(np.radians(FIELD_OF_VIEW) / 2))
-
-
-CAMERA = """
-import math
-from mathutils import Vector
-figure = bpy.context.object
-camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-bpy.context.collection.objects.link(camera)
-bpy.context.scene.camera = camera
-def look_from(*place):
-    camera.location = place
-    camera.rotation_euler = (Vector((0, 0, 0.9)) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
-    bpy.context.view_layer.update()
-"""
 
 
 def test_a_far_camera_and_one_that_looks_elsewhere_show_the_figure_as_a_near_one_does(

@@ -12,8 +12,7 @@ from blender_addon.contract.skeleton import STANDING_POSE
 from blender_addon.operators.edit_turns import MAX_TURNS, EditTurns
 
 from ..scripted_backend import TURN_DEGREES
-from .scripts import OnFigure
-from .test_operators import COURSE
+from .scripts import COURSE, OnFigure
 
 
 def bent(degrees: float) -> np.ndarray:
