@@ -11,6 +11,7 @@ import pytest
 from backend.body.draw import DrawingUnavailableError, Renderer
 from training.commands import reproduce
 from training.reproduce.chatpose_paper import ESTIMATION, REASONING, RECALLS
+from training.run_lock import run_lock
 
 
 @pytest.mark.slow
@@ -50,3 +51,27 @@ def test_a_column_that_a_table_has_not_is_refused(tmp_path: Path, capsys: pytest
     arguments = ["chatpose2", "--output", str(tmp_path / "out"), "--test", f"spg={tmp_path / 'x'}"]
     assert reproduce(arguments) == 1
     assert "chatpose2 has no column spg to read; it has rpe" in capsys.readouterr().err
+
+
+def test_two_do_not_train_contestants_in_one_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_lock(tmp_path):
+        assert reproduce(["chatpose1", "--output", str(tmp_path), "--quick"]) == 1
+    assert "another process is writing" in capsys.readouterr().err
+
+
+def test_an_option_that_these_tables_would_not_use_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["chatpose3", "--output", str(tmp_path / "out"), "--model", str(tmp_path)]
+    assert reproduce(arguments) == 1
+    assert "chatpose3 takes no --train, --model or --body" in capsys.readouterr().err
+
+
+def test_help_names_both_papers_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce(["--help"])
+    told = capsys.readouterr().out
+    assert "table5" in told
+    assert "chatpose1" in told

@@ -27,6 +27,10 @@ class Estimate:
     low: float
     high: float
 
+    def told(self, digits: int = 1) -> str:
+        """As words: the figure, and its interval in brackets."""
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
 
 class Bootstrap:
     """Draws the resamples once, so that figures of the same cases are resampled alike.

@@ -133,14 +133,9 @@ def reasoning_table(judged: Mapping[str, Judged]) -> str:
         + "".join(f"{FIGURES[name]:>24s}" for name in names)
     ]
     for kind, one in judged.items():
-        cells = "".join(f"{cell(one.errors[name]):>24s}" for name in names)
-        lines.append(f"{kind:12s}{one.questions:10d}{one.answered:8d}{cell(one.right):>22s}{cells}")
+        cells = "".join(f"{one.errors[name].told():>24s}" for name in names)
+        lines.append(f"{kind:12s}{one.questions:10d}{one.answered:8d}{one.right.told():>22s}{cells}")
     return "\n".join(lines)
-
-
-def cell(estimate: Estimate) -> str:
-    """A figure with its interval."""
-    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 
 def reasoning_json(judged: Mapping[str, Judged], about: Mapping[str, Any]) -> dict[str, Any]:

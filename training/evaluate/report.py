@@ -102,5 +102,4 @@ def as_table(report: Report) -> str:
 def _cell(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    digits = 2 if abs(estimate.value) < 10 else 1
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return estimate.told(2 if abs(estimate.value) < 10 else 1)

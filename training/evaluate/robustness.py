@@ -235,9 +235,8 @@ def robustness_table(findings: Sequence[Finding], about: dict[str, Any], seed: i
         within, median = one["within"], one["median"]
         share = ""
         if not np.isinf(finding.limit):
-            share = f"< {finding.limit:.0f}: {within.value:.1f} [{within.low:.1f}, {within.high:.1f}]"
-        middle = f"{median.value:.2f} [{median.low:.2f}, {median.high:.2f}]"
+            share = f"< {finding.limit:.0f}: {within.told()}"
         lines.append(
-            f"{finding.name:44s}{len(finding.errors):6d}{share:>30s}{middle:>22s}{one['p95'].value:18.2f}"
+            f"{finding.name:44s}{len(finding.errors):6d}{share:>30s}{median.told(2):>22s}{one['p95'].value:18.2f}"
         )
     return "\n".join(lines)

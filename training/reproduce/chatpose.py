@@ -12,7 +12,6 @@ Legend: N cases; poses (N, 24, 3) axis-angle, radians.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from training.data.actions.situations import SituationSampler
 from training.data.captions.sampler import CaptionSampler
 from training.data.pool import PosePool
 from training.data.samples import Sample
-from training.evaluate.benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
+from training.evaluate.benchmarks import SUITES, Benchmark, build_benchmark, pose_pool, read_benchmark
 from training.evaluate.bootstrap import Bootstrap, Estimate
 from training.evaluate.contestants import (
     Answers,
@@ -41,16 +40,21 @@ from training.evaluate.reasoning import Case, ask, draw_cases, judge
 from training.evaluate.retrieval import RetrievalModel
 from training.evaluate.scoring import Errors, PoseVectors, measure, measure_targets
 from training.evaluate.train_retrieval import RetrievalSettings, TextSampler, new_model, train_retrieval
-from training.writing import writing_to
 
 from .chatpose_paper import ESTIMATION, REASONING, RECALLS, Row
-from .contestants import Effort, Sources, Training, trained
+from .contestants import Effort, Sources, Training, answers_to, trained
+from .report import cells, write_texts
 
-TABLES: Final = ("chatpose1", "chatpose2", "chatpose3")
+COLUMNS: Final = {
+    "chatpose1": ("generation", "spg"),
+    "chatpose2": ("rpe",),
+    "chatpose3": ("3dpw", "human36m"),
+}
+"""What may be measured on a data set in the place of own data, or beside it."""
 TRAINED: Final = ("PoseScript", "ChatPose")
+RETRIEVAL_STEPS: Final = 400
 RECALL_AT: Final = (5, 10, 20)
 FIGURES: Final = ("mpjpe", "pa_mpjpe", "mpjre")
-AT_ONCE: Final = 32
 SITUATION_SHARE: Final = 0.5
 COMPARABLE: Final = (
     "Comparable within a table: all rows answer the same cases. Not comparable with the paper's numbers, which stand "
@@ -64,7 +68,7 @@ class Order:
     """What to reproduce, and of what.
 
     Attributes:
-        table: one of TABLES.
+        table: one of COLUMNS.
         output: the folder; contestants are kept in it.
         poses: a pose file or folder; None for constructed poses.
         count: cases of each column.
@@ -77,9 +81,9 @@ class Order:
     table: str
     output: Path
     poses: Path | None = None
-    count: int = 200
+    count: int = 300
     effort: Effort = field(default_factory=Effort)
-    retrieval_steps: int = 400
+    retrieval_steps: int = RETRIEVAL_STEPS
     test: Mapping[str, Path] = field(default_factory=dict)
     processes: int = 1
 
@@ -114,9 +118,14 @@ def reproduce(order: Order, say: Callable[[str], None]) -> Table:
 
     Raises:
         FileNotFoundError: a file that is named is missing.
-        ValueError: a data set has no cases of its column.
+        ValueError: a data set has no cases of its column, or a column is unknown.
         DrawingUnavailableError: pictures on a machine without OpenGL.
     """
+    unknown = sorted(set(order.test) - set(COLUMNS[order.table]))
+    if unknown:
+        raise ValueError(
+            f"{order.table} has no column {unknown[0]} to read; it has {', '.join(COLUMNS[order.table])}"
+        )
     makers = {"chatpose1": _generation, "chatpose2": _reasoning, "chatpose3": _estimation}
     return makers[order.table](order, say)
 
@@ -139,7 +148,7 @@ def _generation(order: Order, say: Callable[[str], None]) -> Table:
         copy, mean = copy_answers(samples), mean_answers(samples, mean_pose(pool))
         rows = {"standing pose": copy}
         for name, (player, _) in players.items():
-            rows[name] = _scored(benchmark, _asked(player.answer, samples), copy, mean)
+            rows[name] = _scored(benchmark, answers_to(player.answer, samples), copy, mean)
         rows["mini"] = _scored(benchmark, _by_model(engine, samples), copy, mean)
         columns[column] = _recalls(order, benchmark, rows, retrieval)
     return Table(order, columns, cases)
@@ -216,9 +225,7 @@ def _estimated(order: Order, column: str, engine: TorchEngine) -> tuple[dict[str
 
 
 def _cases(order: Order, column: str) -> Benchmark:
-    suite = {"drawn": "estimation", "3dpw": "estimation", "human36m": "estimation", "rpe": "estimation"}.get(
-        column, column
-    )
+    suite = column if column in SUITES else "estimation"
     pool, count, seed = pose_pool(order.poses), order.count, order.effort.seed
     if column in order.test:
         return read_benchmark(suite, order.test[column], pool, count=count, seed=seed)
@@ -226,15 +233,7 @@ def _cases(order: Order, column: str) -> Benchmark:
 
 
 def _by_model(engine: TorchEngine, samples: Sequence[Sample]) -> list[Answer]:
-    return _asked(lambda some: engine.answer([query_of(one) for one in some]), samples)
-
-
-def _asked(answer: Callable[[Sequence[Sample]], list[Answer]], samples: Sequence[Sample]) -> list[Answer]:
-    return [
-        reply
-        for first in range(0, len(samples), AT_ONCE)
-        for reply in answer(samples[first : first + AT_ONCE])
-    ]
+    return answers_to(lambda some: engine.answer([query_of(one) for one in some]), samples)
 
 
 def _scored(benchmark: Benchmark, replies: Sequence[Answer], copy: Answers, mean: Answers) -> Answers:
@@ -317,7 +316,7 @@ def _error_rows(name: str, column: str, rows: Mapping[str, Mapping[str, Estimate
 
 
 def _cell(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
+    return "" if estimate is None else estimate.told()
 
 
 def _reported(values: Row) -> str:
@@ -332,21 +331,10 @@ def as_json(table: Table) -> dict[str, Any]:
         "seed": table.order.effort.seed,
         "minutes": table.order.effort.minutes,
         "cases": table.cases,
-        "columns": {
-            column: {
-                row: {name: [one.value, one.low, one.high] for name, one in figures.items()}
-                for row, figures in rows.items()
-            }
-            for column, rows in table.columns.items()
-        },
+        "columns": {column: cells(rows) for column, rows in table.columns.items()},
     }
 
 
 def write(table: Table) -> list[Path]:
     """Writes Markdown and JSON into the order's folder; returns their paths."""
-    folder, name = table.order.output, table.order.table
-    paths = [folder / f"{name}.md", folder / f"{name}.json"]
-    with writing_to(folder):
-        paths[0].write_text(markdown(table), encoding="utf-8")
-        paths[1].write_text(json.dumps(as_json(table), indent=1) + "\n", encoding="utf-8")
-    return paths
+    return write_texts(table.order.output / table.order.table, markdown(table), as_json(table))

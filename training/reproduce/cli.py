@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava reproduce table2|table3|table4|table5``: arguments in, exit status out. ChatPose's tables have
-arguments of their own, see ``chatpose_cli``."""
+"""``posellava reproduce TABLE``, PoseLLaVA's table2 to table5 or ChatPose's chatpose1 to chatpose3: arguments in, exit
+status out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backend.arguments import above_zero, at_least_two, positive
 from training.run_lock import run_lock
 
-from .chatpose_cli import TABLES as CHATPOSE_TABLES
-from .chatpose_cli import reproduce_chatpose
-from .named import named
+if TYPE_CHECKING:
+    from .contestants import Effort
 
 TABLES: Final = ("table2", "table3", "table4", "table5")
+CHATPOSE_TABLES: Final = ("chatpose1", "chatpose2", "chatpose3")
 OUTPUT: Final = Path("runs/tables")
 LONGEST: Final = 5.0
 """Minutes of a core for a contestant."""
@@ -27,15 +27,29 @@ QUICK_CASES: Final = 6
 
 
 def reproduce(argv: Sequence[str]) -> int:
-    """``posellava reproduce``: one of the paper's tables, on the project's own data or on licensed data."""
-    if argv and argv[0] in CHATPOSE_TABLES:
-        return reproduce_chatpose(argv)
+    """``posellava reproduce``: one of the papers' tables, on the project's own data or on licensed data."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.minutes > LONGEST:
+        parser.error(f"--minutes: {LONGEST:g} at most")
+    from backend.body.draw import DrawingUnavailableError
+
+    try:
+        with run_lock(arguments.output):
+            return _run(arguments)
+    except (ValueError, OSError, DrawingUnavailableError) as error:
+        print(f"posellava reproduce: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="posellava reproduce",
-        description="Make one of the paper's tables: contestants trained here, measured on the same cases.",
+        description="Make one of PoseLLaVA's tables 2 to 5 or of ChatPose's tables 1 to 3: contestants trained here, "
+        "measured on the same cases.",
         epilog="Contestants are kept in the output folder: the tables share one set.",
     )
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=(*TABLES, *CHATPOSE_TABLES))
     parser.add_argument(
         "--output", type=Path, default=OUTPUT, metavar="FOLDER",
         help="where the tables go, and the contestants that they share (default: %(default)s)",
@@ -70,7 +84,8 @@ def reproduce(argv: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--test", nargs="+", default=[], metavar="COLUMN=DATA",
-        help="a data set whose samples are a column's cases, such as posefix=…, human36m=… or 3dpw=…",
+        help="a data set whose samples are a column's cases, such as posefix=…, spg=…, rpe=… (photographs), "
+        "human36m=… or 3dpw=…",
     )  # fmt: skip
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="a trained PoseLLaVA for its rows")
     parser.add_argument(
@@ -79,40 +94,73 @@ def reproduce(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="a few steps and cases, to see that everything runs"
     )
-    arguments = parser.parse_args(argv)
-    if arguments.minutes > LONGEST:
-        parser.error(f"--minutes: {LONGEST:g} at most")
-    from backend.body.draw import DrawingUnavailableError
-
-    try:
-        with run_lock(arguments.output):
-            return _run(arguments)
-    except (ValueError, OSError, DrawingUnavailableError) as error:
-        print(f"posellava reproduce: {error}", file=sys.stderr)
-        return 1
+    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from .contestants import NEVER, Effort
+    torch.set_num_threads(arguments.threads)
+    if arguments.poses is None:
+        print("no --poses: every pose of the project's own data is constructed", file=sys.stderr)
+    start = time.monotonic()
+    text, paths = (_chatpose if arguments.table in CHATPOSE_TABLES else _posellava)(arguments)
+    print(text)
+    print(f"{', '.join(map(str, paths))}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
+    return 0
+
+
+def _posellava(arguments: argparse.Namespace) -> tuple[str, list[Path]]:
+    """One of PoseLLaVA's tables as Markdown, and the files that it is in."""
     from .report import markdown, write
     from .tables import Order
     from .tables import reproduce as make
 
-    train, test = named(arguments.train), named(arguments.test)
-    torch.set_num_threads(arguments.threads)
-    if arguments.poses is None:
-        print("no --poses: every pose of the project's own data is constructed", file=sys.stderr)
-    quick = arguments.quick
-    effort = Effort(arguments.minutes, QUICK_STEPS if quick else NEVER, arguments.seed)
     order = Order(
-        arguments.table, arguments.output, arguments.poses, QUICK_CASES if quick else arguments.count, effort, train,
-        test, arguments.model, arguments.body, arguments.processes,
+        arguments.table, arguments.output, arguments.poses, _count(arguments), _effort(arguments),
+        _named(arguments.train), _named(arguments.test), arguments.model, arguments.body, arguments.processes,
     )  # fmt: skip
-    start = time.monotonic()
-    table = make(order, lambda sentence: print(sentence, file=sys.stderr, flush=True))
-    paths = write(table)
-    print(markdown(table))
-    print(f"{', '.join(map(str, paths))}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
-    return 0
+    table = make(order, _say)
+    return markdown(table), write(table)
+
+
+def _chatpose(arguments: argparse.Namespace) -> tuple[str, list[Path]]:
+    """One of ChatPose's tables as Markdown, and the files that it is in."""
+    from .chatpose import RETRIEVAL_STEPS, Order, markdown, write
+    from .chatpose import reproduce as make
+
+    if arguments.train or arguments.model is not None or arguments.body is not None:
+        raise ValueError(f"{arguments.table} takes no --train, --model or --body: leave them out")
+    order = Order(
+        arguments.table, arguments.output, arguments.poses, _count(arguments), _effort(arguments),
+        QUICK_STEPS if arguments.quick else RETRIEVAL_STEPS, _named(arguments.test), arguments.processes,
+    )  # fmt: skip
+    table = make(order, _say)
+    return markdown(table), write(table)
+
+
+def _count(arguments: argparse.Namespace) -> int:
+    return QUICK_CASES if arguments.quick else int(arguments.count)
+
+
+def _effort(arguments: argparse.Namespace) -> Effort:
+    from .contestants import NEVER, Effort
+
+    return Effort(arguments.minutes, QUICK_STEPS if arguments.quick else NEVER, arguments.seed)
+
+
+def _named(given: Sequence[str]) -> dict[str, Path]:
+    """``NAME=PATH`` words of the command line as a table. Raises ValueError and FileNotFoundError."""
+    found = {}
+    for word in given:
+        name, equals, path = word.partition("=")
+        if not equals:
+            raise ValueError(f"write {word} as NAME=PATH, such as posefix=data/posefix-test")
+        if not Path(path).exists():
+            raise FileNotFoundError(f"there is nothing at {path}, which is to be {name}")
+        found[name] = Path(path)
+    return found
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

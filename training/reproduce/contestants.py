@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
+from backend.query import Answer
 from training.data.captions.sampler import CaptionSampler
 from training.data.pool import PosePool
 from training.data.posepart import PairSampler, PairSettings
@@ -39,6 +40,8 @@ CHUNK: Final = 24
 """Batches that are drawn at once, which is faster."""
 VOCABULARY_TEXTS: Final = 2000
 NEVER: Final = 10**9
+AT_ONCE: Final = 64
+"""Samples that are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,16 @@ def trained(
                 say(sentence)
     found = {name: training.kept(name) for name in names}
     return {name: kept for name, kept in found.items() if kept is not None}
+
+
+def answers_to(answer: Callable[[Sequence[Sample]], list[Answer]], samples: Sequence[Sample]) -> list[Answer]:
+    """The answers to all samples, AT_ONCE at a time."""
+    with torch.inference_mode():
+        return [
+            reply
+            for first in range(0, len(samples), AT_ONCE)
+            for reply in answer(samples[first : first + AT_ONCE])
+        ]
 
 
 def made_of(model: Contestant) -> str:

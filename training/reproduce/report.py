@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ def markdown(table: Table) -> str:
         ]
         reported = TABLES[order.table]
         for row, figures in rows.items():
-            cells = [_cell(figures[name]) for name in FIGURES]
+            cells = [figures[name].told() for name in FIGURES]
             lines.append(f"| {row} | " + " | ".join(cells) + f" | {_reported(reported, row, column)} |")
         lines += [
             f"| {row} |{' |' * len(HEADS)} {_reported(reported, row, column)} |"
@@ -73,7 +74,7 @@ def markdown(table: Table) -> str:
         for one in table.verdicts:
             gain = "" if one.paper_gain is None else f"{100 * one.paper_gain:.0f} %"
             lines.append(
-                f"| {one.better} below {one.worse} on {one.column} | {_cell(one.ratio, 2)} | **{one.held}** | {gain} | "
+                f"| {one.better} below {one.worse} on {one.column} | {one.ratio.told(2)} | **{one.held}** | {gain} | "
                 f"{one.gain_held or ''} |"
             )
         lines.append("")
@@ -81,10 +82,6 @@ def markdown(table: Table) -> str:
         seen = ", ".join(f"{row} {count:,}" for row, count in table.samples_seen.items())
         lines += [f"Samples seen, with --minutes {order.effort.minutes:g} of a core: {seen}.", ""]
     return "\n".join([*lines, COMPARABLE, ""])
-
-
-def _cell(estimate: Estimate, digits: int = 1) -> str:
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def _reported(reported: dict[str, Any], row: str, column: str) -> str:
@@ -105,13 +102,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "samples_seen": table.samples_seen,
         "seed": order.effort.seed,
         "benchmarks": table.fingerprints,
-        "columns": {
-            column: {
-                row: {name: [one.value, one.low, one.high] for name, one in figures.items()}
-                for row, figures in rows.items()
-            }
-            for column, rows in table.figures.items()
-        },
+        "columns": {column: cells(rows) for column, rows in table.figures.items()},
         "paper": TABLES[order.table],
         "claims": [
             {
@@ -149,10 +140,26 @@ def figure(table: Table, path: Path) -> None:
 
 def write(table: Table) -> list[Path]:
     """Writes the three files into the order's folder; returns their paths."""
-    folder, name = table.order.output, table.order.table
-    paths = [folder / f"{name}{suffix}" for suffix in (".md", ".json", ".png")]
-    with writing_to(folder):
-        paths[0].write_text(markdown(table), encoding="utf-8")
-        paths[1].write_text(json.dumps(as_json(table), indent=1) + "\n", encoding="utf-8")
-        figure(table, paths[2])
+    base = table.order.output / table.order.table
+    texts = write_texts(base, markdown(table), as_json(table))
+    picture = base.with_suffix(".png")
+    with writing_to(base.parent):
+        figure(table, picture)
+    return [*texts, picture]
+
+
+def write_texts(base: Path, text: str, record: dict[str, Any]) -> list[Path]:
+    """Writes ``base.md`` and ``base.json``; returns their paths."""
+    paths = [base.with_suffix(".md"), base.with_suffix(".json")]
+    with writing_to(base.parent):
+        paths[0].write_text(text, encoding="utf-8")
+        paths[1].write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return paths
+
+
+def cells(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, list[float]]]:
+    """The figures of each row of a column, as JSON holds them: ``[value, low, high]``."""
+    return {
+        row: {name: [one.value, one.low, one.high] for name, one in figures.items()}
+        for row, figures in rows.items()
+    }

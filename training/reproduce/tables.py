@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 
 from backend.body.smplx_adapter import load_licensed_body
 from backend.engines import SHIPPED_MODEL
@@ -37,7 +36,7 @@ from training.evaluate.contestants import (
 from training.evaluate.embeddings import encoder_embeddings
 from training.evaluate.scoring import Errors, PoseVectors, measure
 
-from .contestants import ROSTER, Contestant, Effort, Sources, Training, trained
+from .contestants import ROSTER, Contestant, Effort, Sources, Training, answers_to, trained
 from .paper import CLAIMS
 
 COLUMNS: Final = {
@@ -57,7 +56,6 @@ TRAINED: Final = {
 ROW: Final = {("table3", "PoseLLaVA"): "PoseLLaVA-Pose", ("table5", "PoseLLaVA"): "both"}
 """The row of a contestant, where it is not its name."""
 FIGURES: Final = ("mpjpe", "pa_mpjpe", "r_at_1", "r_at_5", "r_at_10")
-AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -236,19 +234,19 @@ def _answers(
         rows[row] = model_answers(replies, benchmark.targets_aa, copy, mean, declines=False)
 
     for name, player in players.items():
-        add(_row_of(order, name), _ask(player.answer, samples))
+        add(_row_of(order, name), answers_to(player.answer, samples))
     if order.table == "table2" or (given is not None and order.table == "table4"):
         engine = given or shipped
-        add("PoseLLaVA", _ask(lambda some: engine.answer([query_of(one) for one in some]), samples))
+        add("PoseLLaVA", answers_to(lambda some: engine.answer([query_of(one) for one in some]), samples))
     if order.table == "table3":
         if given is not None:
             for row, what in (("PoseLLaVA-Pose", "pose"), ("PoseLLaVA-Image", "image")):
                 queries = partial(_queries, given, what)
-                add(row, _ask(queries, samples))
+                add(row, answers_to(queries, samples))
         elif all(sample.image is not None for sample in samples):
-            seen = _ask(lambda some: shipped.answer([_what_is_seen(one) for one in some]), samples)
+            seen = answers_to(lambda some: shipped.answer([_what_is_seen(one) for one in some]), samples)
             starts = [replace(one, pose_aa=reply.pose_aa) for one, reply in zip(samples, seen, strict=True)]
-            add("PoseLLaVA-Image", _ask(players["PoseLLaVA"].answer, starts))
+            add("PoseLLaVA-Image", answers_to(players["PoseLLaVA"].answer, starts))
     return rows
 
 
@@ -258,15 +256,6 @@ def _queries(engine: TorchEngine, what: str, samples: list[Sample]) -> list[Answ
 
 def _what_is_seen(sample: Sample) -> Query:
     return query_of(replace(sample, task="estimate", instruction="", pose_aa=None))
-
-
-def _ask(answer: Callable[[list[Sample]], list[Answer]], samples: list[Sample]) -> list[Answer]:
-    with torch.inference_mode():
-        return [
-            reply
-            for first in range(0, len(samples), AT_ONCE)
-            for reply in answer(samples[first : first + AT_ONCE])
-        ]
 
 
 def _verdicts(order: Order, errors: dict[str, dict[str, Errors]]) -> list[Verdict]:
