@@ -14,7 +14,6 @@ import numpy as np
 from training.data.captions.spoken import Teller, judge_description
 from training.data.directives.wording import expand
 from training.data.pool import PosePool
-from training.data.samples import Sample
 
 from .drawing import Figure, Scene, draw_scene, load_words
 
@@ -114,22 +113,6 @@ class Telling:
         for who_first in (f"the {bare}" for bare in BARE):
             second = second.removeprefix(f"{who_first} ")
         return f"{first}, {second}"
-
-
-def as_samples(scene: Scene, questions: list[Question], name: str) -> list[Sample]:
-    """Samples of the task ``estimate``."""
-    poses = np.stack([figure.pose_aa for figure in scene.figures])
-    return [
-        Sample(
-            f"{name}-{question.kind}",
-            "estimate",
-            question.kind,
-            question.words,
-            target_aa=poses[question.who],
-            image=scene.picture,
-        )
-        for question in questions
-    ]
 
 
 def _said(rng: np.random.Generator, sentences: list[str], **words: str) -> str:
