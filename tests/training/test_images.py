@@ -204,12 +204,17 @@ def crowded(seed: int) -> tuple[np.ndarray, np.ndarray]:
     )  # fmt: skip
 
 
+def without_and_with(crowd_alone: Callable[..., None], seed: int, **shares: float) -> tuple[np.ndarray, ...]:
+    """The picture and its places with nothing but the person, and the same with what the shares name."""
+    crowd_alone()
+    alone = crowded(seed)
+    crowd_alone(**shares)
+    return *alone, *crowded(seed)
+
+
 def test_people_behind_are_seen_and_the_person_stays_where_it_is(crowd_alone: Callable[..., None]) -> None:
     for seed in range(6):
-        crowd_alone()
-        alone, places = crowded(seed)
-        crowd_alone(BEHIND_SHARE=1.0)
-        among, same_places = crowded(seed)
+        alone, places, among, same_places = without_and_with(crowd_alone, seed, BEHIND_SHARE=1.0)
         np.testing.assert_array_equal(places, same_places)
         assert (np.abs(alone.astype(int) - among).max(-1) > 30).mean() > 0.005
         x, y = (places[JOINT_INDEX["spine2"]] * 128).astype(int)
@@ -220,10 +225,7 @@ def test_a_thing_before_the_person_hides_some_of_it_and_not_the_trunk(
     crowd_alone: Callable[..., None],
 ) -> None:
     for seed in range(8):
-        crowd_alone()
-        alone, places = crowded(seed)
-        crowd_alone(BEFORE_SHARE=1.0)
-        behind, same_places = crowded(seed)
+        alone, places, behind, same_places = without_and_with(crowd_alone, seed, BEFORE_SHARE=1.0)
         np.testing.assert_array_equal(places, same_places)
         changed = np.abs(alone.astype(int) - behind).max(-1) > 0
         assert changed.any()
@@ -234,10 +236,7 @@ def test_a_thing_before_the_person_hides_some_of_it_and_not_the_trunk(
 
 def test_an_edge_that_cuts_the_person_off_takes_the_places_along(crowd_alone: Callable[..., None]) -> None:
     for seed in range(8):
-        crowd_alone()
-        whole, places = crowded(seed)
-        crowd_alone(CUT_SHARE=1.0)
-        part, moved = crowded(seed)
+        whole, places, part, moved = without_and_with(crowd_alone, seed, CUT_SHARE=1.0)
         assert part.shape == whole.shape
         assert ((moved < 0) | (moved > 1)).any(axis=1).sum() <= crowd.MOST_HIDDEN
         assert ((moved[JOINT_INDEX["pelvis"]] >= 0) & (moved[JOINT_INDEX["pelvis"]] <= 1)).all()
@@ -245,10 +244,9 @@ def test_an_edge_that_cuts_the_person_off_takes_the_places_along(crowd_alone: Ca
         spread = np.ptp(moved, axis=0) / np.ptp(places, axis=0)
         assert spread[0] == pytest.approx(spread[1], rel=1e-4)
         assert spread[0] > 1
-        for before, after in ((places, moved),):
-            x, y = (before[JOINT_INDEX["spine2"]] * 128).astype(int)
-            u, v = (after[JOINT_INDEX["spine2"]] * 128).astype(int)
-            assert np.abs(whole[y, x].astype(int) - part[v, u]).max() < 40
+        x, y = (places[JOINT_INDEX["spine2"]] * 128).astype(int)
+        u, v = (moved[JOINT_INDEX["spine2"]] * 128).astype(int)
+        assert np.abs(whole[y, x].astype(int) - part[v, u]).max() < 40
 
 
 def test_a_share_of_the_photographs_that_are_built_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
