@@ -559,3 +559,19 @@ def test_the_history_recalls_the_last_edits() -> None:
     assert len(history.edits) == 200
     assert history.edits[0].instruction == "Raise arm 299"
     assert history.edits[-1].instruction == "Raise arm 100"
+
+
+def test_whatever_goes_wrong_on_the_sessions_thread_ends_its_requests_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def open_client(address: Address) -> client.Client:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(client.Client, "open", open_client)
+    with Connection(Address.parse(f"ws://127.0.0.1:{free_port()}")) as connection:
+        connection.connect()
+        wait_for_state(connection, State.FAILED)
+        assert "nobody thought of this" in connection.status.sentence
+        error = error_of(connection.submit(request()))
+    assert error.code == "not_connected"
+    assert "press Connect to try again" in error.sentence

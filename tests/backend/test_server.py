@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
+import os
 import socket
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from backend.server import AccessError, PoseServer, ServerOptions
+from backend.server import AccessError, PoseServer, ServerOptions, server
 from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import (
     Cancel,
@@ -509,3 +511,52 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(start_backend: Start, 
         assert (error.id, error.code) == (identity, "shutting_down")
     assert isinstance(running, Result)
     assert running.id == "running"
+
+
+def test_a_request_that_runs_for_too_long_is_given_up_at_the_stop(
+    start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.1)
+    engine.gate.clear()
+    backend = start_backend()
+    with client(backend.url) as websocket:
+        receive(websocket)
+        websocket.send(encode(Request("running", "adjust", "raise it", POSES)))
+        assert engine.entered.wait(20)
+        backend.drain()
+        wait_for(lambda: "a request still ran after 0.1 s and was given up" in caplog.text)
+        backend.stop()
+        assert not backend.is_alive
+
+
+def _refuse_ipv6(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where ::1 cannot be listened on."""
+    create = socket.create_server
+
+    def create_server(address: Any, **options: Any) -> socket.socket:
+        if options["family"] == socket.AF_INET6:
+            raise OSError(number, os.strerror(number))
+        return create(address, **options)
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    monkeypatch.setattr(socket, "has_ipv6", True)
+
+
+def test_without_ipv6_the_other_loopback_address_is_enough(
+    start_backend: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse_ipv6(errno.EADDRNOTAVAIL, monkeypatch)
+    with client(start_backend().url) as websocket:
+        receive(websocket)
+        assert_still_answers(websocket)
+
+
+def test_a_port_that_somebody_else_has_on_ipv6_is_in_use_and_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    _refuse_ipv6(errno.EADDRINUSE, monkeypatch)
+    with pytest.raises(OSError, match="in use"):
+        server.listen(ServerOptions(port=port))
+    socket.create_server(("127.0.0.1", port), family=socket.AF_INET).close()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shortest turn from one direction to another; scipy says how far a rotation turns."""
+"""Quaternions, mirroring, and the shortest turn from one direction to another; scipy says what a rotation does."""
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from blender_addon.contract.rotations import shortest_turn
+from blender_addon.contract.kinematics import forward_kinematics, mirror_pose
+from blender_addon.contract.rotations import axis_angle_to_matrix, quaternion_to_matrix, shortest_turn
+from blender_addon.contract.skeleton import MIRROR, NUM_JOINTS
 
 AXES = [*np.eye(3), *-np.eye(3)]
 
@@ -38,3 +40,17 @@ def test_half_a_turn_is_about_the_axis_that_is_asked_for() -> None:
 )
 def test_nothing_turns_without_a_difference_of_direction(start: list[float], end: list[float]) -> None:
     np.testing.assert_array_equal(shortest_turn(start, end), np.eye(3))
+
+
+def test_quaternions_of_any_length_are_the_rotations_that_scipy_says() -> None:
+    quat = np.random.default_rng(6).normal(size=(2, 30, 4))
+    expected = Rotation.from_quat(quat.reshape(-1, 4), scalar_first=True).as_matrix()
+    np.testing.assert_allclose(quaternion_to_matrix(quat).reshape(-1, 3, 3), expected, atol=1e-12)
+
+
+def test_in_a_mirror_every_joint_is_where_that_of_the_other_side_was() -> None:
+    poses = np.random.default_rng(7).normal(0, 0.6, (20, NUM_JOINTS, 3))
+    joints = forward_kinematics(axis_angle_to_matrix(poses))[1]
+    mirrored = forward_kinematics(axis_angle_to_matrix(mirror_pose(poses)))[1]
+    np.testing.assert_allclose(mirrored, joints[:, MIRROR] * [-1, 1, 1], atol=0.02)
+    np.testing.assert_array_equal(mirror_pose(mirror_pose(poses)), poses)
