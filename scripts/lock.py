@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ def main() -> None:
     """Write both."""
     if sys.version_info[:2] != (3, 11):
         sys.exit("the lock is made with Python 3.11, which the tests run with")
+    if find_spec("ray") is not None:
+        sys.exit("Ray is installed, which the lock leaves out: rm -r .venv, make setup, then try again")
     frozen = _output(sys.executable, "-m", "pip", "freeze", "--exclude-editable").replace("+cpu\n", "\n")
     lines = [
         line.format(here=here)

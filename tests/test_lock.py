@@ -45,3 +45,7 @@ def test_all_that_the_project_asks_for_is_locked() -> None:
         assert any(need.specifier.contains(version.removeprefix("==")) for version in locked[name]), (
             f"{need} is locked to {locked[name]}: make lock"
         )
+
+
+def test_what_is_not_set_up_is_not_locked() -> None:
+    assert not NOT_SET_UP & pins("requirements.lock").keys(), "make it without them, in a new .venv"
