@@ -912,3 +912,9 @@ def test_a_name_that_a_proxy_goes_by_is_let_in_and_its_clients_are_told_apart(st
             pass
         assert caught.value.response.status_code == 403
         assert "--outer-host" in caught.value.response.body.decode()
+        # What names no address counts to the proxy's own.
+        with behind_proxy("unknown") as first:
+            assert isinstance(receive(first), Welcome)
+            with pytest.raises(InvalidStatus) as caught, behind_proxy("hidden"):
+                pass
+            assert "127.0.0.1 already" in caught.value.response.body.decode()

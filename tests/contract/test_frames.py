@@ -60,6 +60,7 @@ BAD_HEADS: dict[str, tuple[str, str, str | None]] = {
     "a true size": (head(frames={"poses": True}), "bad_message", "a"),
     "too many poses": (head(frames={"poses": 10**6}), "too_large", "a"),
     "too large a picture": (head(frames={"image": 10**9}), "bad_image", "a"),
+    "too many words": ('{"type": "result", "id": "a", "frames": {"words": 1000000000}}', "too_large", "a"),
     "an unknown frame": (head(frames={"video": 10}), "bad_message", "a"),
     "words of a request": (head(frames={"words": 10}), "bad_message", "a"),
     "frames of a cancel": ('{"type": "cancel", "id": "a", "frames": {"poses": 1}}', "bad_message", "a"),
