@@ -150,24 +150,13 @@ def make_plan(
         target, stopped = hold_to_limits(before.local, target, moving)
         moving &= _changed(before.local, target) if stopped else moving
     basis = basis_from_local(target, moving, before.turns, before.stage, body.tree)
-
-    aim = local_from_turns(turns_after(basis, before.turns, body.tree), before.stage, body.tree)
-
-    curves = curves_of(body.armature)
-    rotations: dict[int, Channels] = {}
-    held_back = False
-    for bone, wanted in basis.items():
-        pbone = body.armature.pose.bones[body.names[bone]]
-        values, locked = _plan_rotation(pbone, before.frames, matrix_to_quaternion(wanted), curves)
-        if any(locked):
-            basis[bone] = rotation_matrices(pbone.rotation_mode, values)
-            held_back = True
-        if not all(locked):
-            rotations[bone] = Channels(
-                body.armature, pbone.name, rotation_property(pbone.rotation_mode), values, locked
-            )
     after = turns_after(basis, before.turns, body.tree)
-    reached = local_from_turns(after, before.stage, body.tree) if held_back else aim
+    reached = aim = local_from_turns(after, before.stage, body.tree)
+    curves = curves_of(body.armature)
+    rotations, held_back = _plan_rotations(body, before.frames, basis, curves)
+    if held_back:
+        after = turns_after(basis | held_back, before.turns, body.tree)
+        reached = local_from_turns(after, before.stage, body.tree)
     written = frozenset(
         joint for link in body.tree.links if rotations.keys() & set(link.bones) for joint in link.joints
     )
@@ -306,6 +295,24 @@ def _locked_channels(
 
 def _is_held(curve: bpy.types.FCurve, frames: Sequence[float]) -> bool:
     return is_locked(curve) or is_muted(curve) or repeats_at(curve, frames)
+
+
+def _plan_rotations(
+    body: Body, frames: Sequence[float], basis: dict[int, Array], curves: Curves
+) -> tuple[dict[int, Channels], dict[int, Array]]:
+    """The channels of bones that get basis rotations (N, 3, 3), and the rotations instead of those whose bones have
+    locked channels; all by the bones' indices."""
+    rotations: dict[int, Channels] = {}
+    held_back: dict[int, Array] = {}
+    for bone, wanted in basis.items():
+        pbone = body.armature.pose.bones[body.names[bone]]
+        values, locked = _plan_rotation(pbone, frames, matrix_to_quaternion(wanted), curves)
+        if any(locked):
+            held_back[bone] = rotation_matrices(pbone.rotation_mode, values)
+        if not all(locked):
+            name = rotation_property(pbone.rotation_mode)
+            rotations[bone] = Channels(body.armature, pbone.name, name, values, locked)
+    return rotations, held_back
 
 
 def _plan_rotation(
