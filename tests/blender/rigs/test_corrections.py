@@ -123,9 +123,10 @@ def test_the_controls_that_ik_follows_are_keyed_so_that_the_limbs_arrive() -> No
 
 
 LIMBS = {
-    "arm": ({"shoulder": (0, -50, 0), "elbow": (0, -60, 0), "wrist": (10, 0, 20)}, "hand"),
-    "leg": ({"hip": (-55, 0, 10), "knee": (80, 0, 0), "ankle": (-15, 0, 0)}, "foot"),
+    "arm": {"shoulder": (0, -50, 0), "elbow": (0, -60, 0), "wrist": (10, 0, 20)},
+    "leg": {"hip": (-55, 0, 10), "knee": (80, 0, 0), "ankle": (-15, 0, 0)},
 }
+"""Degrees to which the joints of a limb are turned."""
 
 
 @pytest.mark.parametrize("limb", LIMBS)
@@ -146,7 +147,7 @@ def test_a_limb_on_ik_arrives_by_its_controls(
     rig = Rig.of(armature)
     bpy.context.view_layer.update()
     assert len(switches_off(rig)) == 4
-    turns, _ = LIMBS[limb]
+    turns = LIMBS[limb]
     pose = rig.read([1])[0]
     for name, degrees in turns.items():
         pose[JOINT_INDEX[f"left_{name}"]] = Rotation.from_euler("xyz", degrees, degrees=True).as_rotvec()
@@ -158,7 +159,7 @@ def test_a_limb_on_ik_arrives_by_its_controls(
     assert set(report.followed) == controls[limb]
     # A hinge: elbows and knees of these rigs bend about one axis.
     assert all(short.degrees < 6 for short in report.short.values()), report.short
-    assert not report.held_by_ik or report.short
+    assert not report.held_by_ik, "what it follows was moved"
     after = rig.read([1])[0]
     others = [joint for joint in rig.bones if joint not in joints]
     assert np.abs(after[others] - before[others]).max() < np.radians(0.5)
