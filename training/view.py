@@ -139,7 +139,8 @@ def teach_weights(
         while (spent := time.monotonic() - begun) < seconds:
             samples = sorted(draw(BATCH * WINDOW), key=collator.length)
             for row in torch.randperm(WINDOW).tolist():
-                spent = time.monotonic() - begun
+                if (spent := time.monotonic() - begun) >= seconds:
+                    break
                 rate = RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(spent / seconds)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -343,7 +344,8 @@ class _Samples:
     """Samples about the camera with a pose to answer with, from folders ``view*``, in an order of chance.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are no such folders.
+        ValueError: they have no such samples.
     """
 
     def __init__(self, data: Path, seed: int) -> None:
@@ -354,17 +356,25 @@ class _Samples:
         self._sources = [SampleSource(folder) for folder in folders]
         self._shards = [(source, shard) for source in self._sources for shard in range(len(source.sizes))]
         self._waiting: list[Sample] = []
+        self._read_more()
+        if not self._waiting:
+            raise ValueError(
+                f"{data}: no sample of {', '.join(map(str, folders))} has a view and a pose to answer with"
+            )
 
     def draw(self, count: int) -> list[Sample]:
         """So many of them."""
         while len(self._waiting) < count:
-            for row in self._rng.permutation(len(self._shards))[:4].tolist():
-                source, shard = self._shards[row]
-                samples = [source.read(shard, one) for one in range(source.sizes[shard])]
-                self._waiting += [one for one in samples if self._is_used(one)]
-            self._waiting = [self._waiting[row] for row in self._rng.permutation(len(self._waiting))]
+            self._read_more()
         drawn_now, self._waiting = self._waiting[:count], self._waiting[count:]
         return drawn_now
+
+    def _read_more(self) -> None:
+        for row in self._rng.permutation(len(self._shards))[:4].tolist():
+            source, shard = self._shards[row]
+            samples = [source.read(shard, one) for one in range(source.sizes[shard])]
+            self._waiting += [one for one in samples if self._is_used(one)]
+        self._waiting = [self._waiting[row] for row in self._rng.permutation(len(self._waiting))]
 
     def _is_used(self, sample: Sample) -> bool:
         if sample.target_aa is None or sample.view is None:
@@ -387,7 +397,7 @@ def give_view(
 
     Raises:
         FileNotFoundError: no model there, or no data.
-        ValueError: the model has no text encoder, or ``output`` holds something else.
+        ValueError: the model has no text encoder, no sample can be learnt from, or ``output`` holds something else.
     """
     torch.manual_seed(seed)
     samples = _Samples(data, seed)

@@ -223,3 +223,14 @@ def test_a_folder_without_the_source_is_said(
 ) -> None:
     assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]) == 1
     assert "posellava data build view" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_sample_to_learn_from_is_said_and_waited_for_by_nobody(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "view").mkdir()
+    asked = Sample("0", "adjust", "view.turns", "turn to the camera", POSE, reply="Where is the camera?")
+    write_shard(tmp_path / "view" / shard_name(0), [asked] * 8)
+    write_index(tmp_path / "view", {}, [8])
+    assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]) == 1
+    assert "no sample of" in capsys.readouterr().err
