@@ -3,9 +3,10 @@
 
     python -m training.recipe [--poses FILE] [--output FOLDER] [--minutes M] [--share S] [--quick]
 
-Data is built, the stages are trained and exported one after the other, and the model is measured. Sizes come
-from ``configs/mini_recipe.yaml``, everything else from the stages' own configurations. What is done is not done again:
-after an interruption the same command goes on, within a stage from its newest checkpoint.
+Data is built, the stages are trained and exported one after the other, the model is given other answers to offer and
+weights for words about the camera, and it is measured. Sizes come from ``configs/mini_recipe.yaml``, everything else
+from the stages' own configurations. What is done is not done again: after an interruption the same command goes on,
+within a stage from its newest checkpoint.
 
 May import the rest of training and backend.
 """
@@ -27,7 +28,7 @@ from typing import Any, Final
 
 from backend.arguments import above_zero, positive
 from backend.cli import INTERRUPTED
-from backend.graph_files import VARIANTS_GRAPH
+from backend.graph_files import VARIANTS_GRAPH, VIEW_GRAPH
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
 from training.run_lock import run_lock
@@ -44,6 +45,8 @@ from training.stages.settings import (
 CONFIGS: Final = Path(__file__).parent / "configs"
 STEPS: Final = ("stage1", "stage2", "stage3")
 """The stages, by the names of their configurations."""
+VIEW: Final = "view"
+"""The step that teaches words about the camera, by the name of its data, its minutes and its part of the model."""
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 BATCH: Final = 32
 """Handwritten instructions to one call of the model."""
@@ -74,13 +77,14 @@ class Recipe:
     """Sizes of a run.
 
     Attributes:
-        minutes: time budget of each of STEPS; 0 takes its own number of steps.
+        minutes: time budget of each of STEPS, where 0 takes its own number of steps, and of VIEW.
         processes: of training, which share out a stage's batch and threads; more than one are started by torchrun.
         data: folders of shards by name.
         evaluation_cases: of each suite of ``posellava eval``.
         run: further changes to every stage, by name of a field of ``RunSettings``.
         validation_samples: at most so many.
-        variant_samples, variant_steps: of ``training.variants``, which comes last.
+        variant_samples, variant_steps: of ``training.variants``, which comes after the stages.
+        view_sentences, view_steps: of the head of ``training.view``, which comes last.
     """
 
     minutes: dict[str, float]
@@ -91,13 +95,15 @@ class Recipe:
     validation_samples: int = ENDLESS
     variant_samples: int = 24576
     variant_steps: int = 1500
+    view_sentences: int = 16000
+    view_steps: int = 3000
 
 
 def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool = False) -> Recipe:
     """The recipe of ``mini``.
 
     Args:
-        minutes: of training altogether, shared out among the stages as the recipe does.
+        minutes: of training altogether, shared out among the steps as the recipe does.
         share: of the training samples to build.
         quick: a few samples and steps, to see that everything runs.
     """
@@ -106,7 +112,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
     if quick:
         return replace(
             recipe,
-            minutes=dict.fromkeys(STEPS, 0.0),
+            minutes=dict.fromkeys(STEPS, 0.0) | {VIEW: 0.05},
             processes=1,
             data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
             evaluation_cases=4,
@@ -114,6 +120,8 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
             validation_samples=4,
             variant_samples=16,
             variant_steps=2,
+            view_sentences=48,
+            view_steps=4,
         )
     if minutes is not None:
         factor = minutes / sum(recipe.minutes.values())
@@ -152,6 +160,7 @@ def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None
         model = output / "model" if step == STEPS[-1] else _next_start(step, output)
         _train(step, step_settings(recipe, step, output), recipe.processes, model)
     _give_variants(recipe, output / "model", output / "data")
+    _give_view(recipe, output / "model", output / "data", keep=output / "view.pt")
     _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
     _say(
         f"done: {output / 'model'} (posellava serve --model {output / 'model'}), measured in {output / 'evaluation'}"
@@ -261,6 +270,19 @@ def _give_variants(recipe: Recipe, model: Path, data: Path) -> None:
     size = {"count": recipe.variant_samples, "steps": recipe.variant_steps}
     for sentence in give_variants(model, model, data, **size, seed=0):
         _say(f"variants: {sentence}")
+
+
+def _give_view(recipe: Recipe, model: Path, data: Path, *, keep: Path) -> None:
+    """Teaches the model words about the camera; what was learnt before a stop is in ``keep`` until it is done."""
+    from training.view import give_view
+
+    if (model / VIEW_GRAPH).is_file():
+        _say(f"view: {model} knows words about the camera already")
+        return
+    size = {"count": recipe.view_sentences, "steps": recipe.view_steps}
+    for sentence in give_view(model, model, data, seconds=60 * recipe.minutes[VIEW], keep=keep, **size):
+        _say(f"view: {sentence}")
+    keep.unlink()
 
 
 def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:

@@ -6,18 +6,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from backend.engines import SHIPPED_MODEL
 from backend.engines.torch import TorchEngine
+from backend.graph_files import VIEW_GRAPH
 from backend.query import Query
-from training import recipe
+from training import recipe, view
 from training.recipe import STEPS, RecipeStopped, load_recipe, run, step_settings
 from training.stages.settings import TrainSettings, load_settings
+from training.writing import MODEL_CARD
 
 from .conftest import not_launched, write_yaml
 
@@ -120,6 +125,10 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
         [Query("adjust", "raise the left arm", np.zeros((24, 3), np.float32))]
     )[0]
     assert np.isfinite(answer.pose_aa).all()
+    assert {file.name for file in model.iterdir()} == {file.name for file in SHIPPED_MODEL.iterdir()} - {
+        MODEL_CARD
+    }
+    assert not (tmp_path / "out" / "view.pt").exists()
     evaluation = tmp_path / "out" / "evaluation"
     for suite in ("posepart", "posefix", "generation", "estimation"):
         figures = json.loads((evaluation / f"{suite}.json").read_text(encoding="utf-8"))
@@ -129,3 +138,34 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
     said = recipe_says(arguments)
     assert (model / "model-00001-of-00002.safetensors").stat().st_mtime_ns == before
     assert "is there already" in said
+    assert "has some already" in said
+    assert "knows words about the camera already" in said
+
+
+def test_words_about_the_camera_go_on_after_a_stop_and_are_learnt_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, keep, model = load_recipe(), tmp_path / "view.pt", tmp_path / "model"
+    model.mkdir()
+    told: list[Any] = []
+
+    def give_view(*folders: Path, stops: bool, **size: Any) -> Iterator[str]:
+        told.append((folders, size))
+        keep.touch()
+        yield "step 1"
+        if stops:
+            raise KeyboardInterrupt
+        (model / VIEW_GRAPH).touch()
+
+    monkeypatch.setattr(view, "give_view", partial(give_view, stops=True))
+    with pytest.raises(KeyboardInterrupt):
+        recipe._give_view(sizes, model, tmp_path / "data", keep=keep)
+    assert keep.is_file()
+    for _ in range(2):
+        monkeypatch.setattr(view, "give_view", partial(give_view, stops=False))
+        recipe._give_view(sizes, model, tmp_path / "data", keep=keep)
+        assert not keep.exists()
+    folders = (model, model, tmp_path / "data")
+    assert told == 2 * [
+        (folders, {"seconds": 60 * sizes.minutes["view"], "keep": keep, "count": 16000, "steps": 3000})
+    ]

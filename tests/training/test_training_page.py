@@ -72,6 +72,10 @@ def small(command: str) -> list[str]:
         words += [part for change in SMALL_RUN for part in ("--set", change)]
         if words[0] in ("torchrun", "deepspeed"):
             words += ["--set", f"output=runs/launched-{words[0]}-{len(command)}"]
+    if "training.variants" in words:
+        words += ["--steps", "2", "--samples", "16"]
+    if "training.view" in words:
+        words += ["--minutes", "0.05", "--sentences", "48"]
     if "eval" in words:
         words += ["--count", "2", "--threads", "1"]
     if "train-retrieval" in words:
