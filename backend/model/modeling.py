@@ -329,8 +329,8 @@ class PoseLlavaForConditionalGeneration(
             rows = torch.arange(len(hidden), device=hidden.device)
             output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
             if self.view is not None and states is not None and texts is not None:
-                is_word = texts != self.config.text_config.pad_token_id
-                output["view_logits"] = self.view.asks(states, is_word)
+                assert self.model.text_encoder is not None
+                output["view_logits"] = self.view.asks(states, texts != self.model.text_encoder.padding)
         if labels is not None:
             wanted = labels[:, 1:] != -100
             output["logits"] = self.lm_head(hidden[:, :-1][wanted])
