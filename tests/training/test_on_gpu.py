@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.graph_files import has_graphs
+from backend.graph_files import VARIANTS_GRAPH, VIEW_GRAPH, has_graphs
 from training.data.build import write_index
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
@@ -112,3 +112,6 @@ def test_it_runs_from_poses_to_pieces_where_packages_are_missing(tmp_path: Path)
     subprocess.run(["sh", tmp_path / "out" / "pieces" / "join.sh", tmp_path / "run"], check=True)
     export(tmp_path / "run", tmp_path / "model", checkpoint="latest", lean=True)
     assert has_graphs(tmp_path / "model")
+    # What fits the weights that it began with is not taken over to the new ones.
+    assert "training.view" in done.stderr
+    assert not any((tmp_path / "model" / graph).exists() for graph in (VIEW_GRAPH, VARIANTS_GRAPH))
