@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from backend.cli import main
+from backend.query import Answer
 from blender_addon.contract.skeleton import REST_OFFSETS
 from training.data.captions.sampler import CaptionSampler
 from training.data.pool import PosePool
 from training.data.posepart import PairSampler
 from training.data.records import to_record
+from training.data.samples import Sample
 from training.evaluate import metrics
 from training.evaluate.bootstrap import Estimate
 from training.reproduce import contestants
@@ -23,7 +26,7 @@ from training.reproduce.baselines import PoseVae
 from training.reproduce.contestants import Effort, Sources, Training
 from training.reproduce.forms import FormModel
 from training.reproduce.paper import CLAIMS, TABLES
-from training.reproduce.tables import Order, Table, Verdict
+from training.reproduce.tables import Order, Table, Verdict, edited_as_seen
 from training.run_lock import run_lock
 
 RNG = np.random.default_rng(0)
@@ -235,3 +238,17 @@ def test_every_claim_is_of_rows_and_columns_that_there_are() -> None:
         0.45, abs=0.005
     )  # the paper: "a 45% reduction"
     assert CLAIMS["table3"][1].gain("table3") == pytest.approx(0.60, abs=0.005)  # "a 60% reduction"
+
+
+def test_a_picture_in_which_nobody_is_seen_gets_words_and_the_others_are_edited() -> None:
+    pose = RNG.normal(0, 0.2, (24, 3)).astype(np.float32)
+    samples = [Sample(str(row), "adjust", "x", "raise the left arm", target_aa=pose) for row in range(2)]
+
+    def turned(some: Sequence[Sample]) -> list[Answer]:
+        assert all(sample.pose_aa is not None for sample in some)
+        return [Answer(sample.pose_aa + 1, "Done.") for sample in some]
+
+    nobody = Answer(None, "I see nobody.")
+    words, edited = edited_as_seen(turned, samples, [nobody, Answer(pose, "")])
+    assert words == nobody
+    np.testing.assert_array_equal(edited.pose_aa, pose + 1)

@@ -6,7 +6,7 @@ Legend: N cases; poses (N, 24, 3) axis-angle, radians.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -245,9 +245,20 @@ def _answers(
                 add(row, answers_to(queries, samples))
         elif all(sample.image is not None for sample in samples):
             seen = answers_to(lambda some: shipped.answer([_what_is_seen(one) for one in some]), samples)
-            starts = [replace(one, pose_aa=reply.pose_aa) for one, reply in zip(samples, seen, strict=True)]
-            add("PoseLLaVA-Image", answers_to(players["PoseLLaVA"].answer, starts))
+            add("PoseLLaVA-Image", edited_as_seen(players["PoseLLaVA"].answer, samples, seen))
     return rows
+
+
+def edited_as_seen(
+    answer: Callable[[Sequence[Sample]], list[Answer]], samples: Sequence[Sample], seen: Sequence[Answer]
+) -> list[Answer]:
+    """The edits of the poses that were seen; where a picture got words alone, these are the answer."""
+    found = list(seen)
+    rows = [row for row, reply in enumerate(seen) if reply.pose_aa is not None]
+    starts = [replace(samples[row], pose_aa=seen[row].pose_aa) for row in rows]
+    for row, reply in zip(rows, answers_to(answer, starts), strict=True):
+        found[row] = reply
+    return found
 
 
 def _queries(engine: TorchEngine, what: str, samples: list[Sample]) -> list[Answer]:
