@@ -104,6 +104,8 @@ class POSELLAVA_OT_pick_bone(_Correct, bpy.types.Operator):
         if active is None:
             raise RigError("No bone is active; click one in Pose Mode first.")
         set_bone(armature, JOINT_INDEX[self.joint], active.name)
+        # What was said of a click beside every bone must not stay in the status bar.
+        self.report({"INFO"}, f"{active.name} plays the {self.joint.replace('_', ' ')}.")
 
     def _leave(self, context: bpy.types.Context) -> None:
         """Back to the object that was active, in Object Mode unless bones were being posed."""
