@@ -314,6 +314,8 @@ def _read_line(asker: Asker, number: int, line: bytes | None, folder: Path) -> t
 
 def _read_request(record: dict[str, Any], folder: Path) -> Request:
     task, instruction = record.get("task"), record.get("instruction", "")
+    if task is None:
+        raise ProtocolError("bad_message", 'A request needs a task, such as "task": "adjust".')
     if not isinstance(task, str) or not isinstance(instruction, str):
         raise ProtocolError("bad_message", "task and instruction must be texts.")
     check_encodable(instruction, "instruction")
