@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -102,10 +103,15 @@ def speak(
     alone = [prompter.encode([query]) for query in queries]
     for places in _of_one_length(queries, alone):
         asked = [queries[place] for place in places]
-        said = _say(prompter, asked, reader, places, on_words)
-        for saying, place in zip(said, places, strict=True):
-            answers[place] = _answer(prompter, queries[place], alone[place], saying.tokens, reader)
+        told = None if on_words is None else partial(_told_by_place, on_words, places)
+        said = say(prompter, asked[0].task, prompter.encode(asked), reader, told)
+        for tokens, place in zip(said, places, strict=True):
+            answers[place] = _answer(prompter, queries[place], alone[place], tokens, reader)
     return [answers[place] for place in range(len(queries))]
+
+
+def _told_by_place(on_words: OnWords, places: Sequence[int], row: int, words: str) -> bool:
+    return on_words(places[row], words)
 
 
 def _of_one_length(queries: Sequence[Query], prompts: Sequence[PromptBatch]) -> Iterator[list[int]]:
@@ -118,20 +124,29 @@ def _of_one_length(queries: Sequence[Query], prompts: Sequence[PromptBatch]) -> 
             yield places[start : start + SIDE_BY_SIDE]
 
 
-def _say(
+def say(
     prompter: Prompter,
-    queries: Sequence[Query],
+    task: str,
+    prompts: PromptBatch,
     reader: Reader[State],
-    places: Sequence[int],
-    on_words: OnWords | None,
-) -> list[_Saying]:
-    tokens, allowed = prompter.may_say(queries[0].task)
+    on_words: OnWords | None = None,
+) -> list[list[int]]:
+    """The tokens that are answered to questions of one task that are equally long, each without the one that ends it.
+
+    Args:
+        prompter: which laid the questions out.
+        task: one that is answered in the model's own words.
+        prompts: the questions, up to where the answer is to begin.
+        reader: the engine's part.
+        on_words: is told by the row of a question what has been said to it after each word; see ``OnWords``.
+    """
+    tokens, allowed = prompter.may_say(task)
     end, output = prompter.tokenizer.eos_id, prompter.tokenizer.id_of(POSE_OUTPUT)
-    said = [_Saying([]) for _ in queries]
-    logits, state = reader.read(prompter.encode(queries))
+    said = [_Saying([]) for _ in prompts.input_ids]
+    logits, state = reader.read(prompts)
     for _ in range(MOST_TOKENS):
         chosen = tokens[np.where(allowed, logits, -np.inf).argmax(axis=1)]
-        for saying, token, place in zip(said, chosen.tolist(), places, strict=True):
+        for row, (saying, token) in enumerate(zip(said, chosen.tolist(), strict=True)):
             if saying.ended:
                 continue
             full = token == output and saying.tokens.count(output) == MOST_POSES
@@ -140,13 +155,13 @@ def _say(
                 continue
             saying.tokens.append(token)
             if on_words is not None and not on_words(
-                place, prompter.tokenizer.said(saying.tokens).rstrip("\ufffd")
+                row, prompter.tokenizer.said(saying.tokens).rstrip("\ufffd")
             ):
                 saying.ended = True
         if all(saying.ended for saying in said):
             break
         logits, state = reader.go_on(chosen, state)
-    return said
+    return [saying.tokens for saying in said]
 
 
 def _answer(

@@ -132,10 +132,9 @@ def threedpw(folder: Path) -> None:
 
 
 def llava_instructions(file: Path, images: Path) -> None:
-    """Conversations with and without pictures."""
+    """Conversations with and without pictures; two of them are of the split val."""
     told = [{"from": "human", "value": "<image>\nWho is it?"}, {"from": "gpt", "value": "A person."}]
     plain = [{"from": "human", "value": "Name a colour."}, {"from": "gpt", "value": "Blue."}]
-    write_json(
-        file, [{"id": "a", "image": "a.jpg", "conversations": told}, {"id": "b", "conversations": plain}]
-    )
+    records: list[dict[str, Any]] = [{"id": name, "conversations": plain} for name in ("b", "29", "37")]
+    write_json(file, [{"id": "a", "image": "a.jpg", "conversations": told}, *records])
     _photograph(images / "a.jpg", 1)

@@ -215,6 +215,11 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
             ["data", "build", "directives", "--count", "4", "--split", "test", "--output", "O"],
             "splits train and val",
         ),
+        (["data", "build", "rpe", "--annotations", "P", "--split", "val", "--output", "O"], "has no splits"),
+        (
+            ["data", "build", "conversations", "--annotations", "P", "--split", "test", "--output", "O"],
+            "splits train and val",
+        ),
         (["data", "build", "captions", "--count", "4", "--noise", "3", "--output", "O"], "uses no --noise"),
         (["data", "build", "captions", "--count", "4", "--images", "P", "--output", "O"], "uses no --images"),
         (["data", "build", "directives", "--count", "4", "--body", "P", "--output", "O"], "uses no --body"),

@@ -195,7 +195,8 @@ def conversations(build: Build) -> DatasetSamples[Any]:
     """LLaVA's instruction data, without poses, for stage 3."""
     from .sources.conversations import conversations as read_conversations
 
-    return read_conversations(_given(build, "annotations"), build.images)
+    split: Literal["train", "val"] = "val" if build.split == "val" else "train"
+    return read_conversations(_given(build, "annotations"), build.images, split)
 
 
 def threedpw(build: Build) -> DatasetSamples[Any]:
@@ -285,17 +286,20 @@ class Source:
         uses: the options of a build that it uses.
         is_dataset: whether it is a data set that is read, so that a build holds each sample at most once.
         is_text: whether it is words and poses alone, and needs no files of the user's.
+        splits: those that it has.
     """
 
     open: Callable[[Build], DrawSamples]
     uses: tuple[str, ...] = ("poses", "held_out")
     is_dataset: bool = False
     is_text: bool = False
+    splits: tuple[Split, ...] = ("train", "val")
 
 
 _PAIRS = ("poses", "held_out", "noise_degrees", "start", "body")
 _TEXTS = ("annotations", "poses")
 _PHOTOGRAPHS = ("annotations", "images")
+_RELEASED: tuple[Split, ...] = ("train", "val", "test")
 
 SOURCES: dict[str, Source] = {
     "directives": Source(directives, is_text=True),
@@ -311,13 +315,13 @@ SOURCES: dict[str, Source] = {
     "actions": Source(actions),
     "situations": Source(situations, (), is_text=True),
     "pictures": Source(pictures, ("poses", "held_out", "body")),
-    "posescript_release": Source(posescript_release, _TEXTS, is_dataset=True),
-    "posefix_release": Source(posefix_release, _TEXTS, is_dataset=True),
-    "posefix_texts": Source(posefix_texts, _TEXTS, is_dataset=True),
+    "posescript_release": Source(posescript_release, _TEXTS, is_dataset=True, splits=_RELEASED),
+    "posefix_release": Source(posefix_release, _TEXTS, is_dataset=True, splits=_RELEASED),
+    "posefix_texts": Source(posefix_texts, _TEXTS, is_dataset=True, splits=_RELEASED),
     "conversations": Source(conversations, _PHOTOGRAPHS, is_dataset=True),
-    "3dpw": Source(threedpw, _PHOTOGRAPHS, is_dataset=True),
-    "human36m": Source(human36m, _PHOTOGRAPHS, is_dataset=True),
-    "rpe": Source(rpe, _PHOTOGRAPHS, is_dataset=True),
+    "3dpw": Source(threedpw, _PHOTOGRAPHS, is_dataset=True, splits=_RELEASED),
+    "human36m": Source(human36m, _PHOTOGRAPHS, is_dataset=True, splits=_RELEASED),
+    "rpe": Source(rpe, _PHOTOGRAPHS, is_dataset=True, splits=("train",)),
 }
 """What ``posellava data build`` can draw, or read."""
 
@@ -341,7 +345,7 @@ def check_options(build: Build) -> None:
         raise ValueError(f"{build.source} uses no {' and no '.join(idle)}: leave that out")
     if build.held_out and (build.poses is None or not build.poses.is_dir()):
         raise ValueError("--held-out names poses of AMASS: give its folder with --poses")
-    if build.split == "test" and not SOURCES[build.source].is_dataset:
-        raise ValueError(
-            f"{build.source} has the splits train and val; test is for released texts and pictures"
-        )
+    splits = SOURCES[build.source].splits
+    if build.split not in splits:
+        has = "no splits" if len(splits) == 1 else f"the splits {' and '.join(splits)}"
+        raise ValueError(f"{build.source} has {has}: leave --split {build.split} out")

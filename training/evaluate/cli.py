@@ -28,6 +28,7 @@ ROBUSTNESS: Final = "robustness"
 VIEW: Final = "view"
 PICTURES: Final = "pictures"
 RPE: Final = "rpe"
+CONVERSATIONS: Final = "conversations"
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -38,7 +39,8 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    parser.add_argument("--suite", choices=[*SUITES, ROBUSTNESS, VIEW, PICTURES, RPE], required=True)
+    others = (ROBUSTNESS, VIEW, PICTURES, RPE, CONVERSATIONS)
+    parser.add_argument("--suite", choices=[*SUITES, *others], required=True)
     parser.add_argument(
         "--poses",
         type=Path,
@@ -61,6 +63,12 @@ def evaluate(argv: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a saved model (default: the one that ships)"
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="for the suite conversations: the model as it was before it learnt poses, such as a published LLaVA",
     )
     parser.add_argument(
         "--retrieval", type=Path, metavar="FOLDER", help="a model of train-retrieval, for recall by words"
@@ -134,6 +142,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError("--start is for cases that are built here, of posepart and posefix: leave it out")
     if arguments.body is not None and arguments.start == "pose":
         raise ValueError("--body draws the starts of edits: give --start image or both")
+    if arguments.before is not None and arguments.suite != CONVERSATIONS:
+        raise ValueError("--before is of the suite conversations: leave it out")
     for path in (arguments.json, arguments.sheet):
         require_apart(path, arguments.samples, arguments.poses, arguments.cases)
     for path in (arguments.json, arguments.sheet):
@@ -147,6 +157,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _measure_pictures(arguments)
     elif arguments.suite == RPE:
         _measure_reasoning(arguments)
+    elif arguments.suite == CONVERSATIONS:
+        _measure_conversations(arguments)
     else:
         _measure_suite(arguments)
 
@@ -241,6 +253,43 @@ def _measure_reasoning(arguments: argparse.Namespace) -> None:
     print(reasoning_table(judged))
     about = {"suite": RPE, "seed": arguments.seed, "model_name": engine.name}
     _write_json(arguments, reasoning_json(judged, about))
+
+
+def _measure_conversations(arguments: argparse.Namespace) -> None:
+    from .conversations import (
+        compared,
+        conversations_json,
+        conversations_table,
+        held_out,
+        load_speaker,
+        talk,
+    )
+
+    if arguments.model is None or arguments.samples is None:
+        raise ValueError(
+            "the suite conversations needs a model that converses, --model, and held-out conversations, --samples"
+        )
+    if not (arguments.sheet is arguments.retrieval is arguments.poses is None):
+        raise ValueError("the suite conversations knows neither poses nor sheets: leave the options out")
+    samples = held_out(arguments.samples, arguments.count)
+    where = {"device": arguments.device, "threads": arguments.threads}
+    before = None
+    if arguments.before is not None:
+        before = talk(load_speaker(arguments.before, **where), samples, _show_progress)
+    engine = load_speaker(arguments.model, **where)
+    after = talk(engine, samples, _show_progress)
+    figures = compared(before, after, seed=arguments.seed)
+    about = {
+        "suite": CONVERSATIONS,
+        "cases": len(samples),
+        "questions": sum(map(len, after.answers)),
+        "seed": arguments.seed,
+        "source": arguments.samples.name,
+        "model_name": engine.name,
+        "before": None if arguments.before is None else arguments.before.name,
+    }
+    print(conversations_table(figures, about))
+    _write_json(arguments, conversations_json(figures, about, samples, before, after))
 
 
 def _measure_suite(arguments: argparse.Namespace) -> None:

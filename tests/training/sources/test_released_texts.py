@@ -266,6 +266,26 @@ def test_conversations_with_pictures(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert any("gone.jpg of sample d is missing" in record.getMessage() for record in caplog.records)
 
 
+def test_one_conversation_in_fifty_is_kept_apart_with_all_about_its_picture(tmp_path: Path) -> None:
+    path = tmp_path / "llava.json"
+    (tmp_path / "coco").mkdir()
+    for number in range(200):
+        Image.new("RGB", (4, 4)).save(tmp_path / "coco" / f"{number}.jpg")
+    write_json(
+        path,
+        [
+            conversation(str(number), "Look\n<image>", "At what?", image=f"coco/{number // 2}.jpg")
+            for number in range(400)
+        ],
+    )
+    of_train = build(tmp_path / "train", "conversations", annotations=path, images=tmp_path)
+    of_val = build(tmp_path / "val", "conversations", annotations=path, images=tmp_path, split="val")
+    assert len(of_train) + len(of_val) == 400
+    assert 2 <= len(of_val) <= 24
+    pictures = [{int(name) // 2 for name in part} for part in (of_train, of_val)]
+    assert not pictures[0] & pictures[1]
+
+
 def test_conversations_are_shown_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(tmp_path / "llava.json", CONVERSATIONS)
     given = ["conversations", "--annotations", str(tmp_path / "llava.json"), "--count", "5"]
