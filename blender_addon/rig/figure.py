@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import bpy
@@ -15,9 +14,7 @@ from ..contract.rotations import Array
 from ..contract.skeleton import BODY_PARTS, JOINT_INDEX, JOINT_NAMES, NUM_JOINTS, PARENTS
 from .blender_types import ArmatureObject, current_layer, current_scene, is_armature
 from .convert import BLENDER_FROM_SMPL
-
-BODY_FILE: Final = Path(__file__).parent.parent / "assets" / "neutral_body.npz"
-"""The neutral body in SMPL's axes and metres: vertices (V, 3), faces (F, 3 or 4), weights (V, 24), joints (24, 3)."""
+from .skin import BODY_FILE
 
 
 def _short_name(joint_name: str) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
+from backend.body.neutral import load_neutral_body
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
 from blender_addon.contract.skeleton import JOINT_INDEX, PARENTS, REST_OFFSETS
@@ -19,7 +21,7 @@ from blender_addon.rig.convert import (
     stage_of,
     turns_from_basis,
 )
-from blender_addon.rig.ground import FLESH, pelvis_lift
+from blender_addon.rig.ground import pelvis_lift
 from blender_addon.rig.links import Link
 from blender_addon.rig.rest import BodyFrame, body_frame
 
@@ -158,10 +160,12 @@ def test_bones_all_in_one_spot_are_refused() -> None:
         body_frame(np.zeros((24, 3)))
 
 
-def lift(before: np.ndarray, after: np.ndarray, scale: float = 1.0) -> float:
+def lift(before: np.ndarray, after: np.ndarray, scale: float = 1.0, missing: Sequence[str] = ()) -> float:
     positions = rest_positions() @ BLENDER_FROM_SMPL.T / scale
+    frame = body_frame(positions)
+    positions[[JOINT_INDEX[name] for name in missing]] = np.nan
     pair = (axis_angle_to_matrix(pose)[None] for pose in (before, after))
-    return float(pelvis_lift(*pair, positions, body_frame(positions), STANDING, scale * np.eye(3)[None])[0])
+    return float(pelvis_lift(*pair, positions, frame, STANDING, scale * np.eye(3)[None])[0])
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.01])
@@ -182,10 +186,49 @@ def test_lifting_one_leg_moves_nothing() -> None:
     assert lift(np.zeros((24, 3)), kick) == 0.0
 
 
-def test_a_body_laid_down_comes_down_to_the_floor() -> None:
-    lying = np.zeros((24, 3))
-    lying[0, 0] = -np.radians(90)
-    # It stood on the balls of its feet, 8 mm below their joints. On the back every joint is at least as high as the
-    # pelvis, which comes down to the thickness of the body.
-    expected = rest_positions()[:, 1].min() - 0.008 + FLESH[0]
-    assert lift(np.zeros((24, 3)), lying) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize(
+    "turns",
+    [
+        {"pelvis": (-90, 0, 0)},
+        {"pelvis": (90, 0, 0)},
+        {"pelvis": (0, 0, 90)},
+        {"pelvis": (-10, 0, 0), "left_hip": (-85, 0, 0), "right_hip": (-85, 0, 0)},
+        {"pelvis": (-35, 0, 0), "left_hip": (-90, 0, 0), "right_hip": (-90, 0, 0), "left_knee": (100, 0, 0),
+         "right_knee": (100, 0, 0)},
+        {"left_knee": (90, 0, 0), "right_knee": (90, 0, 0), "left_ankle": (60, 0, 0), "right_ankle": (60, 0, 0)},
+        {"pelvis": (85, 0, 0), "left_hip": (-85, 0, 0), "right_hip": (-85, 0, 0), "left_knee": (90, 0, 0),
+         "right_knee": (90, 0, 0), "left_shoulder": (0, -90, 0), "right_shoulder": (0, 90, 0)},
+        {"pelvis": (0, 0, 180)},
+    ],
+    ids=["on_the_back", "on_the_belly", "on_a_side", "sitting", "knees_up", "kneeling", "all_fours", "upside_down"],
+)  # fmt: skip
+def test_a_body_comes_to_rest_on_its_skin(turns: dict[str, tuple[float, float, float]]) -> None:
+    pose = np.zeros((24, 3))
+    for name, degrees in turns.items():
+        pose[JOINT_INDEX[name]] = np.radians(degrees)
+    body = load_neutral_body()
+    standing, posed = (
+        float(body.pose(torch.tensor(one[None], dtype=torch.float32))[0][0, :, 1].min())
+        for one in (np.zeros((24, 3)), pose)
+    )
+    assert lift(np.zeros((24, 3)), pose) == pytest.approx(standing - posed, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("missing", "turns", "within"),
+    [
+        (("left_foot", "right_foot"), {"left_ankle": (50, 0, 0), "right_ankle": (50, 0, 0)}, 1e-3),
+        (("left_collar", "right_collar", "left_hand", "right_hand"),
+         {"pelvis": (0, 0, 180), "left_shoulder": (0, 0, 90), "right_shoulder": (0, 0, -90)}, 0.02),
+    ],
+    ids=["toes", "collars_and_hands"],
+)  # fmt: skip
+def test_joints_without_a_bone_are_where_a_body_has_them(
+    missing: tuple[str, ...], turns: dict[str, tuple[float, float, float]], within: float
+) -> None:
+    pose = np.zeros((24, 3))
+    for name, degrees in turns.items():
+        pose[JOINT_INDEX[name]] = np.radians(degrees)
+    assert lift(np.zeros((24, 3)), pose, missing=missing) == pytest.approx(
+        lift(np.zeros((24, 3)), pose), abs=within
+    )

@@ -75,9 +75,12 @@ def the_skin_itself_stands_on_the_floor() -> None:
     for words in (
         SQUAT,
         "left_hip x -70; left_knee x 90; right_hip x 20; right_knee x 40; right_ankle x -20",
+        "left_hip x -90; right_hip x -90; left_knee x 10; right_knee x 10; left_shoulder z -80; right_shoulder z 80",
+        "pelvis x 80; left_hip x -80; right_hip x -80; left_knee x 90; right_knee x 90; left_shoulder y -90",
+        "pelvis z 90",
     ):
         ask(words)
-        near(skin(anna, 1), floor, 2 * CENTIMETRE)
+        near(skin(anna, 1), floor, 1.5 * CENTIMETRE)
 
 
 @scene
