@@ -203,8 +203,9 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     )
     send_view: BoolProperty(
         name="Send Viewport",
-        description="Send a small picture of the viewport along with the pose, for models whose edits look at one; "
-        "the model that ships goes by the pose and the words alone",
+        description="Send a small picture of the figure and where it is seen from along with the pose, so that "
+        '"turn to the camera" and "the hand on the left of the picture" mean something',
+        default=True,
     )
     range_mode: EnumProperty(
         name="Over a Range", description="How a range of frames is edited", items=ASKED_RANGE_ITEMS

@@ -63,10 +63,16 @@ def of_view(context: bpy.types.Context, armature: ArmatureObject) -> Taking:
                 "The scene has no camera to render a picture from; add one or send no picture."
             )
         return functools.partial(_take, armature.session_uid, functools.partial(render_view, scene))
-    if area is None or context.space_data is None or context.space_data.type != "VIEW_3D":
+    if area is None or not has_viewport(context):
         raise PictureError("There is no 3D viewport to take a picture of; press the button in one.")
     shoot = functools.partial(snapshot_view, area, _quarter(context))
     return functools.partial(_take, armature.session_uid, shoot)
+
+
+def has_viewport(context: bpy.types.Context) -> bool:
+    """Whether there is a window, and what runs was called in a 3D viewport of it."""
+    space = context.space_data
+    return not bpy.app.background and space is not None and space.type == "VIEW_3D"
 
 
 def of_image(image: bpy.types.Image) -> Taking:

@@ -44,7 +44,6 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         "frames",
         "parts",
         "strength",
-        "send_view",
         "anchors",
         "limits",
         "ik_targets",
@@ -96,8 +95,11 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
         return super().invoke(context, event)
 
     def _take_settings(self, context: bpy.types.Context) -> None:
-        """As the base; the options of a range go with the panel's range, and not with a script's list of frames."""
+        """As the base; the options of a range go with the panel's range, and not with a script's list of frames, and a
+        picture of the viewport with a window."""
         super()._take_settings(context)
+        if picture.has_viewport(context) and not self.properties.is_property_set("send_view"):
+            self.send_view = settings(context).send_view
         if self.frame_list:
             return
         for name in self._of_a_range:
