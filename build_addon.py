@@ -44,8 +44,8 @@ PLATFORMS: Final = {
 ENGINE_PACKAGES: Final = ("onnxruntime", "tokenizers", "pillow")
 """What the backend needs beside the standard library, Blender's numpy and the add-on's own websockets."""
 BACKEND_FILES: Final = ("*.py", "server/*.py", "prompt/*.py", "engines/*.py")
-"""Of ``backend/``: all that answers without torch, which .importlinter sees to, but for the two below."""
-NOT_CARRIED: Final = ("replicas.py", "engines/torch.py")
+"""Of ``backend/``: all that answers without torch, which .importlinter sees to, but for those below."""
+NOT_CARRIED: Final = ("replicas.py", "engines/torch.py", "repaint.py", "painting.py", "paint_process.py")
 """What needs Ray or torch; imported only when it is asked for."""
 WEIGHTS: Final = ("*.json", "*.onnx", "*.safetensors")
 

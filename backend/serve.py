@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backend.arguments import above_zero, positive
+from backend.image_weights import check_weights, control_folder
 from backend.memory import reuse
 from backend.query import Answerer
 from blender_addon.contract.loopback import is_loopback
@@ -24,6 +25,7 @@ from blender_addon.contract.messages import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from backend.replicas import Replicas
+    from backend.server import PaintOptions
 
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
 
@@ -89,6 +91,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     grown.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a cluster that runs, or auto (default: start one here)"
     )
+    images = parser.add_argument_group(
+        "pictures", "with diffusers, of the extra [images], and your own weights; see docs/serving.md"
+    )
+    images.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="paint pictures with this Stable Diffusion"
+    )
+    images.add_argument(
+        "--control", nargs="+", default=[], metavar="KIND=FOLDER",
+        help="a ControlNet for openpose, depth or normal; one at least",
+    )  # fmt: skip
+    images.add_argument("--image-device", default="cpu", help="torch device (default: %(default)s)")
+    images.add_argument("--image-steps", type=positive, default=30, metavar="N", help="default: %(default)s")
+    images.add_argument(
+        "--image-size", type=positive, default=512, metavar="N",
+        help="pixels of the longer side of what is repainted (default: %(default)s)",
+    )  # fmt: skip
+    images.add_argument(
+        "--image-deadline", type=above_zero, default=600.0, metavar="S",
+        help="seconds that a picture may take (default: %(default)g)",
+    )  # fmt: skip
     logs = parser.add_argument_group("log")
     logs.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
@@ -106,7 +128,7 @@ def run(
     """Serve until a signal; returns the exit status.
 
     Raises:
-        AccessError, OSError: what is wrong with the options, in a sentence.
+        AccessError, OSError, ValueError: what is wrong with the options, in a sentence.
     """
     from backend.server import ServerOptions, check_options, listen, new_token, run_until_signal, tls_context
     from backend.server.logs import set_up
@@ -138,6 +160,7 @@ def run(
         lanes=options.replicas[1] if options.ray else 1,
         warm_up=True,
         log_requests=options.log_requests,
+        images=_images_of(options),
     )
     try:
         sockets = listen(settings)
@@ -164,6 +187,29 @@ def run(
 
         asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=reload))
     return 0
+
+
+def _images_of(options: argparse.Namespace) -> PaintOptions | None:
+    """What paints pictures, where the options name something. Raises ValueError where that cannot paint."""
+    from backend.server import PaintOptions
+
+    if options.images is None:
+        if options.control:
+            raise ValueError("--control is of --images; name the folder of a Stable Diffusion too")
+        return None
+    given = dict(control_folder(text) for text in options.control)
+    controls = {kind: folder for kind, folder in given.items() if folder is not None}
+    if not given or controls.keys() != given.keys():
+        raise ValueError("--images needs a ControlNet for each map: --control openpose=FOLDER")
+    check_weights(options.images, controls)
+    return PaintOptions(
+        options.images,
+        controls,
+        options.image_device,
+        options.image_steps,
+        options.image_size,
+        options.image_deadline,
+    )
 
 
 def _replicas_of(options: argparse.Namespace, load_engine: Callable[[], Answerer]) -> Replicas:

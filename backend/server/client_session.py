@@ -14,12 +14,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from blender_addon.contract.messages import (
+    PAINTED_TASKS,
     Cancel,
     ErrorMessage,
     Hello,
@@ -36,8 +37,12 @@ from .access import token_matches
 from .door import GUESS_SECONDS, Door, GuardedConnection
 from .jobs import Job
 from .metrics import Metrics
+from .painter import Painter, PaintJob
 from .sandbox import Sandbox
 from .scheduler import Scheduler, reason_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("posellava.access")
@@ -58,10 +63,11 @@ class ServerContext:
 
     Attributes:
         model: the engine's name.
-        tasks: what it does.
+        tasks: what it does, and what is painted.
         limits: what a request may hold.
         token: what clients must present; None lets everyone in.
         scheduler: what answers.
+        painter: what paints pictures; None where there is no pipeline for them.
         sandbox: what reads large things.
         door: where clients come in.
         metrics: what counts.
@@ -73,6 +79,7 @@ class ServerContext:
     limits: Limits
     token: str | None
     scheduler: Scheduler
+    painter: Painter | None
     sandbox: Sandbox
     door: Door
     metrics: Metrics
@@ -87,7 +94,7 @@ class ClientSession:
         self._context = context
         self._wire = Wire(websocket.subprotocol or SUBPROTOCOLS[-1])
         self._client = context.scheduler.join_client()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job | PaintJob] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
         self._cut_off = False
@@ -110,7 +117,7 @@ class ClientSession:
             log.debug("connection lost: %s", closed)
         finally:
             for job in list(self._jobs.values()):
-                context.scheduler.cancel(job)
+                self._cancel(job)
             await asyncio.gather(*self._answers)
             context.scheduler.leave(self._client)
             context.metrics.connected(-1)
@@ -148,7 +155,8 @@ class ClientSession:
             return False
         context = self._context
         self._wire.limits = context.limits
-        await self._send(Welcome(context.model, context.tasks, context.limits, self._wire.version))
+        maps = () if context.painter is None else context.painter.kinds
+        await self._send(Welcome(context.model, context.tasks, context.limits, self._wire.version, maps))
         context.door.welcome(self._websocket)
         return True
 
@@ -202,7 +210,7 @@ class ClientSession:
                 await self._accept(message)
             elif isinstance(message, Cancel):
                 if message.id in self._jobs:
-                    self._context.scheduler.cancel(self._jobs[message.id])
+                    self._cancel(self._jobs[message.id])
             elif message is not None:
                 raise ProtocolError(
                     "unknown_type",
@@ -222,7 +230,10 @@ class ClientSession:
         image = None
         if request.image_png is not None:
             image = await context.sandbox.picture(self, request.image_png, context.limits, request.id)
-        job = context.scheduler.submit(self._client, request, image)
+        if request.task in PAINTED_TASKS:
+            job: Job | PaintJob = await self._submit_painting(request, image)
+        else:
+            job = context.scheduler.submit(self._client, request, image)
         self._counts["requests"] += 1
         if context.log_requests:
             log.info(
@@ -239,7 +250,24 @@ class ClientSession:
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 
-    async def _answer(self, job: Job) -> None:
+    async def _submit_painting(self, request: Request, image: Image | None) -> PaintJob:
+        context = self._context
+        assert context.painter is not None
+        assert request.painting is not None
+        maps = {
+            kind: await context.sandbox.picture(self, data, context.limits, request.id)
+            for kind, data in request.painting.maps.items()
+        }
+        return context.painter.submit(self._client, request, image, maps)
+
+    def _cancel(self, job: Job | PaintJob) -> None:
+        if isinstance(job, Job):
+            self._context.scheduler.cancel(job)
+        else:
+            assert self._context.painter is not None
+            self._context.painter.cancel(job)
+
+    async def _answer(self, job: Job | PaintJob) -> None:
         """Send progress whenever it changed, in the end the result or the error."""
         context, identity = self._context, job.request.id
         try:
@@ -267,7 +295,8 @@ class ClientSession:
                     )
                 )
         finally:
-            context.scheduler.release(job)
+            if isinstance(job, Job):
+                context.scheduler.release(job)
             del self._jobs[identity]
 
     async def _send_error(self, error: ProtocolError) -> None:

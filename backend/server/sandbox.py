@@ -25,11 +25,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import BinaryIO, Final
+from typing import Final
 
 from PIL import Image
 
 from backend.images import MODEL_SIDE, check_image, decode_image
+from backend.pipes import environment, pieces, receive, receive_from, send
 from blender_addon.contract import codec, frames
 from blender_addon.contract.messages import ErrorMessage, Limits, Message, ProtocolError
 
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 WORK_SECONDS: Final = 20.0
 MEMORY_BYTES: Final = 1536 * 2**20
-_LENGTH: Final = struct.Struct("<I")
 _SIZE: Final = struct.Struct("<II")
 _TEXT, _PICTURE, _ERROR = b"T", b"P", b"E"
 _BEGIN: Final = "import sys; sys.path[:] = sys.argv[1:]; from backend.server.sandbox import main; main()"
@@ -168,31 +168,20 @@ class Sandbox:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _BEGIN, *sys.path,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
-                env=_environment(),
+                env=environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )  # fmt: skip
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(kind + _LENGTH.pack(len(head)) + head + _LENGTH.pack(len(body)))
-        stdin.write(body)
+        for piece in pieces(kind, (head, body)):
+            stdin.write(piece)
         await stdin.drain()
-        outcome = await stdout.readexactly(1)
-        (count,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
-        parts = []
-        for _ in range(min(count, 8)):
-            (length,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
-            parts.append(await stdout.readexactly(length))
+        outcome, parts = await receive_from(stdout)
         if outcome == _ERROR:
             error = codec.decode(parts[0].decode())
             assert isinstance(error, ErrorMessage)
             raise ProtocolError(error.code, error.message, error.id)
         return parts
-
-
-def _environment() -> dict[str, str]:
-    """What the process may know of this one's: no token."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("POSELLAVA_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 # Inside.
@@ -203,11 +192,8 @@ def main() -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     _restrict()
-    while True:
-        kind = source.read(1)
-        if not kind:
-            return
-        head, body = (_read(source) for _ in range(2))
+    while (question := receive(source)) is not None:
+        kind, (head, body) = question
         try:
             parts, outcome = list(_done(kind, head, body)), kind
         except ProtocolError as error:
@@ -215,17 +201,8 @@ def main() -> None:
         except MemoryError:
             parts = [_error("too_large", "It takes too much memory to read; send something smaller.", None)]
             outcome = _ERROR
-        target.write(outcome + _LENGTH.pack(len(parts)))
-        for part in parts:
-            target.write(_LENGTH.pack(len(part)))
-            target.write(part)
-        target.flush()
-        del head, body, parts
-
-
-def _read(source: BinaryIO) -> bytes:
-    (length,) = _LENGTH.unpack(source.read(_LENGTH.size))
-    return source.read(length)
+        send(target, outcome, parts)
+        del question, head, body, parts
 
 
 def _done(kind: bytes, head: bytes, body: bytes) -> Iterator[bytes]:

@@ -32,6 +32,7 @@ from .client_session import ClientSession, ServerContext
 from .door import Door, GuardedConnection
 from .metrics import Metrics, new_metrics
 from .pages import page, refusal
+from .painter import Painter, PaintOptions
 from .sandbox import Sandbox
 from .scheduler import Scheduler, SchedulerOptions
 
@@ -70,6 +71,7 @@ class ServerOptions:
         tls: with it the backend speaks TLS.
         warm_up: whether the engine answers something of its own before the first request.
         log_requests: whether instructions may be logged.
+        images: what paints pictures; None for a backend that paints none.
     """
 
     host: str = "127.0.0.1"
@@ -88,6 +90,7 @@ class ServerOptions:
     tls: ssl.SSLContext | None = None
     warm_up: bool = False
     log_requests: bool = False
+    images: PaintOptions | None = None
 
 
 def listen(options: ServerOptions) -> list[socket.socket]:
@@ -165,12 +168,15 @@ class PoseServer:
             reload,
         )
         self._door = Door(options.max_connections, options.max_connections_per_address)
+        tasks = tuple(engine.tasks)
+        self._painter = None if options.images is None else Painter(options.images, self._scheduler, tasks)
         self._context = ServerContext(
             engine.name,
-            tuple(engine.tasks),
+            tasks if self._painter is None else (*tasks, *self._painter.tasks),
             options.limits,
             options.token,
             self._scheduler,
+            self._painter,
             Sandbox(),
             self._door,
             self._metrics,
@@ -214,6 +220,8 @@ class PoseServer:
             )
             self._servers.append(server)
         self._scheduler.start(warm_up=options.warm_up)
+        if self._painter is not None:
+            self._painter.start()
         self._looking = asyncio.create_task(self._look_after())
         return self
 
@@ -226,6 +234,8 @@ class PoseServer:
         assert self._looking is not None
         self._looking.cancel()
         self._scheduler.stop()
+        if self._painter is not None:
+            await self._painter.stop()
         await self._context.sandbox.stop()
         for server in self._servers:
             server.close(reason="the backend is shutting down")
@@ -239,6 +249,8 @@ class PoseServer:
     async def drain(self) -> None:
         """Refuse new and waiting requests and let the running ones finish, for at most DRAIN_SECONDS."""
         self._scheduler.drain()
+        if self._painter is not None:
+            self._painter.drain()
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await asyncio.gather(*(session.finish() for session in self._sessions))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``posellava.v2``: a small JSON head, then poses, picture and words as binary frames of their own.
+"""``posellava.v2``: a small JSON head, then poses, pictures and words as binary frames of their own.
 
 A message is one websocket text message, the head, of at most MAX_HEAD_BYTES, and after it as many binary messages as
 the head's ``frames`` names, in this order and of exactly these sizes::
@@ -8,7 +8,9 @@ the head's ``frames`` names, in this order and of exactly these sizes::
 
 - ``poses``: P poses, little-endian float32, 288 bytes each. Where v1 has an array the head has
   ``{"first": k, "count": N}``, the poses k to k + N of that frame.
-- ``image``: B bytes, the picture as it is. Where v1 has base64 the head has ``true``.
+- ``image``: B bytes, the picture as it is. Where v1 has base64 the head has ``true``. Where there are several, as the
+  control maps of a painting, they stand there one after the other, and each field has ``{"first": k, "size": S}``, the
+  bytes k to k + S of that frame.
 - ``words``: W bytes, the ``texts`` of a result whose head would grow too long: a table of their lengths in UTF-8,
   uint32 little-endian, then the texts. Where they stand in a head, equal ones stand there once, with ``text_of``
   saying for each answer which it is; ``without_pose`` names the answers in words only.
@@ -51,6 +53,8 @@ def encode(message: Message) -> Frames:
     """
     packer = _Packer()
     record = packer.packed(to_record(message))
+    if len(packer.pictures) == 1 and "image_png" in record:
+        record["image_png"] = True
     if record["type"] == "result":
         record = _with_short_answers(record)
     head = packer.head(record)
@@ -73,7 +77,7 @@ class _Packer:
 
     def __init__(self) -> None:
         self.poses: list[PoseArray] = []
-        self.image: bytes | None = None
+        self.pictures: list[bytes] = []
         self.words: bytes | None = None
         self._count = 0
 
@@ -83,8 +87,9 @@ class _Packer:
             self.poses.append(value)
             return {"first": first, "count": len(value)}
         if isinstance(value, bytes):
-            self.image = value
-            return True
+            first = sum(map(len, self.pictures))
+            self.pictures.append(value)
+            return {"first": first, "size": len(value)}
         if isinstance(value, dict):
             return {name: self.packed(item) for name, item in value.items()}
         if isinstance(value, list):
@@ -94,7 +99,7 @@ class _Packer:
     def head(self, record: dict[str, Any]) -> str:
         sizes = {
             "poses": self._count,
-            "image": None if self.image is None else len(self.image),
+            "image": sum(map(len, self.pictures)) if self.pictures else None,
             "words": None if self.words is None else len(self.words),
         }
         due = {name: size for name, size in sizes.items() if size or (size == 0 and name != "poses")}
@@ -103,7 +108,8 @@ class _Packer:
 
     def frames(self) -> Frames:
         poses = np.ascontiguousarray(np.concatenate(self.poses or [no_poses()]), dtype="<f4").tobytes()
-        return [frame for frame in (poses or None, self.image, self.words) if frame is not None]
+        pictures = b"".join(self.pictures) if self.pictures else None
+        return [frame for frame in (poses or None, pictures, self.words) if frame is not None]
 
 
 def _with_short_answers(record: Json) -> dict[str, Any]:
@@ -237,7 +243,8 @@ class FrameReader:
             return {"poses": most_poses(limits), "image": limits.max_image_bytes}
         if kind == "result":
             words = limits.max_poses * (4 + 4 * limits.max_text_chars)
-            return {"poses": limits.max_poses * (1 + MAX_VARIANTS), "words": words}
+            poses = limits.max_poses * (1 + MAX_VARIANTS)
+            return {"poses": poses, "image": limits.max_image_bytes, "words": words}
         return {}
 
     def _add(self, frame: bytes) -> None:
@@ -286,6 +293,10 @@ class _Frames:
         return poses
 
     def image(self, value: Any) -> bytes:
-        if value is not True or "image" not in self._got:
-            raise ProtocolError("bad_image", "The request names a picture, but there is no frame of it.")
-        return self._got["image"]
+        frame = self._got.get("image")
+        if value is True and frame is not None:
+            return frame
+        first, size = (value.get("first"), value.get("size")) if isinstance(value, dict) else (None, None)
+        if frame is None or not _is_count(first) or not _is_count(size) or first + size > len(frame):
+            raise ProtocolError("bad_image", "The message names a picture that is not in its frame.")
+        return frame[first : first + size]

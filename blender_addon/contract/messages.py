@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,9 +32,23 @@ TASKS: Final = ("adjust", "generate", "estimate", "describe", "chat")
 """Every task the protocol knows; a model says in its Welcome which of them it answers."""
 SPOKEN_TASKS: Final = ("describe", "chat")
 """Those whose answer is said word by word; Progress tells how far it is."""
+PAINTED_TASKS: Final = ("paint", "repaint")
+"""Those whose answer is a picture: a diffusion pipeline beside the model does them, where a backend has one, and its
+Welcome names them too; Progress counts its steps. ``paint`` follows the control maps that the request brings;
+``repaint`` reads the pose that the request's picture shows, changes it as the instruction says, and paints the picture
+anew with it."""
+MAP_KINDS: Final = ("openpose", "depth", "normal")
+"""The control maps that there are; see control_maps.py."""
+MAX_SEED: Final = 2**31 - 1
 
 MAX_VARIANTS: Final = 8
 """The most poses that one start pose can be answered with; also the most that a turn of the history may hold."""
+
+
+NO_PICTURES: Final = (
+    "This backend paints no pictures; start one that does, with your own diffusion weights: "
+    "posellava serve --images FOLDER --control openpose=FOLDER."
+)
 
 
 class ProtocolError(ValueError):
@@ -99,12 +114,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """The backend's answer to a Hello it accepts."""
+    """The backend's answer to a Hello it accepts; ``maps``: the control maps that its pipeline for pictures follows."""
 
     model: str
     tasks: tuple[str, ...]
     limits: Limits = field(default_factory=Limits)
     version: int = PROTOCOL_VERSION
+    maps: tuple[str, ...] = ()
 
 
 def new_request_id() -> str:
@@ -148,6 +164,23 @@ class View:
     pitch: float
 
 
+@dataclass(frozen=True)
+class Painting:
+    """What a picture is to be like.
+
+    Attributes:
+        prompt: what it shows, in words.
+        maps: control maps that it follows, each kind a PNG; all of one size, which is then the picture's.
+        strength: how much of the request's picture is painted anew, above 0; 1 keeps nothing of it.
+        seed: another one makes another picture.
+    """
+
+    prompt: str
+    maps: Mapping[str, bytes] = field(default_factory=dict)
+    strength: float = 0.75
+    seed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One task for the model, for one pose or many.
@@ -158,7 +191,7 @@ class Request:
     turns, oldest first; with the task ``describe`` a last turn that shows a pose asks what changed from it to the start
     pose. ``view``: where the camera is, None when that is not known. ``variants``: how many
     different answers are wished for, 1 to MAX_VARIANTS; a model may have fewer. The model is deterministic, so
-    there is no seed.
+    there is no seed. ``painting``: what the picture is to be like, of PAINTED_TASKS.
     """
 
     id: str
@@ -171,11 +204,12 @@ class Request:
     strength: float = 1.0
     view: View | None = None
     variants: int = 1
+    painting: Painting | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far request ``id`` is: ``done`` of ``total`` poses, ``ahead`` requests wait in front of it.
+    """How far request ``id`` is: ``done`` of ``total`` poses, of PAINTED_TASKS steps; ``ahead`` requests wait in front.
 
     ``words``: what the model has said so far, all of it, where the request has a single answer and is of SPOKEN_TASKS;
     what it says in the end may differ from it.
@@ -197,8 +231,9 @@ class Result:
     per start pose; the first one is ``poses``, and every one has None where ``poses`` has it. Of the task ``chat`` they
     are the poses of the answer, in the order of the ``<POSE>`` in its text. ``confidence``: for each answer about the
     chance of each of its 24 joints, 0 to 1, of lying within 10 cm of where a picture shows it, None where the pose is
-    of no picture; empty where none is. Milliseconds:
-    ``queued_ms`` from arrival until the model began, ``engine_ms`` from then until the last pose was there.
+    of no picture; empty where none is. ``image_png``: the picture, of PAINTED_TASKS; None where there are words alone.
+    Milliseconds: ``queued_ms`` from arrival until the model began, ``engine_ms`` from then until the last pose was
+    there.
     """
 
     id: str
@@ -208,6 +243,7 @@ class Result:
     engine_ms: float = 0.0
     variants: tuple[tuple[PoseArray | None, ...], ...] = ()
     confidence: tuple[tuple[float, ...] | None, ...] = ()
+    image_png: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -233,7 +269,9 @@ class Cancel:
 Message = Hello | Welcome | Request | Progress | Result | ErrorMessage | Cancel
 
 
-def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TASKS) -> None:
+def check_request(
+    request: Request, limits: Limits, tasks: tuple[str, ...] = (*TASKS, *PAINTED_TASKS)
+) -> None:
     """Raise ProtocolError unless ``request`` can be answered by a model of ``tasks`` within ``limits``.
 
     Both sides call it: the client before it sends, the backend before anything reaches the model. Pixels are
@@ -250,6 +288,8 @@ def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TAS
                 "unknown_task",
                 f"The model was not taught to speak, so it cannot {request.task}; {known}. Load one that was.",
             )
+        if request.task in PAINTED_TASKS:
+            raise refuse("unknown_task", NO_PICTURES)
         raise refuse("unknown_task", f"Unknown task {quote(request.task)}; {known}.")
     if len(request.instruction) > limits.max_text_chars:
         raise refuse(
@@ -276,6 +316,8 @@ def check_request(request: Request, limits: Limits, tasks: tuple[str, ...] = TAS
     if request.task == "describe" and request.image_png is None and len(request.poses) == 0:
         raise refuse("bad_pose", "A description needs a pose or an image; the request has neither.")
     _check_options(request)
+    if request.task in PAINTED_TASKS:
+        _check_painting(request, limits)
 
 
 def check_poses(poses: PoseArray, limits: Limits, request_id: str | None = None) -> None:
@@ -350,6 +392,42 @@ def _check_options(request: Request) -> None:
         )
     if not request.parts:
         raise ProtocolError("bad_option", "No body part may move; choose at least one.", request.id)
+
+
+def _check_painting(request: Request, limits: Limits) -> None:
+    def refuse(code: str, sentence: str) -> ProtocolError:
+        return ProtocolError(code, sentence, request.id)
+
+    painting = request.painting
+    if painting is None or not painting.prompt.strip():
+        raise refuse("bad_text", "The prompt is empty; say what the picture is to show.")
+    if len(painting.prompt) > limits.max_text_chars:
+        raise refuse(
+            "bad_text",
+            f"The prompt has {len(painting.prompt)} characters; shorten it to {limits.max_text_chars}.",
+        )
+    unknown = sorted(painting.maps.keys() - set(MAP_KINDS))
+    if unknown:
+        raise refuse(
+            "bad_option", f"There are no control maps {quote(unknown[0])}; known are {', '.join(MAP_KINDS)}."
+        )
+    if not (math.isfinite(painting.strength) and 0.0 < painting.strength <= 1.0):
+        raise refuse(
+            "bad_option", f"A painting's strength is {painting.strength}; give one above 0, up to 1."
+        )
+    if not 0 <= painting.seed <= MAX_SEED:
+        raise refuse("bad_option", f"The seed is {quote(str(painting.seed))}; give one from 0 to {MAX_SEED}.")
+    if request.task == "paint" and not painting.maps:
+        raise refuse("bad_image", "Painting needs a control map to follow; the request has none.")
+    if request.task == "repaint" and request.image_png is None:
+        raise refuse("bad_image", "Repainting needs a picture to start from; the request has none.")
+    size = len(request.image_png or b"") + sum(map(len, painting.maps.values()))
+    if size > limits.max_image_bytes:
+        raise refuse(
+            "bad_image",
+            f"Picture and control maps have {size} bytes together, {limits.max_image_bytes} are taken; "
+            "make them smaller.",
+        )
 
 
 def quote(text: str, longest: int = 40) -> str:

@@ -19,12 +19,14 @@ from typing import Any, Final, NoReturn, Protocol
 import numpy as np
 
 from .messages import (
+    MAP_KINDS,
     MAX_VARIANTS,
     Cancel,
     ErrorMessage,
     Hello,
     Limits,
     Message,
+    Painting,
     PoseArray,
     Progress,
     ProtocolError,
@@ -63,12 +65,12 @@ class Source(Protocol):
         ...
 
     def image(self, value: Any) -> bytes:
-        """The picture that ``value`` stands for, at most ``limits.max_image_bytes``; raises as poses() does."""
+        """A picture that ``value`` stands for, at most ``limits.max_image_bytes``; raises as poses() does."""
         ...
 
 
 def to_record(message: Message) -> dict[str, Any]:
-    """The record of a message; its poses are arrays, its picture bytes."""
+    """The record of a message; its poses are arrays, its pictures bytes."""
     return _ENCODERS[type(message)](message)
 
 
@@ -193,6 +195,8 @@ def _encode_request(message: Request) -> dict[str, Any]:
         record["view"] = {"yaw": float(message.view.yaw), "pitch": float(message.view.pitch)}
     if message.variants != 1:
         record["variants"] = message.variants
+    if message.painting is not None:
+        record["painting"] = {**asdict(message.painting), "strength": float(message.painting.strength)}
     return record
 
 
@@ -223,6 +227,26 @@ def _decode_request(record: Json, source: Source) -> Request:
         strength=_number(record, "strength", 1.0),
         view=_decode_view(record.get("view")),
         variants=_count(record, "variants", 1),
+        painting=_decode_painting(record.get("painting"), source),
+    )
+
+
+def _decode_painting(value: Any, source: Source) -> Painting | None:
+    if value is None:
+        return None
+    maps = value.get("maps", {}) if isinstance(value, dict) else None
+    if not isinstance(maps, dict):
+        raise ProtocolError("bad_message", "painting must be an object with a prompt, its maps one by kind.")
+    unknown = next((kind for kind in maps if kind not in MAP_KINDS), None)
+    if unknown is not None:  # before any of them is read: a name costs nothing, a picture may
+        raise ProtocolError(
+            "bad_option", f"There are no control maps {quote(unknown)}; known are {', '.join(MAP_KINDS)}."
+        )
+    return Painting(
+        prompt=_text(value, "prompt", source.limits.max_text_chars),
+        maps={kind: source.image(item) for kind, item in maps.items()},
+        strength=_number(value, "strength", Painting.strength),
+        seed=_count(value, "seed", 0),
     )
 
 
@@ -285,6 +309,8 @@ def _encode_result(message: Result) -> dict[str, Any]:
         record["variants"] = [_stack(poses) for poses in message.variants]
     if any(message.confidence):
         record["confidence"] = [None if one is None else list(one) for one in message.confidence]
+    if message.image_png is not None:
+        record["image_png"] = message.image_png
     return record
 
 
@@ -310,6 +336,8 @@ def _decode_result(record: Json, source: Source) -> Result:
     if not all(len(variant) == len(poses) for variant in variants):
         raise ProtocolError("bad_message", "Every variant of a result must have as many poses as the result.")
 
+    image = record.get("image_png")
+
     def places(given: PoseArray) -> tuple[PoseArray | None, ...]:
         remaining = iter(given)
         return tuple(next(remaining) if flag else None for flag in has_pose)
@@ -322,6 +350,7 @@ def _decode_result(record: Json, source: Source) -> Result:
         engine_ms=_number(record, "engine_ms", 0.0),
         variants=tuple(map(places, variants)),
         confidence=_decode_confidence(record, len(has_pose)),
+        image_png=None if image is None else source.image(image),
     )
 
 
@@ -346,18 +375,21 @@ def _are_chances(value: Any) -> bool:
 
 
 def _encode_welcome(message: Welcome) -> dict[str, Any]:
-    return {
+    record = {
         "type": "welcome",
         "version": message.version,
         "model": message.model,
         "tasks": list(message.tasks),
         "limits": asdict(message.limits),
     }
+    if message.maps:
+        record["maps"] = list(message.maps)
+    return record
 
 
 def _decode_welcome(record: Json, source: Source) -> Welcome:
-    tasks, offered = _items(record, "tasks"), record.get("limits")
-    if not all(isinstance(task, str) for task in tasks) or not isinstance(offered, dict):
+    tasks, maps, offered = _items(record, "tasks"), _items(record, "maps"), record.get("limits")
+    if not all(isinstance(name, str) for name in (*tasks, *maps)) or not isinstance(offered, dict):
         raise ProtocolError("bad_message", "A welcome must have a list of tasks and the limits.")
     return Welcome(
         model=_text(record, "model", 200),
@@ -366,6 +398,7 @@ def _decode_welcome(record: Json, source: Source) -> Welcome:
             **{item.name: _count(offered, item.name, getattr(Limits, item.name)) for item in fields(Limits)}
         ),
         version=_count(record, "version"),
+        maps=tuple(maps),
     )
 
 

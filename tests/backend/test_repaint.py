@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from backend.body.camera import Camera
 from backend.body.draw import DrawingUnavailableError
 from backend.body.pictures import draw_poses
+from backend.painting import Pipeline, StoppedError, maps_of
 from backend.query import Answer, Query
-from backend.repaint import edited_pose, maps_of, paint, repaint
+from backend.repaint import edited_pose, repaint
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
+
+from .tiny_diffusion import tiny_pipeline
 
 STANDING = STANDING_POSE.astype(np.float32)
 
@@ -59,66 +61,28 @@ def test_the_maps_show_the_body_whole_and_all_of_the_same_thing() -> None:
     assert max(np.ptp(rows) / 192, np.ptp(columns) / 128) > 0.75, "and it fills the picture"
 
 
-def tiny_pipeline(folder: Path) -> tuple[Path, Path]:
-    """Stable Diffusion and a ControlNet with random weights, as large as a thumb, as diffusers saves them."""
-    diffusers = pytest.importorskip("diffusers")
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(4, 8), layers_per_block=1, sample_size=16, in_channels=4, out_channels=4, norm_num_groups=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8, attention_head_dim=2,
-    )  # fmt: skip
-    net = diffusers.ControlNetModel(
-        block_out_channels=(4, 8), layers_per_block=1, in_channels=4, norm_num_groups=2, cross_attention_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), attention_head_dim=2,
-        conditioning_embedding_out_channels=(2, 4),
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(4, 8), in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=2,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=100, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        )
-    )  # fmt: skip
-    words = folder / "words"
-    words.mkdir()
-    letters = [*"abcdefghijklmnopqrstuvwxyz,", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz,")]
-    vocabulary = {
-        token: number for number, token in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])
-    }
-    (words / "vocab.json").write_text(json.dumps(vocabulary))
-    (words / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer.from_pretrained(words, model_max_length=16)
-    scheduler = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    pipeline = diffusers.StableDiffusionPipeline(
-        vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    )
-    pipeline.save_pretrained(folder / "diffusion")
-    net.save_pretrained(folder / "controlnet")
-    return folder / "diffusion", folder / "controlnet"
-
-
 @pytest.mark.slow
 def test_a_tiny_pipeline_in_diffusers_own_form_paints(tmp_path: Path) -> None:
     weights, controlnet = tiny_pipeline(tmp_path)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     maps = maps_of(STANDING, ["openpose", "depth"], 64, 64)
-    how = {
-        "weights": weights,
-        "controls": {"openpose": controlnet, "depth": controlnet},
-        "steps": 2,
-        "strength": 1.0,
-    }
-    painted = paint(picture, maps, "a person", **how)
-    assert painted.size == (64, 64)
-    assert (np.asarray(painted) != np.asarray(picture)).any()
-    again = paint(picture, maps, "a person", **how)
-    np.testing.assert_array_equal(np.asarray(painted), np.asarray(again))
+    pipeline = Pipeline(weights, {"openpose": controlnet, "depth": controlnet})
+    steps: list[int] = []
+
+    def painted(**changes: object) -> np.ndarray:
+        how = {"steps": 3, "strength": 1.0, "on_step": lambda done: steps.append(done) is None, **changes}
+        return np.asarray(pipeline.paint(picture, maps, "a person", **how))
+
+    first = painted()
+    assert first.shape == (64, 64, 3)
+    assert steps == [1, 2, 3]
+    assert (first != np.asarray(picture)).any()
+    np.testing.assert_array_equal(first, painted())
+    assert (first != painted(seed=1)).any()
+    with pytest.raises(StoppedError):
+        painted(on_step=lambda done: done < 2)
+    np.testing.assert_array_equal(first, painted())  # one that was given up spoils none after it
+    assert painted(steps=1, strength=0.1).shape == (64, 64, 3), "one step is made at least"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +93,8 @@ def test_a_tiny_pipeline_in_diffusers_own_form_paints(tmp_path: Path) -> None:
         (["text.png"], "is no PNG, JPEG or WebP"),
         (["picture.png", "--control", "pose"], "there are no maps 'pose'"),
         (["picture.png", "--weights", "w"], "needs its ControlNet"),
+        (["picture.png", "--weights", "w", "--control", "depth=d"], "there is no folder w of weights"),
+        (["picture.png", "--weights", ".", "--control", "depth=d"], "the folder . has no model_index.json"),
         (["picture.png", "--strength", "0"], "strength of 0"),
     ],
 )

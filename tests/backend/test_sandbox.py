@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backend.pipes import environment, receive, send
 from backend.server import sandbox
 from backend.server.sandbox import Sandbox
 from blender_addon.contract.codec import decode, encode
@@ -144,21 +145,16 @@ def inside(
     """What the process itself says to these pieces of work."""
     source, target = io.BytesIO(), io.BytesIO()
     for kind, head, body in work:
-        source.write(kind + struct.pack("<I", len(head)) + head + struct.pack("<I", len(body)) + body)
+        send(source, kind, (head, body))
     source.seek(0)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=target))
     monkeypatch.setattr(sandbox, "_restrict", lambda: None)
     sandbox.main()
-    data, said = target.getvalue(), []
-    while data:
-        outcome, (count,), data = data[:1], struct.unpack("<I", data[1:5]), data[5:]
-        parts = []
-        for _ in range(count):
-            (length,) = struct.unpack("<I", data[:4])
-            parts.append(data[4 : 4 + length])
-            data = data[4 + length :]
-        said.append((outcome, parts))
+    target.seek(0)
+    said = []
+    while (answer := receive(target)) is not None:
+        said.append(answer)
     return said
 
 
@@ -197,4 +193,6 @@ def test_the_process_has_little_memory_and_low_priority(monkeypatch: pytest.Monk
 
 def test_the_process_does_not_know_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSELLAVA_TOKEN", "secret")
-    assert "secret" not in sandbox._environment().values()
+    own = environment(OMP_NUM_THREADS="1")
+    assert "secret" not in own.values()
+    assert own["OMP_NUM_THREADS"] == "1"

@@ -23,4 +23,4 @@ def test_each_limit_and_each_kind_of_attack_has_a_test() -> None:
         (table,) = re.findall(rf"^## {title}\n\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
         for row in table.splitlines()[2:]:
             last = row.strip("| ").rsplit("|", 1)[-1].strip()
-            assert re.search(r"`(test|tests/)|\b[FSCBPWR]\b", last), row
+            assert re.search(r"`(test|tests/)|\b[FSCBPWRI]\b", last), row

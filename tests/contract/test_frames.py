@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blender_addon.contract.frames import MAX_HEAD_BYTES, FrameReader, encode
-from blender_addon.contract.messages import Limits, ProtocolError, Request, Result, Turn
+from blender_addon.contract.messages import Limits, Painting, ProtocolError, Request, Result, Turn
 from blender_addon.contract.wire import SUBPROTOCOLS, Wire
 
 POSES = np.linspace(-3, 3, 2 * 72, dtype=np.float32).reshape(2, 24, 3)
@@ -24,6 +24,45 @@ def test_a_request_is_a_small_head_its_poses_and_its_picture() -> None:
     assert poses == FRAME + FRAME[288:] + FRAME
     assert image == b"picture"
     assert len(encode(Request("b", "generate", "a person sits"))) == 1
+
+
+PAINT = Request(
+    "p", "paint", image_png=b"picture", painting=Painting("x", {"openpose": b"bones", "depth": b"far"})
+)
+
+
+def test_several_pictures_travel_in_one_frame() -> None:
+    sent, image = encode(PAINT)
+    assert json.loads(sent)["frames"] == {"image": 15}
+    assert image == b"picturebonesfar"
+    reader = FrameReader(Limits())
+    assert reader.read(sent) is None
+    received = reader.read(image)
+    assert isinstance(received, Request)
+    assert (received.image_png, received.painting) == (PAINT.image_png, PAINT.painting)
+
+
+@pytest.mark.parametrize(
+    ("maps", "sentence"),
+    [
+        ({"depth": {"first": 12, "size": 4}}, "not in its frame"),
+        ({"depth": {"first": -1, "size": 4}}, "not in its frame"),
+        ({"depth": {"first": 0}}, "not in its frame"),
+        ({"depth": "abc"}, "not in its frame"),
+        ({f"map {number}": True for number in range(1000)}, "no control maps 'map 0'"),
+        ([1], "its maps one by kind"),
+    ],
+)
+def test_a_map_that_is_none_is_refused(maps: Any, sentence: str) -> None:
+    sent, image = encode(PAINT)
+    record = json.loads(sent)
+    record["painting"]["maps"] = maps
+    reader = FrameReader(Limits())
+    reader.read(json.dumps(record))
+    with pytest.raises(ProtocolError, match=sentence) as caught:
+        reader.read(image)
+    assert caught.value.request_id == "p"
+    assert_still_reads(reader)
 
 
 def test_a_result_of_the_most_poses_has_a_small_head() -> None:

@@ -52,6 +52,7 @@ def random_messages(seed: int) -> list[messages.Message]:
             text(),
             tuple(dice.sample(messages.TASKS, 2)),
             messages.Limits(*(dice.randint(0, 2**40) for _ in range(6))),
+            maps=tuple(dice.sample(messages.MAP_KINDS, dice.randint(0, 3))),
         ),
         messages.Request(
             identity,
@@ -68,6 +69,21 @@ def random_messages(seed: int) -> list[messages.Message]:
             dice.choice([None, messages.View(dice.uniform(-3, 3), dice.uniform(-1, 1))]),
             dice.randint(1, 8),
         ),
+        messages.Request(
+            identity,
+            dice.choice(messages.PAINTED_TASKS),
+            image_png=dice.choice([None, b"", rng.bytes(70)]),
+            painting=messages.Painting(
+                text(),
+                {
+                    kind: rng.bytes(dice.randint(0, 50))
+                    for kind in dice.sample(messages.MAP_KINDS, dice.randint(0, 3))
+                },
+                dice.random(),
+                dice.randint(0, messages.MAX_SEED),
+            ),
+        ),
+        messages.Result(identity, (poses(1)[0],), ("done",), image_png=rng.bytes(60)),
         messages.Progress(identity, dice.randint(0, 99), dice.randint(0, 99), dice.randint(0, 9), text()),
         messages.Result(
             identity,

@@ -54,6 +54,12 @@ MESSAGES: Final[tuple[messages.Message, ...]] = (
         frozenset({"head"}),
         0.5,
     ),
+    messages.Request(
+        "r",
+        "paint",
+        image_png=b"\x89PNG\r\n\x1a\n" + bytes(50),
+        painting=messages.Painting("a dancer", {"openpose": bytes(30), "depth": bytes(20)}, 0.5, 7),
+    ),
     messages.Progress("r", 0, 1, 0, "The left arm is"),
     messages.Result("r", (POSES[0], None), ("yes", "no"), 1.0, 2.0, ((POSES[0], None), (POSES[1], None))),
     messages.Result("r", (None,) * 50, tuple(map(str, range(50)))),
