@@ -43,7 +43,11 @@ BUDGET_SECONDS: Final = 0.004
 """Time for reading poses in one step; a frame of the window at 60 Hz has 16 ms."""
 
 EVALUATION_SECONDS: Final = 0.04
-"""The same where Blender has to evaluate the scene for every pose, and once more to show its own frame again."""
+"""The same where Blender has to evaluate the scene for every pose."""
+
+LEAST_EVALUATED: Final = 4
+"""Poses that are then read in one step however long they take. Showing the scene's own frame again after each step takes
+as long as two of them; one at a time, as where the machine is busy, would be three times the work."""
 
 Course = Generator[Wait | None, None, Outcome]
 """Yields what it waits for, or None when it merely gives the window time to redraw."""
@@ -208,12 +212,14 @@ def _read(order: Order) -> Generator[None, None, PoseArray]:
         if start:
             yield from _give_way()
         rig = figure.rig()
-        budget = BUDGET_SECONDS if is_plain(rig.armature) else EVALUATION_SECONDS
+        least, budget = (
+            (1, BUDGET_SECONDS) if is_plain(rig.armature) else (LEAST_EVALUATED, EVALUATION_SECONDS)
+        )
         began = time.perf_counter()
         slices.append(rig.read(order.asked[start : start + count]).astype(np.float32))
         start += count
         spent = time.perf_counter() - began
-        count = max(1, min(4 * count, int(count * budget / spent)))
+        count = max(least, min(4 * count, int(count * budget / spent)))
     return np.concatenate(slices)
 
 

@@ -268,6 +268,23 @@ result["next"] = call(bpy.ops.posellava.edit_pose, instruction="raise it")
     assert result == {"error": "Cancelled; nothing was changed.", "sent": False, "next": ""}
 
 
+def test_poses_that_blender_evaluates_are_read_several_at_a_time_however_busy_the_machine(
+    on_figure: OnFigure,
+) -> None:
+    result = on_figure(
+        """
+import itertools, types
+from bl_ext.user_default.posellava.operators import work
+bpy.context.object.pose.bones["Head"].constraints.new("LIMIT_LOCATION")
+hours = itertools.count(step=3600.0)
+work.time = types.SimpleNamespace(perf_counter=lambda: next(hours))
+order = work.Order("adjust", "raise it", bpy.context.object.session_uid, tuple(range(1, 102)), frozenset({"head"}), 1.0)
+result["pauses"] = len(list(work._read(order)))
+"""
+    )
+    assert result["pauses"] == 25
+
+
 def test_what_is_posed_while_the_model_works_stays(on_figure: OnFigure) -> None:
     result = on_figure(
         COURSE,
