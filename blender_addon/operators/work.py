@@ -46,8 +46,8 @@ EVALUATION_SECONDS: Final = 0.04
 """The same where Blender has to evaluate the scene for every pose."""
 
 LEAST_EVALUATED: Final = 4
-"""Poses that are then read in one step however long they take. Showing the scene's own frame again after each step takes
-as long as two of them; one at a time, as where the machine is busy, would be three times the work."""
+"""Poses that are then read in one step however long they take. Showing the scene's own frame again after each step
+takes as long as two of them; one at a time, as where the machine is busy, would be three times the work."""
 
 Course = Generator[Wait | None, None, Outcome]
 """Yields what it waits for, or None when it merely gives the window time to redraw."""
