@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import serve as server_command
 from .arguments import positive
+from .exits import FAILED, INTERRUPTED, USAGE
 from .memory import reuse
 from .serve import TOKEN_VARIABLE
 
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 COMMAND_GROUP: Final = "posellava.commands"
 PROGRESS_SECONDS: Final = 5.0
 OWN_COMMANDS: Final = ("serve", "batch", "info", "fetch-weights")
-USAGE: Final = 2
-"""The exit status of a command line that cannot be read, as argparse has it."""
-INTERRUPTED: Final = 130
-"""The exit status after Ctrl-C, as shells have it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +64,7 @@ def _run(arguments: list[str]) -> int:
         status: int = options.run(options)
     except (OSError, ValueError) as error:
         print(f"posellava {options.command}: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     return status
 
 

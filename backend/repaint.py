@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from backend.arguments import positive
 from backend.engines import load_engine
+from backend.exits import exit_status
 from backend.image_weights import check_weights, control_folder
 from backend.images import decode_image, read_photograph
 from backend.painting import Pipeline, maps_of, sides
@@ -73,12 +73,7 @@ def repaint(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args(argv)
-    try:
-        print(_repaint(arguments))
-    except (ValueError, OSError) as error:
-        print(f"posellava repaint: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status("posellava repaint", lambda: print(_repaint(arguments)))
 
 
 def _repaint(arguments: argparse.Namespace) -> str:

@@ -7,11 +7,11 @@ A problem that the user can mend ends as one sentence on standard error and stat
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from backend.arguments import positive, share
+from backend.exits import exit_status
 
 
 def data(argv: Sequence[str]) -> int:
@@ -56,7 +56,8 @@ def train(argv: Sequence[str]) -> int:
     changes = list(arguments.set)
     if arguments.max_minutes is not None:
         changes.append(f"run.max_minutes={arguments.max_minutes}")
-    try:
+
+    def work() -> None:
         settings = load_settings(arguments.config, changes)
         if settings.stage != arguments.stage:
             raise ValueError(f"{arguments.config} configures {settings.stage}, not {arguments.stage}")
@@ -64,13 +65,13 @@ def train(argv: Sequence[str]) -> int:
             from training.stages.memory import table
 
             print(table(settings, arguments.estimate_memory))
-            return 0
-        run_stage(settings, resume=arguments.resume)
-    except (ValueError, OSError, TrainingStopped) as error:
-        return _failed("train", error)
+        else:
+            run_stage(settings, resume=arguments.resume)
+
+    try:
+        return exit_status("posellava train", work, TrainingStopped)
     finally:
         leave_processes()
-    return 0
 
 
 def export(argv: Sequence[str]) -> int:
@@ -107,7 +108,7 @@ def export(argv: Sequence[str]) -> int:
     from training.stages.export import export as export_model
     from training.stages.export import export_adapter
 
-    try:
+    def work() -> None:
         if arguments.adapter:
             name = export_adapter(arguments.run, arguments.output, checkpoint=arguments.checkpoint)
         else:
@@ -120,10 +121,9 @@ def export(argv: Sequence[str]) -> int:
                 as_trained=arguments.as_trained,
                 lean=arguments.lean,
             )
-    except (ValueError, OSError) as error:
-        return _failed("export", error)
-    print(f"{arguments.output}: {name} of {arguments.run}")
-    return 0
+        print(f"{arguments.output}: {name} of {arguments.run}")
+
+    return exit_status("posellava export", work)
 
 
 def graphs(argv: Sequence[str]) -> int:
@@ -135,16 +135,15 @@ def graphs(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     from backend.model.graphs import write_graphs
 
-    try:
+    def work() -> None:
         if not (arguments.model / "config.json").is_file():
             raise FileNotFoundError(
                 f"no model in {arguments.model}: expected config.json and its weights there"
             )
         write_graphs(arguments.model)
-    except (ValueError, OSError) as error:
-        return _failed("graphs", error)
-    print(f"{arguments.model}: ONNX graphs")
-    return 0
+        print(f"{arguments.model}: ONNX graphs")
+
+    return exit_status("posellava graphs", work)
 
 
 def convert(argv: Sequence[str]) -> int:
@@ -159,12 +158,11 @@ def convert(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     from training.stages.released import convert as convert_release
 
-    try:
+    def work() -> None:
         convert_release(arguments.release, arguments.output, dtype=arguments.dtype)
-    except (ValueError, OSError) as error:
-        return _failed("convert", error)
-    print(f"{arguments.output}: the release in {arguments.release}")
-    return 0
+        print(f"{arguments.output}: the release in {arguments.release}")
+
+    return exit_status("posellava convert", work)
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -207,8 +205,3 @@ def benchmark(argv: Sequence[str]) -> int:
     from training.benchmark.cli import benchmark as run
 
     return run(argv)
-
-
-def _failed(command: str, error: Exception) -> int:
-    print(f"posellava {command}: {error}", file=sys.stderr)
-    return 1

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, Final
 
 from backend.arguments import above_zero, positive
-from backend.cli import INTERRUPTED
+from backend.exits import INTERRUPTED, exit_status
 from backend.graph_files import VARIANTS_GRAPH, VIEW_GRAPH
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
@@ -400,20 +400,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a few samples and steps: does it run?")
     arguments = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         if arguments.poses is not None and not arguments.poses.exists():
             raise FileNotFoundError(f"no poses in {arguments.poses}")
         recipe = load_recipe(minutes=arguments.minutes, share=arguments.share, quick=arguments.quick)
         run(recipe, arguments.output, poses=arguments.poses, workers=arguments.workers)
-    except (RecipeStopped, TrainingStopped, DrawingUnavailableError, ValueError, OSError) as error:
-        print(f"train-mini: {error}", file=sys.stderr)
-        return 1
+
+    try:
+        return exit_status("train-mini", work, RecipeStopped, TrainingStopped, DrawingUnavailableError)
     except KeyboardInterrupt:
         print("train-mini: stopped; the same command goes on", file=sys.stderr)
         return INTERRUPTED
     finally:
         leave_processes()
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from torch.nn import functional
 
 from backend.arguments import positive
 from backend.body.kinematics import forward_kinematics
+from backend.exits import exit_status, print_each
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.llava import load_whole
 from backend.model.pose_decoder import DecodedPose, PoseContext
@@ -223,20 +223,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=positive, default=24576, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args(argv)
-    try:
-        for sentence in give_variants(
-            arguments.model,
-            arguments.output,
-            arguments.data,
-            steps=arguments.steps,
-            count=arguments.samples,
-            seed=arguments.seed,
-        ):
-            print(sentence, flush=True)
-    except (ValueError, OSError) as error:
-        print(f"variants: {error}", file=sys.stderr)
-        return 1
-    return 0
+    sentences = give_variants(
+        arguments.model,
+        arguments.output,
+        arguments.data,
+        steps=arguments.steps,
+        count=arguments.samples,
+        seed=arguments.seed,
+    )
+    return exit_status("variants", lambda: print_each(sentences))
 
 
 if __name__ == "__main__":

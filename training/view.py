@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.arguments import positive
+from backend.exits import exit_status, print_each
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import load_whole
 from backend.model.storage import VIEW_IN_INT8
@@ -451,21 +451,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args(argv)
-    try:
-        for sentence in give_view(
-            arguments.model,
-            arguments.output,
-            arguments.data,
-            seconds=60 * arguments.minutes,
-            keep=arguments.keep,
-            count=arguments.sentences,
-            seed=arguments.seed,
-        ):
-            print(sentence, flush=True)
-    except (ValueError, OSError) as error:
-        print(f"view: {error}", file=sys.stderr)
-        return 1
-    return 0
+    sentences = give_view(
+        arguments.model,
+        arguments.output,
+        arguments.data,
+        seconds=60 * arguments.minutes,
+        keep=arguments.keep,
+        count=arguments.sentences,
+        seed=arguments.seed,
+    )
+    return exit_status("view", lambda: print_each(sentences))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from backend.arguments import at_least_two, positive
+from backend.exits import exit_status
 from training.evaluate.instructions import read_jsonl
 from training.writing import require_apart, writing_to
 
@@ -68,12 +69,7 @@ def benchmark(argv: Sequence[str]) -> int:
     one = tasks.add_parser("table", help="compare entries")
     one.add_argument("results", nargs="+", type=Path, metavar="RESULT.json")
     arguments = parser.parse_args(argv)
-    try:
-        print(_TASKS[arguments.task](arguments))
-    except (ValueError, OSError) as error:
-        print(f"posellava benchmark: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status("posellava benchmark", lambda: print(_TASKS[arguments.task](arguments)))
 
 
 def _cases_of(arguments: argparse.Namespace) -> list[Case]:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from backend.arguments import positive
 from backend.body.draw import DrawingUnavailableError
-from backend.cli import INTERRUPTED
+from backend.exits import INTERRUPTED, exit_status
 from training.writing import require_apart, writing_to
 
 from .build import run
@@ -37,14 +37,10 @@ def data(argv: Sequence[str]) -> int:
     """Runs one of the actions; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
-    except (ValueError, OSError, DrawingUnavailableError) as error:
-        print(f"posellava data: {error}", file=sys.stderr)
-        return 1
+        return exit_status("posellava data", lambda: arguments.run(arguments), DrawingUnavailableError)
     except KeyboardInterrupt:
         print("posellava data: stopped; a build goes on with the same command", file=sys.stderr)
         return INTERRUPTED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.arguments import at_least_two, positive
+from backend.exits import exit_status
 from training.data.frames import FRAMES
 from training.data.options import add_body, add_start
 from training.writing import require_apart, writing_to
@@ -124,12 +125,7 @@ def train_retrieval(argv: Sequence[str]) -> int:
 def _run(command: str, work: Callable[[], None]) -> int:
     from backend.body.draw import DrawingUnavailableError
 
-    try:
-        work()
-    except (ValueError, OSError, DrawingUnavailableError) as error:
-        print(f"posellava {command}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(f"posellava {command}", work, DrawingUnavailableError)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

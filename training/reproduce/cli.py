@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backend.arguments import above_zero, at_least_two, positive
+from backend.exits import exit_status
 from training.run_lock import run_lock
 
 if TYPE_CHECKING:
@@ -34,12 +35,11 @@ def reproduce(argv: Sequence[str]) -> int:
         parser.error(f"--minutes: {LONGEST:g} at most")
     from backend.body.draw import DrawingUnavailableError
 
-    try:
+    def work() -> None:
         with run_lock(arguments.output):
-            return _run(arguments)
-    except (ValueError, OSError, DrawingUnavailableError) as error:
-        print(f"posellava reproduce: {error}", file=sys.stderr)
-        return 1
+            _run(arguments)
+
+    return exit_status("posellava reproduce", work, DrawingUnavailableError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -107,7 +107,6 @@ def _run(arguments: argparse.Namespace) -> int:
     text, paths = (_chatpose if arguments.table in CHATPOSE_TABLES else _posellava)(arguments)
     print(text)
     print(f"{', '.join(map(str, paths))}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
-    return 0
 
 
 def _posellava(arguments: argparse.Namespace) -> tuple[str, list[Path]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from backend.arguments import positive
+from backend.exits import exit_status
 from backend.prompt.speech import SPEECH_FOLDER, read_speech
 
 
@@ -43,17 +43,15 @@ def train_speech(argv: Sequence[str]) -> int:
             flush=True,
         )
 
-    try:
+    def work() -> None:
         settings = load_speech_settings(arguments.config, arguments.set)
         run(settings, resume=arguments.resume, report=report)
-    except (ValueError, OSError) as error:
-        return _failed("train-speech", error)
-    voice = settings.output / SPEECH_FOLDER
-    print(
-        f"wrote {voice}; copy it into a copy of {settings.model} and run 'posellava graphs' on that, "
-        "and both engines speak"
-    )
-    return 0
+        print(
+            f"wrote {settings.output / SPEECH_FOLDER}; copy it into a copy of {settings.model} and run "
+            "'posellava graphs' on that, and both engines speak"
+        )
+
+    return exit_status("posellava train-speech", work)
 
 
 def measure_speech(argv: Sequence[str]) -> int:
@@ -72,29 +70,30 @@ def measure_speech(argv: Sequence[str]) -> int:
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N of its texts, too")
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object")
     arguments = parser.parse_args(argv)
+    return exit_status("posellava measure-speech", lambda: _measure(arguments))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     from backend.engines import load_engine
     from training.evaluate.benchmarks import pose_pool
 
     from .measure import judge, said_by, taught
     from .samples import SpeechSampler
 
-    try:
-        if read_speech(arguments.model) is None:
-            raise ValueError(
-                f"the model in {arguments.model} has no voice: teach one with 'posellava train-speech'"
-            )
-        sampler = SpeechSampler(pose_pool(arguments.poses, "val"))
-        rng = np.random.default_rng(arguments.seed)
-        poses = sampler.descriptions(rng, arguments.count)
-        pairs = sampler.differences(rng, arguments.count)
-        engine = load_engine(arguments.model, engine=arguments.engine)
-        of_poses, of_pairs = said_by(engine, poses), said_by(engine, pairs)
-    except (ValueError, OSError) as error:
-        return _failed("measure-speech", error)
+    if read_speech(arguments.model) is None:
+        raise ValueError(
+            f"the model in {arguments.model} has no voice: teach one with 'posellava train-speech'"
+        )
+    sampler = SpeechSampler(pose_pool(arguments.poses, "val"))
+    rng = np.random.default_rng(arguments.seed)
+    poses = sampler.descriptions(rng, arguments.count)
+    pairs = sampler.differences(rng, arguments.count)
+    engine = load_engine(arguments.model, engine=arguments.engine)
+    of_poses, of_pairs = said_by(engine, poses), said_by(engine, pairs)
     rows = {"said": judge(poses, of_poses, pairs, of_pairs), "taught": taught(poses, pairs)}
     if arguments.json:
         print(json.dumps({name: row.as_dict() for name, row in rows.items()}))
-        return 0
+        return
     print(f"{'':8}{'poses right':>13}{'facts':>7}{'pairs right':>13}{'facts':>7}{'unread':>8}{'found':>8}")
     for name, row in rows.items():
         print(
@@ -103,9 +102,3 @@ def measure_speech(argv: Sequence[str]) -> int:
         )
     for text in [*of_poses[: arguments.examples], *of_pairs[: arguments.examples]]:
         print(f"- {text}")
-    return 0
-
-
-def _failed(command: str, error: Exception) -> int:
-    print(f"posellava {command}: {error}", file=sys.stderr)
-    return 1

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from backend.exits import exit_status
 from blender_addon.contract.rotations import Array, matrix_to_axis_angle, quaternion_to_matrix
 
 from .starts import start_pose
@@ -80,16 +80,13 @@ def main() -> int:
         "--poses", type=Path, help="poses.npz; without it, cases on recorded poses are left out"
     )
     args = parser.parse_args()
-    try:
-        cases = build(args.poses)
-        args.out.write_text(
-            "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8"
-        )
-    except (ValueError, OSError) as error:
-        print(f"training.evaluate.cases.build: {error}", file=sys.stderr)
-        return 1
-    print(f"{len(cases)} cases in {args.out}")
-    return 0
+    return exit_status("training.evaluate.cases.build", lambda: _write(args.out, args.poses))
+
+
+def _write(out: Path, poses: Path | None) -> None:
+    cases = build(poses)
+    out.write_text("".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases), encoding="utf-8")
+    print(f"{len(cases)} cases in {out}")
 
 
 if __name__ == "__main__":
