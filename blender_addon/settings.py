@@ -18,7 +18,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from .contract.messages import MAX_VARIANTS
+from .contract.messages import MAX_SEED, MAX_VARIANTS
 from .contract.skeleton import BODY_PARTS
 
 ADDON: Final = __package__
@@ -114,6 +114,12 @@ PICTURE_ITEMS: Final = [
     ("IMAGE", "Image", "Estimate the pose of the person in an image"),
     ("VIEWPORT", "Viewport", "Estimate the pose of what the 3D viewport shows"),
 ]
+REPAINT_ITEMS: Final = [
+    ("IMAGE", "Image", "Paint an image anew"),
+    ("RENDER", "Render", "Paint anew what was rendered last"),
+]
+MAX_SIDE: Final = 1024
+"""Pixels of a painted picture's longer side; a backend looks at no more."""
 
 
 LOCAL_BACKEND_ROWS: Final[list[Callable[[bpy.types.Context, bpy.types.UILayout], None]]] = []
@@ -264,6 +270,32 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     )
     image: PointerProperty(
         name="Image", description="The image to estimate a pose from", type=bpy.types.Image
+    )
+    prompt: StringProperty(
+        name="Prompt",
+        description="What a painted picture shows, in words",
+        options={"TEXTEDIT_UPDATE"},
+    )
+    seed: IntProperty(
+        name="Seed", description="Another one makes another picture", default=0, min=0, max=MAX_SEED
+    )
+    size: IntProperty(
+        name="Size",
+        description="Pixels of the longer side of a painted pose",
+        default=512,
+        min=64,
+        max=MAX_SIDE,
+        subtype="PIXEL",
+    )
+    repaint_from: EnumProperty(name="From", description="What is painted anew", items=REPAINT_ITEMS)
+    repaint_image: PointerProperty(name="Image", description="The image to paint anew", type=bpy.types.Image)
+    paint_strength: FloatProperty(
+        name="Painted Anew",
+        description="How much of the picture is painted anew: 1 keeps nothing of it",
+        default=0.75,
+        min=0.05,
+        max=1.0,
+        subtype="FACTOR",
     )
 
 

@@ -8,8 +8,8 @@ request from reading poses to writing keys. ``picture`` makes what is sent along
 ``local_control`` starts and ends; ``activity`` the request that runs and what came of the last one, ``edit_turns``
 the edits before, ``variant`` keys the last answer in another way; ``handlers`` and ``situation`` say when they are no
 longer true. ``grey`` says why a button is grey. ``certainty`` names what a picture does not show well. ``bone_map``
-corrects which bone plays which joint. ``speak`` has what is answered in words, ``chat`` what was said. ``control_maps``
-writes pictures of the figure.
+corrects which bone plays which joint. ``speak`` has what is answered in words, ``chat`` what was said. ``paint`` has
+pictures painted, ``control_maps`` writes what they follow.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.
@@ -17,7 +17,7 @@ work is done in short steps on window timer events. In background the same opera
 
 import bpy
 
-from . import backend, bone_map, handlers, speak
+from . import backend, bone_map, handlers, paint, speak
 from .connection import POSELLAVA_OT_connect, POSELLAVA_OT_disconnect
 from .control_maps import POSELLAVA_OT_control_maps
 from .figure import POSELLAVA_OT_add_figure
@@ -47,6 +47,7 @@ CLASSES = (
     POSELLAVA_OT_recall,
     *bone_map.CLASSES,
     *speak.CLASSES,
+    *paint.CLASSES,
 )
 
 

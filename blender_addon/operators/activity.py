@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..contract.messages import SPOKEN_TASKS, PoseArray, ProtocolError
+from ..contract.messages import PAINTED_TASKS, SPOKEN_TASKS, PoseArray, ProtocolError
 from ..rig.armature import WriteOptions, WriteReport
 from ..session import Edit, Handle, History
 from .chat import Chat
@@ -41,6 +41,19 @@ class Variants:
 
 
 @dataclass(frozen=True)
+class PaintedPicture:
+    """A picture that was painted.
+
+    Attributes:
+        image: the name of Blender's image.
+        path: of its file.
+    """
+
+    image: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of a request that was answered.
 
@@ -52,6 +65,7 @@ class Outcome:
         milliseconds: from handing the request to the connection until the last key was written.
         variants: all the answers; None as ``report``.
         alone: a sentence where others in Pose Mode were left as they are, or an empty text.
+        picture: what was painted; None of every task but PAINTED_TASKS.
     """
 
     task: str
@@ -61,6 +75,7 @@ class Outcome:
     milliseconds: float
     variants: Variants | None = None
     alone: str = ""
+    picture: PaintedPicture | None = None
 
     @property
     def number_of_variants(self) -> int:
@@ -74,7 +89,9 @@ class Outcome:
 
     @property
     def arrived(self) -> bool:
-        """Whether every joint that should move is where it should be."""
+        """Whether every joint that should move is where it should be, or the picture is there."""
+        if self.picture is not None:
+            return True
         return self.report is not None and not (self.report.short or self.report.adrift)
 
     def summary(self, most: int = 3) -> str:
@@ -82,6 +99,10 @@ class Outcome:
         from it."""
         if self.report is None and self.task in SPOKEN_TASKS:
             return "" if self.words else "The model had nothing to say."
+        if self.picture is not None:
+            return f"Painted {self.picture.image}; its file is {self.picture.path}."
+        if self.task in PAINTED_TASKS:
+            return "No picture was painted."
         if self.report is None:
             return "The model gave no pose; nothing was changed. Say it in other words."
         return " ".join((_movement(self.report, most), *_hindrances(self.report, most), self.alone)).rstrip()

@@ -6,6 +6,8 @@ script, or in background (execute), it returns when the keys are there and raise
 user when they are not.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, Final
 
 import bpy
@@ -16,7 +18,7 @@ from ..rig.armature import Rig, WriteOptions
 from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
 from ..rig.bone_map import RigError
 from ..rig.frames import list_frames
-from ..session import State
+from ..session import Connection, State
 from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, PoseLlavaSettings, preferences, settings
 from . import backend, local_backend, picture
 from .activity import Outcome, activity
@@ -42,6 +44,7 @@ class Ask(OperatorMixIn):
     """An operator that asks the model. The options that a caller does not give are taken from the panel's settings."""
 
     task: str
+    needs_character = True
     _from_panel: tuple[str, ...]
 
     instruction: StringProperty(name="Instruction", options={"SKIP_SAVE"})
@@ -89,7 +92,8 @@ class Ask(OperatorMixIn):
         if lacking:
             return lacking
         try:
-            find_target(context)
+            if cls.needs_character:
+                find_target(context)
         except RigError as error:
             return str(error)
         return cls.lacks(settings(context))
@@ -198,7 +202,10 @@ class Ask(OperatorMixIn):
         """Collect everything the request needs and put its course together; raises what Failure names."""
         self._take_settings(context)
         activity.begin()
-        self._course = self._reach_and_ask(self._order(context, keyed))
+        self._course = self._course_of(context, keyed=keyed)
+
+    def _course_of(self, context: bpy.types.Context, *, keyed: bool) -> Course:
+        return self._reach_and(functools.partial(course, self._order(context, keyed)))
 
     def _order(self, context: bpy.types.Context, keyed: bool) -> Order:
         """What is asked of whom, and how the answer is written."""
@@ -232,13 +239,13 @@ class Ask(OperatorMixIn):
             if not self.properties.is_property_set(name):
                 setattr(self, name, getattr(chosen, name))
 
-    def _reach_and_ask(self, order: Order) -> Course:
-        """The order's course, once there is a backend."""
+    def _reach_and(self, begin: Callable[[Connection], Course]) -> Course:
+        """The course that ``begin`` makes, once there is a backend."""
         yield from backend.reached(bpy.context)
         connection = backend.connection(bpy.context)
         if connection.status.state in (State.DISCONNECTED, State.FAILED):
             backend.connect(bpy.context)
-        return (yield from course(order, connection))
+        return (yield from begin(connection))
 
     def _stop(self, context: bpy.types.Context) -> None:
         self._course.close()
@@ -249,9 +256,9 @@ class Ask(OperatorMixIn):
     def _succeed(self, outcome: Outcome) -> OperatorResult:
         activity.succeed(outcome)
         backend.redraw()
-        said = outcome.words if outcome.report is None else ""
+        said = outcome.words if outcome.report is None and outcome.picture is None else ""
         self.report({"INFO"}, said or outcome.summary())
-        changed = outcome.report is not None and outcome.report.changed
+        changed = outcome.picture is not None or (outcome.report is not None and outcome.report.changed)
         return {"FINISHED"} if changed else {"CANCELLED"}  # no undo step that undoes nothing
 
     def _fail(self, context: bpy.types.Context, error: Exception) -> OperatorResult:

@@ -21,7 +21,7 @@ import bpy
 
 from ..contract.messages import View
 from ..rig.armature import Rig
-from ..rig.blender_types import ArmatureObject
+from ..rig.blender_types import ArmatureObject, current_scene
 from . import photo
 from .target import find_rig
 from .view import ViewError, render_view, snapshot_view
@@ -78,7 +78,7 @@ def has_viewport(context: bpy.types.Context) -> bool:
 def of_image(image: bpy.types.Image) -> Taking:
     """An image of the file. Raises PictureError when None."""
     if image is None:
-        raise PictureError("No image is chosen; open one under Estimate From.")
+        raise PictureError("No image is chosen; open one.")
     return functools.partial(_shrink_named, image.name)
 
 
@@ -87,6 +87,32 @@ def of_file(path: str) -> Taking:
     if not Path(path).is_file():
         raise PictureError(f"There is no file {path}; check the path.")
     return functools.partial(_load, path)
+
+
+def of_render() -> Taking:
+    """What was rendered last. Raises PictureError when nothing was."""
+    if _render_result() is None:
+        raise PictureError("Nothing was rendered yet; press F12 first, or choose an image.")
+    return _save_render
+
+
+def _render_result() -> bpy.types.Image | None:
+    return next((image for image in bpy.data.images if image.type == "RENDER_RESULT"), None)
+
+
+def _save_render() -> Generator[Wait | None, None, Picture]:
+    yield None
+    image, scene = _render_result(), current_scene()
+    with tempfile.TemporaryDirectory(prefix="posellava-") as folder:
+        path = Path(folder) / f"render{scene.render.file_extension}"
+        try:
+            if image is not None:
+                image.save_render(str(path), scene=scene)
+        except RuntimeError:  # there is the image, but nothing in it
+            path.unlink(missing_ok=True)
+        if not path.is_file():
+            raise PictureError("Nothing was rendered yet; press F12 first, or choose an image.")
+        return (yield from _load(str(path)))
 
 
 def _quarter(context: bpy.types.Context) -> int:
@@ -109,7 +135,7 @@ def _shrink_named(name: str) -> Generator[Wait | None, None, Picture]:
     yield None
     image = bpy.data.images.get(name)
     if image is None:
-        raise PictureError(f"The image {name} was removed; choose another under Estimate From.")
+        raise PictureError(f"The image {name} was removed; choose another.")
     path = bpy.path.abspath(image.filepath, library=image.library) if image.filepath else ""
     if image.packed_file is None and not image.is_dirty and image.source == "FILE" and _is_large(path):
         png = yield from _shrink_elsewhere(path)

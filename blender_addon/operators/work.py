@@ -116,10 +116,10 @@ def course(order: Order, connection: Connection) -> Course:
     """
     if order.starts_in_scene:
         _check_number(order, connection.limits.max_poses)
-    picture = yield from _take_picture(order)
+    picture = yield from taken(order.take_picture)
     poses = (yield from _read(order)) if order.shows_poses else no_poses()
     sent_at = time.perf_counter()
-    result = yield from _answered(connection, _request(order, picture, poses))
+    result = yield from answered(connection, _request(order, picture, poses))
     texts = [text.strip() for text in (*result.texts, unsure_limbs(result))]
     words = " ".join(dict.fromkeys(text for text in texts if text))
     variants = report = None
@@ -149,7 +149,7 @@ def _request(order: Order, picture: Picture | None, poses: PoseArray) -> Request
     )
 
 
-def _answered(connection: Connection, request: Request) -> Generator[Wait | None, None, Result]:
+def answered(connection: Connection, request: Request) -> Generator[Wait | None, None, Result]:
     """Send the request and wait for its result; raises ProtocolError where it failed."""
     handle = connection.submit(request)
     activity.sent(handle)
@@ -210,7 +210,7 @@ def _read(order: Order) -> Generator[None, None, PoseArray]:
     start, count = 0, 1
     while start < len(order.asked):
         if start:
-            yield from _give_way()
+            yield from give_way()
         rig = figure.rig()
         least, budget = (
             (1, BUDGET_SECONDS) if is_plain(rig.armature) else (LEAST_EVALUATED, EVALUATION_SECONDS)
@@ -230,11 +230,11 @@ def _history(order: Order, poses: PoseArray) -> tuple[Turn, ...]:
     return activity.edit_turns.leading_to(order.armature, poses[0]) if len(poses) == 1 else ()
 
 
-def _take_picture(order: Order) -> Generator[Wait | None, None, Picture | None]:
+def taken(take_picture: Taking | None) -> Generator[Wait | None, None, Picture | None]:
     """The picture that is to be sent, in steps; raises ProtocolError where Cancel was pressed between two of them."""
-    if order.take_picture is None:
+    if take_picture is None:
         return None
-    taking = order.take_picture()
+    taking = take_picture()
     try:
         while True:
             yield next(taking)
@@ -243,11 +243,11 @@ def _take_picture(order: Order) -> Generator[Wait | None, None, Picture | None]:
         picture: Picture = end.value
     finally:
         taking.close()
-    yield from _give_way()
+    yield from give_way()
     return picture
 
 
-def _give_way() -> Generator[None, None, None]:
+def give_way() -> Generator[None, None, None]:
     """Give the window time to redraw and to hear Cancel; raises ProtocolError where it was pressed."""
     yield None
     _check_abandoned()

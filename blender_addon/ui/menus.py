@@ -28,6 +28,8 @@ class POSELLAVA_MT_main(bpy.types.Menu):
         layout.operator("posellava.connect", icon="LINKED")
         layout.operator("posellava.disconnect", icon="UNLINKED")
         layout.separator()
+        layout.operator("posellava.paint_pose", icon="RENDER_STILL")
+        layout.operator("posellava.repaint_picture", icon="BRUSH_DATA")
         layout.operator("posellava.control_maps", icon="IMAGE_RGB")
 
 

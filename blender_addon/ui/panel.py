@@ -6,6 +6,7 @@ from typing import Any, Final
 import bpy
 from bpy.props import FloatProperty
 
+from ..contract.messages import PAINTED_TASKS
 from ..operators import backend, local_backend
 from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
@@ -18,6 +19,7 @@ from ..settings import LOCAL_BACKEND_ROWS, PoseLlavaSettings, preferences, setti
 from . import local_backend as local_row
 from .bone_map import POSELLAVA_PT_bone_map
 from .chat import POSELLAVA_PT_chat
+from .image import POSELLAVA_PT_image
 from .light import icon_of
 from .tab import Tab, property_column
 from .text import characters, wrapped
@@ -26,6 +28,8 @@ LONGEST_RECALL: Final = 12
 """Instructions in the recall menu."""
 PROMINENT: Final = 1.4
 """Height of the main button."""
+PREVIEW: Final = 7.0
+"""Height of a painted picture, in buttons."""
 PROGRESS: Final = "posellava_progress"
 """The window manager's property that shows how far a request is."""
 FIELD_BUTTONS: Final = 4
@@ -227,7 +231,8 @@ def _draw_progress(context: bpy.types.Context, layout: bpy.types.UILayout) -> No
     bar.scale_y = PROMINENT
     if progress is not None and progress.total > 1 and not progress.ahead:
         # A property, because what UILayout.progress leaves behind is drawn, in blue, over later boxes and labels.
-        text = f"{progress.done} of {progress.total} poses"
+        painted = activity.handle is not None and activity.handle.request.task in PAINTED_TASKS
+        text = f"{progress.done} of {progress.total} {'steps' if painted else 'poses'}"
         bar.prop(context.window_manager, PROGRESS, text=text, slider=True)
     elif progress is not None and progress.ahead:
         bar.label(
@@ -266,6 +271,8 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
         if outcome.words:
             wrapped(context, box, outcome.words, "SPEAKER")
         wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
+        if outcome.picture is not None:
+            _draw_preview(box, outcome.picture.image)
         if outcome.held_by_ik:
             box.operator("posellava.key_ik_targets", icon="CON_KINEMATIC")
         if outcome.variants is not None and outcome.number_of_variants > 1:
@@ -273,6 +280,13 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
             row.operator("posellava.show_variant", text="", icon="TRIA_LEFT").step = -1
             row.label(text=f"Variant {outcome.variants.chosen + 1} of {outcome.number_of_variants}")
             row.operator("posellava.show_variant", text="", icon="TRIA_RIGHT").step = 1
+
+
+def _draw_preview(layout: bpy.types.UILayout, name: str) -> None:
+    """A painted picture, small; the user may have removed or renamed it since."""
+    image = bpy.data.images.get(name)
+    if image is not None and image.preview is not None:
+        layout.template_icon(image.preview.icon_id, scale=PREVIEW)
 
 
 CLASSES = (
@@ -283,6 +297,7 @@ CLASSES = (
     POSELLAVA_PT_estimate,
     POSELLAVA_PT_bone_map,
     POSELLAVA_PT_chat,
+    POSELLAVA_PT_image,
     POSELLAVA_MT_recall,
 )
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """In the place of the process that paints: speaks as it does, and does what the prompt says.
 
-It paints a red picture of the request's size in three steps. ``die`` ends it before, ``fail`` answers a sentence,
+It paints a red picture of the request's size in three steps; a prompt that begins with ``keep`` gets the first picture
+that came as it came. ``die`` ends it before, ``fail`` answers a sentence,
 ``hang`` never comes back, ``wait`` makes a step only every twentieth of a second, a hundred of them.
 """
 
@@ -15,6 +16,9 @@ import time
 from PIL import Image
 
 from backend.pipes import receive, send
+
+SCRIPTED = "import sys; sys.path[:] = sys.argv[2:]; from tests.backend.scripted_painter import main; main(sys.argv[1])"
+"""What the process runs, in the place of painter._BEGIN."""
 
 
 def main(told: str) -> None:
@@ -41,6 +45,8 @@ def main(told: str) -> None:
                 send(target, b"X", [b""])
                 break
         else:
-            buffer = io.BytesIO()
-            Image.new("RGB", next(iter(asked["sizes"].values())), "red").save(buffer, "PNG")
+            buffer, size = io.BytesIO(), tuple(next(iter(asked["sizes"].values())))
+            keep = prompt.startswith("keep")
+            picture = Image.frombytes("RGB", size, pixels[0]) if keep else Image.new("RGB", size, "red")
+            picture.save(buffer, "PNG")
             send(target, b"P", [buffer.getvalue()])

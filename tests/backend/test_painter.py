@@ -30,11 +30,11 @@ from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from blender_addon.session import Connection, Handle, new_request_id
 from tests.waiting import wait_for
 
+from .scripted_painter import SCRIPTED
 from .talking import POSES, png
 from .test_serve import options
 from .tiny_diffusion import tiny_pipeline
 
-SCRIPTED = "import sys; sys.path[:] = sys.argv[2:]; from tests.backend.scripted_painter import main; main(sys.argv[1])"
 Connect = Callable[..., Connection]
 
 

@@ -5,7 +5,8 @@ It turns the left shoulder of every pose by TURN_DEGREES about the body's forwar
 further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
 With ``--speaks`` it describes poses and converses: its words say how many poses it was shown and what came before, and
 a question that ends in an exclamation mark is answered with two poses. With ``--picture FILE`` it saves the picture
-that came with the last request, with ``--asked FILE`` what else came, as JSON. Prints ``listening URL`` as
+that came with the last request, with ``--asked FILE`` what else came, as JSON. With ``--paints KIND…`` it paints along
+these maps, as tests/backend/scripted_painter.py says. Prints ``listening URL`` as
 ``posellava serve`` does.
 """
 
@@ -23,9 +24,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from backend.query import Answer, OnWords, Query
-from backend.server import ServerOptions, run_until_signal
+from backend.server import PaintOptions, ServerOptions, painter, run_until_signal
 from blender_addon.contract.messages import SPOKEN_TASKS
 from blender_addon.contract.skeleton import JOINT_INDEX, NUM_JOINTS
+from tests.backend.scripted_painter import SCRIPTED
 
 TURN_DEGREES: Final = 40.0
 WORDS: Final = "I turned the left shoulder."
@@ -106,11 +108,19 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--asked", type=Path)
     parser.add_argument("--speaks", action="store_true")
+    parser.add_argument("--paints", nargs="+", default=[])
     options = parser.parse_args()
+    painter._BEGIN = SCRIPTED
+    images = PaintOptions(Path("sd"), {kind: Path("net") for kind in options.paints})
     asyncio.run(
         run_until_signal(
             ScriptedEngine(options.delay, options.picture, options.asked, speaks=options.speaks),
-            ServerOptions(port=options.port, token=options.token, batch_size=4),
+            ServerOptions(
+                port=options.port,
+                token=options.token,
+                batch_size=4,
+                images=images if options.paints else None,
+            ),
             lambda url: print(f"listening {url}", flush=True),
         )
     )

@@ -52,6 +52,7 @@ result["running"] = activity.running
 NEED_A_CHARACTER = {
     "edit_pose", "generate_pose", "estimate_pose", "describe_pose", "what_changed", "chat", "set_bone",
     "export_bone_map", "recognise", "import_bone_map", "switch_to_fk", "leave_rest_position", "control_maps",
+    "paint_pose", "repaint_picture",
 }  # fmt: skip
 
 
