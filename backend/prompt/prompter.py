@@ -247,6 +247,33 @@ class Prompter:
         asked = "".join(piece.text for pieces, _ in rounds for piece in pieces)
         return asked, rounds[-1][1]
 
+    def length(
+        self,
+        sample: PromptSample,
+        *,
+        reply: str | None = None,
+        further: Sequence[tuple[str, str]] = (),
+        template: int = 0,
+        view: View | None = None,
+    ) -> int:
+        """How many tokens ``encode`` makes of a sample, to within a few, without the work of laying it out; the
+        arguments are those of ``encode``, for one sample.
+
+        Raises:
+            ValueError: an unknown task, or a task without the pose that it needs.
+        """
+        rounds = self._rounds(sample, reply, template, view)
+        rounds += [(self._asked(asked, False, False, later=True), said) for asked, said in further]
+        text = "".join(
+            part for pieces, said in rounds for part in (*(piece.text for piece in pieces), said)
+        ).replace(SEEN_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
+        text = text.replace(EARLIER_POSE_PLACEHOLDER, POSE_PLACEHOLDER)
+        length = 1 + len(self.tokenizer.ids(text)) + len(rounds)
+        length += text.count(POSE_PLACEHOLDER) * (NUM_POSE_TOKENS - 1)
+        if IMAGE_PLACEHOLDER in text and sample.image is not None:
+            length += self._places(sample.image) - 1
+        return length
+
     def speaks(self, task: str) -> bool:
         """Whether a task is answered in the model's own words."""
         return in_own_words(self.templates[task])

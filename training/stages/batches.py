@@ -20,12 +20,9 @@ from torch import Tensor
 
 from backend.body.rotations import apply_heading, axis_angle_to_matrix, split_heading
 from backend.model import PoseLlavaProcessor
-from backend.prompt import NUM_POSE_TOKENS, SEEN_POSE_PLACEHOLDER, PromptSample
+from backend.prompt import SEEN_POSE_PLACEHOLDER, PromptSample
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.data.samples import Sample, open_image
-
-TURN_TOKENS = 10
-"""About what the words of a turn take."""
 
 
 @dataclass
@@ -87,24 +84,18 @@ class Collator:
 
     def __init__(self, processor: PoseLlavaProcessor) -> None:
         self.processor = processor
-        self._overhead = {
-            task: len(processor.tokenizer(templates[0]["question"] + templates[0]["answer"])["input_ids"])
-            for task, templates in processor.templates.items()
-        }
 
     def length(self, sample: Sample) -> int:
-        """Length in tokens, to sort by; an image counts with what its tiles take."""
-        tokens = len(self.processor.tokenizer(sample.instruction, add_special_tokens=False)["input_ids"])
-        length = min(tokens, self.processor.max_instruction_tokens) + self._overhead.get(sample.task, 0)
-        for words in (text for turn in sample.further for text in turn):
-            length += len(self.processor.tokenizer(words, add_special_tokens=False)["input_ids"])
-        if sample.pose_aa is not None:
-            length += NUM_POSE_TOKENS * (1 + len(sample.history)) + TURN_TOKENS * len(sample.history)
-        if sample.reply is not None:
-            length += len(self.processor.tokenizer(sample.reply, add_special_tokens=False)["input_ids"])
-        if sample.image is not None:
-            length += self.processor.image_token_count(open_image(sample.image))
-        return length
+        """Length in tokens, to within a few, to sort by; an image counts with what its tiles take."""
+        prompter = self.processor.prompter
+        shown = _with_open_image(sample) if prompter.shows_patches else sample
+        return prompter.length(
+            cast(PromptSample, shown),
+            reply=sample.reply,
+            further=sample.further,
+            template=_wording(sample),
+            view=sample.view,
+        )
 
     def instructions(self, samples: Sequence[Sample], everyone: Sequence[Sample] = ()) -> Batch:
         """A batch of stages 2 and 3. Where a task has several wordings, a sample's name says in which it is asked.
@@ -119,7 +110,7 @@ class Collator:
             with_labels=True,
             replies=[sample.reply for sample in samples],
             further=[sample.further for sample in samples],
-            templates=[crc32(sample.id.encode()) for sample in samples],
+            templates=[_wording(sample) for sample in samples],
             views=[sample.view for sample in samples],
         )
         inputs = dict(encoded)
@@ -175,6 +166,11 @@ class Collator:
             canvases=self.processor.canvases(images),
             canvas_joints=torch.from_numpy((joints - 0.5) * shares[:, None] + 0.5),
         )
+
+
+def _wording(sample: Sample) -> int:
+    """In which of a task's wordings a sample is asked."""
+    return crc32(sample.id.encode())
 
 
 def _with_open_image(sample: Sample) -> Sample:
