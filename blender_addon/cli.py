@@ -91,8 +91,6 @@ def edit(
     """
     if not 0.0 <= strength <= 1.0:
         raise CommandError(f"A strength of {strength:g} is none; give one from 0 to 1.")
-    if anchors.upper() not in _ANCHORS:
-        raise CommandError(f"There are no anchors {anchors!r}; write frames, keys or none.")
     if min(blend_in, blend_out) < 0:
         raise CommandError("A change cannot come or go over less than 0 frames.")
     options: dict[str, Any] = {
@@ -101,9 +99,7 @@ def edit(
         "variants": 1,
         "blend_in": blend_in,
         "blend_out": blend_out,
-        "anchors": anchors.upper(),
-        "limits": limits,
-        "ik_targets": ik_targets,
+        **_writing(anchors, limits, ik_targets),
     }
     if offset is not None:
         options |= {"range_mode": "OFFSET", "reference_list": offset, "every_frame": every_frame}
@@ -121,11 +117,15 @@ def generate(
     *,
     armature: str | None = None,
     parts: Sequence[str] = tuple(BODY_PARTS),
+    anchors: str = "frames",
+    limits: bool = True,
+    ik_targets: bool = False,
     url: str | None = None,
     token: str | None = None,
 ) -> Outcome:
     """Make the pose that the instruction describes, and key it at the current frame. Arguments as for edit()."""
-    return _ask("generate_pose", armature, parts, url, token, instruction=instruction, variants=1)
+    options = _writing(anchors, limits, ik_targets)
+    return _ask("generate_pose", armature, parts, url, token, instruction=instruction, variants=1, **options)
 
 
 def estimate(
@@ -134,13 +134,15 @@ def estimate(
     instruction: str = "",
     armature: str | None = None,
     parts: Sequence[str] = tuple(BODY_PARTS),
+    anchors: str = "frames",
+    limits: bool = True,
+    ik_targets: bool = False,
     url: str | None = None,
     token: str | None = None,
 ) -> Outcome:
     """Take on the pose of the person in an image file, and key it at the current frame. Arguments as for edit()."""
-    return _ask(
-        "estimate_pose", armature, parts, url, token, instruction=instruction, filepath=image, changed=False
-    )
+    options: dict[str, Any] = {"filepath": image, "changed": False, **_writing(anchors, limits, ik_targets)}
+    return _ask("estimate_pose", armature, parts, url, token, instruction=instruction, **options)
 
 
 def describe(
@@ -174,6 +176,13 @@ def chat(
     return _ask(
         "chat", armature, tuple(BODY_PARTS), url, token, instruction=instruction, shows_pose=shows_pose
     )
+
+
+def _writing(anchors: str, limits: bool, ik_targets: bool) -> dict[str, Any]:
+    """The operators' options of how poses are written. Raises CommandError where there are no such anchors."""
+    if anchors.upper() not in _ANCHORS:
+        raise CommandError(f"There are no anchors {anchors!r}; write frames, keys or none.")
+    return {"anchors": anchors.upper(), "limits": limits, "ik_targets": ik_targets}
 
 
 def _ask(
@@ -284,6 +293,8 @@ def main(arguments: Sequence[str]) -> int:
         print(outcome.words)
     if outcome.report is not None:
         print(outcome.summary(most=24))
+    if outcome.held_by_ik:
+        print("To move and key what inverse kinematics follows, so that the limbs arrive, give --ik-targets.")
     if save:
         try:
             bpy.ops.wm.save_as_mainfile(filepath=str(Path(save).resolve()), copy=True)
@@ -323,6 +334,15 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--parts", nargs="+", choices=tuple(BODY_PARTS), default=tuple(BODY_PARTS), help="parts that may move"
     )
+    common.add_argument(
+        "--anchors", choices=("frames", "keys", "none"), default="frames", help="what holds other frames"
+    )
+    common.add_argument(
+        "--no-limits", dest="limits", action="store_false", help="let joints go past a body's limits"
+    )
+    common.add_argument(
+        "--ik-targets", action="store_true", help="move and key what inverse kinematics follows"
+    )
     parser = argparse.ArgumentParser(
         prog="posellava", description="Edit, generate and estimate poses by language."
     )
@@ -338,13 +358,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--every-frame", action="store_true", help="with --offset, key frames without keys too")
     one.add_argument("--blend-in", type=int, default=0, help="frames over which the change comes")
     one.add_argument("--blend-out", type=int, default=0, help="frames over which it goes")
-    one.add_argument(
-        "--anchors", choices=("frames", "keys", "none"), default="frames", help="what holds other frames"
-    )
-    one.add_argument(
-        "--no-limits", dest="limits", action="store_false", help="let joints go past a body's limits"
-    )
-    one.add_argument("--ik-targets", action="store_true", help="move and key what inverse kinematics follows")
     one = tasks.add_parser("generate", parents=[common], help="make the pose that an instruction describes")
     one.add_argument("--instruction", required=True)
     one = tasks.add_parser("estimate", parents=[common], help="take on the pose of the person in an image")

@@ -24,6 +24,9 @@ bpy.ops.extensions.package_install_files(filepath=sys.argv[1], repo="user_defaul
 """
 
 
+HANGS_SECONDS = 1000
+"""Of a script in Blender, on a machine that has other work too."""
+
 Run = Callable[[list[str], dict[str, str]], str]
 """Runs a Python with Blender's module, of these arguments and environment; returns what it printed."""
 
@@ -90,7 +93,7 @@ def run_python(arguments: list[str], environment: dict[str, str], python: Sequen
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANGS_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

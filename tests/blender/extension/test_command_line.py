@@ -248,6 +248,36 @@ run("estimate", "--image", os.environ["IMAGE"])
     assert json.loads(asked.read_text())["task"] == "estimate"
 
 
+def test_where_ik_drives_a_limb_the_option_that_keys_its_targets_is_told_and_every_task_has_it(
+    in_blender: InBlender, start_backend: Callable[..., Any]
+) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+figure = bpy.data.objects["SMPL Figure"]
+hand = bpy.data.objects.new("Hand", None)
+bpy.context.collection.objects.link(hand)
+hand.location = figure.matrix_world @ figure.pose.bones["L_Wrist"].head
+ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
+ik.target, ik.chain_count = hand, 2
+bpy.context.view_layer.update()
+run("edit", "--instruction", "raise it")
+result["told"] = result["out"]
+result["hand"] = hand.animation_data is not None
+run("generate", "--instruction", "a person", "--ik-targets")
+result["follows"] = hand.animation_data is not None
+""",
+        POSELLAVA_URL=start_backend().url,
+    )
+    assert "did not arrive" in result["told"]
+    assert "give --ik-targets" in result["told"]
+    assert not result["hand"]
+    assert result["status"] == 0
+    assert "IK targets moved along: Hand." in result["out"]
+    assert "--ik-targets" not in result["out"]
+    assert result["follows"]
+
+
 def test_describe_and_chat_print_what_the_model_says_and_nothing_else(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:

@@ -22,6 +22,9 @@ pytestmark = [
     pytest.mark.skipif(not (DEBIAN / ".posellava-ready").exists(), reason="run it with: make test-gui"),
 ]
 
+HANGS_SECONDS = 1000
+"""Longer than anything here takes, on a machine that has other work too."""
+
 INSTALL = """
 import bpy, sys
 folder = sys.argv[-1]
@@ -66,7 +69,7 @@ class Program:
         """Run it to its end; the exit status and what it printed."""
         process = self.start(*arguments, url=url)
         try:
-            out, _ = process.communicate(timeout=300)
+            out, _ = process.communicate(timeout=HANGS_SECONDS)
         finally:
             process.kill()
         return process.returncode, out
@@ -114,16 +117,14 @@ def test_one_ctrl_c_ends_it_and_nothing_is_saved(
     program: Program, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
     saved, asked = program.folder / "interrupted.blend", tmp_path / "asked.json"
-    backend = start_backend("--delay", "600", "--asked", str(asked))
+    backend = start_backend("--delay", str(3 * HANGS_SECONDS), "--asked", str(asked))
     process = program.start(*edit(program, "--frames", "1:20", "--save", str(saved)), url=backend.url)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_SECONDS
     while not asked.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert asked.exists(), "the request never came"
-    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    assert time.monotonic() - began < 30
+    out, _ = process.communicate(timeout=HANGS_SECONDS)  # the answer would come later still
     assert process.returncode == 130, out
     assert "Interrupted; nothing was saved." in out
     assert not saved.exists()
