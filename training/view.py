@@ -60,8 +60,12 @@ OTHER_SOURCES: Final = (
     "directives", "basics", "posefix", "posepart", "nudges", "captions", "descriptions", "actions", "situations",
 )  # fmt: skip
 """Of whose instructions the head learns what is not about the camera, beside the patterns."""
+WORDS_LEFT_OUT: Final = 0.05
+"""Of a sentence's words while the weights learn: no single one is to be what a wish is known by."""
 HEAD_RATE: Final = 2e-3
 WORD_DROPOUT: Final = 0.1
+HARD_SHARE: Final = 0.05
+"""Of the other sentences: those that the head most takes for the camera's, of which it then learns more."""
 OTHERS_PASS: Final = 0.025
 """Of held-out sentences that are not about the camera so many may be taken for it."""
 THRESHOLDS: Final = (0.5, 0.9)
@@ -69,11 +73,12 @@ LOG_STEPS: Final = 50
 
 
 class KeptStates(nn.Module):
-    """A frozen text encoder that reads each text once."""
+    """A frozen text encoder that reads each text once; of the words' states so large a share is left out by chance."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(self, encoder: TextEncoder, word_dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.word_dropout = word_dropout
         self.kept: dict[bytes, Tensor] = {}
         self._size = 0
 
@@ -95,7 +100,10 @@ class KeptStates(nn.Module):
             self._size += sum(state.nbytes for state in read.values())
         rows = [read.get(key, self.kept.get(key)) for key in keys]
         states = nn.utils.rnn.pad_sequence([row for row in rows if row is not None], batch_first=True)
-        return nn.functional.pad(states, (0, 0, 0, texts.shape[1] - states.shape[1])).float()
+        states = nn.functional.pad(states, (0, 0, 0, texts.shape[1] - states.shape[1])).float()
+        if not self.word_dropout:
+            return states
+        return states * (torch.rand(states.shape[:2]) >= self.word_dropout).unsqueeze(-1)
 
 
 def teach_weights(
@@ -119,7 +127,7 @@ def teach_weights(
     weights = model.view.weights
     weights.requires_grad_(True)
     encoder = model.model.text_encoder
-    model.model.text_encoder = KeptStates(encoder)  # type: ignore[assignment,arg-type]
+    model.model.text_encoder = KeptStates(encoder, WORDS_LEFT_OUT)  # type: ignore[assignment,arg-type]
     matrices = [weight for weight in weights.parameters() if weight.ndim == 2]
     vectors = [weight for weight in weights.parameters() if weight.ndim != 2]
     optimizer = torch.optim.AdamW(
@@ -275,8 +283,9 @@ class _Read:
                 states = model.model.text_encoder(padded).bfloat16()
             self.states += [state[: len(one)].clone() for state, one in zip(states, part, strict=True)]
 
-    def some(self, rng: np.random.Generator, count: int) -> list[Tensor]:
-        return [self.states[row] for row in rng.integers(len(self.states), size=count)]
+
+def _some(rng: np.random.Generator, states: Sequence[Tensor], count: int) -> list[Tensor]:
+    return [states[row] for row in rng.integers(len(states), size=count)]
 
 
 def _padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -310,8 +319,16 @@ def teach_head(
     head.requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), lr=HEAD_RATE, weight_decay=0.05)
     wanted = torch.cat([torch.full((48,), 0.99), torch.full((80,), 0.01)])
+    hard = others.states
     for step in range(steps):
-        states, is_word = _padded([*about.some(rng, 48), *others.some(rng, 80)])
+        if step in (steps // 2, steps * 3 // 4):
+            likeliest = np.argsort(-_chances(head, others))
+            hard = [
+                others.states[row] for row in likeliest[: math.ceil(HARD_SHARE * len(likeliest))].tolist()
+            ]
+        states, is_word = _padded(
+            [*_some(rng, about.states, 48), *_some(rng, others.states, 56), *_some(rng, hard, 24)]
+        )
         seen = is_word & (torch.rand(is_word.shape) > WORD_DROPOUT)
         seen[:, 0] = True
         loss = nn.functional.binary_cross_entropy_with_logits(head(states, seen), wanted)

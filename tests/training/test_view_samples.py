@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences about the camera: what they ask for is done as the camera sees it, and without a view they ask for it."""
 
+import itertools
+import math
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +14,8 @@ from blender_addon.contract.kinematics import forward_kinematics, heading
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from training.data.patterns.drafts import Asked, Draft, in_view, solve_drafts, state_of
-from training.data.patterns.viewing import ViewSampler, read_view_file, view_patterns
+from training.data.patterns.saying import drawn, say
+from training.data.patterns.viewing import SAYINGS, ViewSampler, read_view_file, view_patterns
 from training.data.records import from_record, to_record
 from training.data.samples import Sample, View
 from training.data.shards import Shard, shard_name, write_shard
@@ -49,6 +54,25 @@ def test_there_are_many_patterns_and_all_can_be_read():
     assert {pattern.kind for pattern in view_patterns()} == {
         "view.turns", "view.gaze", "view.sides", "view.depth", "view.gestures"
     }  # fmt: skip
+
+
+def test_every_sentence_can_be_said_of_either_side():
+    rng = np.random.default_rng(0)
+    for pattern in view_patterns():
+        _, numbers = drawn(rng, pattern)
+        for sentence, side in itertools.product(pattern.sentences, "LR"):
+            said = say(rng, pattern, sentence.text, side, numbers)
+            assert not set(said) & set("{}[]|"), said
+
+
+def test_a_wish_that_was_met_is_said_in_several_ways():
+    drawn_samples = ViewSampler(StartPoses(None)).draw_many(np.random.default_rng(8), 64)
+    seen = [one for one in drawn_samples if one.view is not None and one.kind.startswith("view.")]
+    words = defaultdict(set)
+    for one in seen:
+        words[one.pose_aa.tobytes() + one.target_aa.tobytes()].add(one.instruction)
+    assert len(words) <= math.ceil(len(seen) / SAYINGS) + 1
+    assert np.mean([len(ways) for ways in words.values()]) > 0.9 * SAYINGS
 
 
 def test_a_turn_to_the_camera_ends_there_from_every_heading(tmp_path):

@@ -17,6 +17,7 @@ Other sentences are asked in the same form of prompt, so that it alone means not
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ from .starts import Pose, StartPool, draw_poses
 from .wrapping import in_a_row, wrapped
 
 IN_VIEW: Final = Path(__file__).with_name("in_view")
+WORDS_FILE: Final = Path(__file__).with_name("view_words.yaml")
 SYNONYMS_FILE: Final = Path(__file__).with_name("synonyms.yaml")
 VARIED_SHARE, SYNONYM_SHARE = 0.4, 0.35
 """Of the sentences about the camera: some of their words are others; of these sentences' words that have synonyms."""
@@ -54,6 +56,8 @@ TOWARDS_SHARE: Final = 0.5
 """Of the starts that more or less face the camera; the others face anywhere."""
 JOINED_SHARE, TURN_SHARE = 0.22, 0.12
 """Of the sentences about the camera: joined with another wish, and with a turn before."""
+SAYINGS: Final = 2
+"""Of each wish that was met with the view: solving takes longer than saying."""
 POOL: Final = 2500
 _SIDES: Final = (("left", "right", "-1"), ("right", "left", "1"))
 """Of the picture: its name, the body's axis that points there when it faces the camera, its sign along +x."""
@@ -68,6 +72,7 @@ class ViewPlan:
         text: the words; where a wish of the other kind stands beside it, both.
         start: the pose, in the camera's frame.
         pitch: the camera's, degrees.
+        numbers: the words of the numbers that were drawn.
         before: a wish in the body's own frame and its words, done first; None for none.
         follows: whether that wish was the turn before, instead of standing in the same instruction.
         imperative: whether the words can be wrapped.
@@ -77,6 +82,7 @@ class ViewPlan:
     text: str
     start: State
     pitch: float
+    numbers: Mapping[str, str]
     before: tuple[Asked, str] | None = None
     follows: bool = False
     imperative: bool = False
@@ -129,8 +135,15 @@ def _synonyms() -> tuple[re.Pattern[str], Mapping[str, str]]:
 def _for_both_sides(data: Any) -> Any:
     if not isinstance(data, Mapping) or not isinstance(data.get("patterns"), list):
         return data
-    words = data.get("words", {})
-    return {**data, "patterns": [one for each in data["patterns"] for one in _both_sides(each, words)]}
+    words = {**_words(), **data.get("words", {})}
+    patterns = [one for each in data["patterns"] for one in _both_sides(each, words)]
+    return {**data, "words": words, "patterns": patterns}
+
+
+@cache
+def _words() -> Mapping[str, str]:
+    words: Mapping[str, str] = yaml.safe_load(WORDS_FILE.read_text(encoding="utf-8"))
+    return words
 
 
 def _both_sides(entry: Any, words: Mapping[str, str]) -> list[Any]:
@@ -138,8 +151,9 @@ def _both_sides(entry: Any, words: Mapping[str, str]) -> list[Any]:
     told = json.dumps(entry)
     if not any(mark in told for mark in ("{P}", "{p}", "PX", *(f"{{{key}}}" for key in named))):
         return [entry]
-    for key in named:
-        told = told.replace(f"{{{key}}}", words[key])
+    while any(f"{{{key}}}" in told for key in named):
+        for key in named:
+            told = told.replace(f"{{{key}}}", words[key])
     return [
         json.loads(told.replace("{P}", side).replace("PX", axis).replace("{p}", f"({sign})"))
         for side, axis, sign in _SIDES
@@ -171,7 +185,11 @@ class ViewSampler:
         """``count`` samples."""
         about = rng.random(count)
         seen, unseen = int((about < SEEN_SHARE).sum()), int((about >= 1 - UNSEEN_SHARE).sum())
-        samples = [self._sample(rng, one) for one in self.viewed(rng, seen)]
+        samples = [
+            self._sample(rng, said)
+            for one in self.viewed(rng, math.ceil(seen / SAYINGS))
+            for said in (one, *(self._reworded(rng, one) for _ in range(SAYINGS - 1)))
+        ][:seen]
         samples += [
             replace(
                 self._sample(rng, one), view=None, target_aa=None, reply=VERBAL_ANSWERS[VIEW_ANSWER],
@@ -210,12 +228,10 @@ class ViewSampler:
             return None
         start = state_at(pool, int(rows[rng.integers(len(rows))]))
         pitch = _draw_pitch(rng)
-        usable = pattern.usable(held_out=self._held_out)
-        sentence = usable[rng.integers(len(usable))]
-        values, words = drawn(rng, pattern)
+        values, numbers = drawn(rng, pattern)
         asked = Asked(pattern, side, {**values, "pitch": pitch})
-        text = varied(rng, say(rng, pattern, sentence.text, side, words))
-        plan = ViewPlan(asked, text, start, pitch, imperative=sentence.imperative)
+        text, imperative = self._said(rng, asked, numbers)
+        plan = ViewPlan(asked, text, start, pitch, numbers, imperative=imperative)
         if plain or rng.random() >= JOINED_SHARE + TURN_SHARE:
             return plan
         follows = rng.random() < TURN_SHARE / (JOINED_SHARE + TURN_SHARE)
@@ -223,6 +239,26 @@ class ViewSampler:
         if before is None or not (follows or plan.imperative):
             return plan
         return replace(plan, before=before, follows=follows)
+
+    def _said(
+        self, rng: np.random.Generator, asked: Asked, numbers: Mapping[str, str], *, imperative: bool = False
+    ) -> tuple[str, bool]:
+        """One way of saying it, and whether that can be wrapped; ``imperative``: only one that can."""
+        usable = asked.pattern.usable(held_out=self._held_out, imperative=imperative)
+        sentence = usable[rng.integers(len(usable))]
+        text = say(rng, asked.pattern, sentence.text, asked.side, numbers)
+        return varied(rng, text), sentence.imperative
+
+    def _reworded(self, rng: np.random.Generator, viewed: Viewed) -> Viewed:
+        """The same in other words."""
+        plan = viewed.plan
+        joined = plan.before is not None and not plan.follows
+        text, imperative = self._said(rng, plan.asked, plan.numbers, imperative=joined)
+        return replace(
+            viewed,
+            plan=replace(plan, text=text, imperative=imperative),
+            sample=replace(viewed.sample, instruction=text),
+        )
 
     def _other_wish(self, rng: np.random.Generator, plan: ViewPlan) -> tuple[Asked, str] | None:
         """Another wish that the start can be asked, of joints that the plan does not turn."""
