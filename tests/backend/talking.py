@@ -31,6 +31,17 @@ def client(url: str, token: str = "", **options: Any) -> Iterator[ClientConnecti
         yield websocket
 
 
+@contextlib.contextmanager
+def held_up(backend: Any, engine: Any, request: Request) -> Iterator[ClientConnection]:
+    """A client whose request the engine has begun with; it goes on once ``engine.gate`` is set."""
+    engine.gate.clear()
+    with client(backend.url) as websocket:
+        receive(websocket)
+        websocket.send(encode(request))
+        assert engine.entered.wait(20)
+        yield websocket
+
+
 def receive(websocket: ClientConnection) -> Message:
     return decode(websocket.recv(timeout=20))
 

@@ -33,7 +33,7 @@ from blender_addon.contract.messages import (
 from tests.waiting import wait_for
 
 from .conftest import png_with_empty_profile
-from .talking import POSES, Start, assert_still_answers, client, outcome, png, png_header, receive
+from .talking import POSES, Start, assert_still_answers, client, held_up, outcome, png, png_header, receive
 
 
 def test_a_client_is_welcomed_with_model_tasks_and_limits(start_backend: Start, engine: Any) -> None:
@@ -370,11 +370,7 @@ def test_a_full_queue_answers_busy_and_finishes_what_it_took(start_backend: Star
 
 
 def test_a_waiting_request_is_told_how_many_are_ahead(start_backend: Start, engine: Any) -> None:
-    engine.gate.clear()
-    with client(start_backend().url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("first", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(start_backend(), engine, Request("first", "adjust", "raise it", POSES)) as websocket:
         websocket.send(encode(Request("second", "adjust", "raise it", POSES)))
         assert receive(websocket) == Progress("second", 0, 3, ahead=1)
         engine.gate.set()
@@ -422,11 +418,7 @@ def test_one_edit_does_not_wait_behind_a_thousand_frames(start_backend: Start, e
 
 
 def test_a_failing_request_takes_no_other_with_it(start_backend: Start, engine: Any) -> None:
-    engine.gate.clear()
-    with client(start_backend().url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("0", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(start_backend(), engine, Request("0", "adjust", "raise it", POSES)) as websocket:
         for identity, instruction in (("1", "fail"), ("2", "raise it"), ("3", "nan")):
             websocket.send(encode(Request(identity, "adjust", instruction, POSES)))
         for _ in range(3):
@@ -444,11 +436,9 @@ def test_a_failing_request_takes_no_other_with_it(start_backend: Start, engine: 
 
 
 def test_cancel_ends_a_request_and_its_remaining_batches(start_backend: Start, engine: Any) -> None:
-    engine.gate.clear()
-    with client(start_backend(batch_size=1).url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("long", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(
+        start_backend(batch_size=1), engine, Request("long", "adjust", "raise it", POSES)
+    ) as websocket:
         websocket.send(encode(Cancel("long")))
         websocket.send(encode(Cancel("never heard of")))
         error = outcome(websocket)
@@ -462,12 +452,10 @@ def test_cancel_ends_a_request_and_its_remaining_batches(start_backend: Start, e
 
 
 def test_a_client_that_leaves_costs_no_more_work(start_backend: Start, engine: Any) -> None:
-    engine.gate.clear()
     backend = start_backend(batch_size=1)
-    with client(backend.url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("long", "adjust", "raise it", np.zeros((500, 24, 3), np.float32))))
-        assert engine.entered.wait(20)
+    long = Request("long", "adjust", "raise it", np.zeros((500, 24, 3), np.float32))
+    with held_up(backend, engine, long):
+        pass
     wait_for(lambda: not backend.server._sessions)  # what it asked for is cancelled by then
     engine.gate.set()
     with client(backend.url) as websocket:
@@ -492,12 +480,8 @@ def test_an_id_in_use_is_refused_without_hurting_its_owner(start_backend: Start,
 
 
 def test_draining_finishes_what_runs_and_refuses_the_rest(start_backend: Start, engine: Any) -> None:
-    engine.gate.clear()
     backend = start_backend()
-    with client(backend.url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("running", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(backend, engine, Request("running", "adjust", "raise it", POSES)) as websocket:
         websocket.send(encode(Request("waiting", "adjust", "raise it", POSES)))
         assert isinstance(receive(websocket), Progress)
         backend.drain()
@@ -517,12 +501,8 @@ def test_a_request_that_runs_for_too_long_is_given_up_at_the_stop(
     start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server, "DRAIN_SECONDS", 0.1)
-    engine.gate.clear()
     backend = start_backend()
-    with client(backend.url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("running", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(backend, engine, Request("running", "adjust", "raise it", POSES)):
         backend.drain()
         wait_for(lambda: "a request still ran after 0.1 s and was given up" in caplog.text)
         backend.stop()

@@ -28,7 +28,7 @@ from blender_addon.contract.codec import SUBPROTOCOL, encode
 from blender_addon.contract.messages import Cancel, ErrorMessage, Hello, Request, Result, Welcome
 from tests.waiting import wait_for
 
-from .talking import POSES, Start, assert_still_answers, client, outcome, png, receive
+from .talking import POSES, Start, assert_still_answers, client, held_up, outcome, png, receive
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -698,12 +698,8 @@ def test_a_request_that_runs_on_is_given_up_when_the_backend_stops(
     start_backend: Start, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "DRAIN_SECONDS", 0.3)
-    engine.gate.clear()
     backend = start_backend()
-    with client(backend.url) as websocket:
-        receive(websocket)
-        websocket.send(encode(Request("r", "adjust", "raise it", POSES)))
-        assert engine.entered.wait(20)
+    with held_up(backend, engine, Request("r", "adjust", "raise it", POSES)) as websocket:
         backend.drain()
         backend.stop()
         error = outcome(websocket)
