@@ -30,7 +30,8 @@ from .photo import encode_png
 
 VIEW_SIDE: Final = 336
 """Pixels of a side of the view: what the model's image encoder takes in at once."""
-PROBE_SECONDS: Final = 60.0
+PROBE_SECONDS: Final = 240.0
+"""Longer than another Blender takes to start and render, on a machine that has other work too."""
 
 
 class ViewError(Exception):
@@ -162,6 +163,9 @@ def render_view(scene: bpy.types.Scene, rig: Rig) -> tuple[bytes, View | None]:
     """The PNG of a render from where the scene's camera sees the figure, and where that is.
 
     A copy of the scene is rendered, whose settings are free to change.
+
+    Raises:
+        ViewError: Blender cannot render here.
     """
     to_world = np.array(scene.camera.matrix_world, dtype=np.float64)
     places = joint_places(rig)
@@ -183,10 +187,12 @@ def render_view(scene: bpy.types.Scene, rig: Rig) -> tuple[bytes, View | None]:
 
 
 def _render(scene: bpy.types.Scene) -> bytes:
+    """Raises ViewError where Blender cannot."""
     render: Any = scene.render  # the stubs know one engine only
     render.engine = "BLENDER_WORKBENCH" if workbench_works() else "CYCLES"
     if render.engine == "CYCLES":
         scene.cycles.samples = 8
+        scene.cycles.use_denoising = False  # not every Blender has the denoiser, and then nothing is rendered
     render.resolution_x = render.resolution_y = VIEW_SIDE
     render.resolution_percentage = 100
     render.pixel_aspect_x = render.pixel_aspect_y = 1
@@ -198,7 +204,11 @@ def _render(scene: bpy.types.Scene) -> bytes:
     with tempfile.TemporaryDirectory(prefix="posellava-") as folder:
         path = Path(folder) / "picture.png"
         render.filepath = str(path)
-        bpy.ops.render.render(write_still=True, scene=scene.name)
+        try:
+            bpy.ops.render.render(write_still=True, scene=scene.name)
+        except RuntimeError as error:
+            reason = str(error).removeprefix("Error: ").splitlines()[0].rstrip(".")
+            raise ViewError(f"Blender cannot render the view here ({reason}); send no picture.") from None
         return path.read_bytes()
 
 

@@ -188,6 +188,44 @@ def ask(**options):
 """
 
 
+def test_a_view_that_cycles_draws_needs_no_denoiser_and_one_that_cannot_be_drawn_is_told(
+    on_figure: OnFigure, tmp_path: Path
+) -> None:
+    """Not every build of Blender has Cycles' denoiser, which a new scene asks for."""
+    result = on_figure(
+        CAMERA,
+        """
+from types import SimpleNamespace
+from bl_ext.user_default.posellava.operators import view
+look_from(0, -4, 1)
+bpy.context.scene.cycles.use_denoising = True
+view.workbench_works = lambda: False
+rendered = result["rendered"] = []
+def note(scene, *_):
+    rendered.append([scene.render.engine, scene.cycles.use_denoising])
+bpy.app.handlers.render_pre.append(note)
+result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", send_view=True)
+bpy.app.handlers.render_pre.remove(note)
+result["denoising"] = bpy.context.scene.cycles.use_denoising
+class Folder:
+    __init__ = lambda self, prefix: None
+    __enter__ = lambda self: os.environ["FILE"]
+    __exit__ = lambda self, *_: None
+view.tempfile = SimpleNamespace(TemporaryDirectory=Folder)
+before = keys()
+result["told"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", send_view=True)
+result["kept"] = [keys() == before, len(bpy.data.scenes)]
+""",
+        FILE=str(Path(__file__)),
+    )
+    assert result["error"] == ""
+    assert result["rendered"] == [["CYCLES", False]]
+    assert result["denoising"]
+    assert result["told"].startswith("Blender cannot render the view here (")
+    assert result["told"].rstrip().endswith("); send no picture.")
+    assert result["kept"] == [True, 1]
+
+
 def test_where_the_camera_is_goes_along_as_the_body_sees_it(on_figure: OnFigure, tmp_path: Path) -> None:
     asked = tmp_path / "asked.json"
     result = on_figure(

@@ -2,9 +2,11 @@
 """What animators' files hold besides: names, places, scales, rotation modes."""
 
 import math
+import tempfile
+from pathlib import Path
 
 import bpy
-from stage import ask, bent, curves, figure, go, key, keyed_frames, near, scene, shown, walk
+from stage import ask, bent, curves, figure, go, key, keyed_frames, near, says, scene, shown, start, walk
 
 KNEE = "left_knee x 90"
 
@@ -112,3 +114,33 @@ def a_turned_object_that_moves() -> None:
     near(bent(anna, "L_Knee", 20), 90)
     floor = min(shown(anna, 20).pose.bones[name].head.z for name in ("L_Foot", "R_Foot"))
     near(floor, min(anna.data.bones[name].head_local.z for name in ("L_Foot", "R_Foot")), 0.1)
+
+
+@scene
+def a_library_override_is_posed() -> None:
+    anna = figure()
+    character = bpy.data.collections.new("Character")
+    bpy.context.scene.collection.children.link(character)
+    for one in (anna, *anna.children):
+        character.objects.link(one)
+        bpy.context.scene.collection.objects.unlink(one)
+    with tempfile.TemporaryDirectory() as folder:
+        library = str(Path(folder) / "library.blend")
+        bpy.ops.wm.save_as_mainfile(filepath=library)
+        start()
+        with bpy.data.libraries.load(library, link=True) as (_, here):
+            here.collections = ["Character"]
+        linked = here.collections[0]
+        linked.override_hierarchy_create(bpy.context.scene, bpy.context.view_layer, do_fully_editable=True)
+        anna = next(one for one in bpy.context.view_layer.objects if one.type == "ARMATURE")
+        assert anna.override_library is not None
+        bpy.context.view_layer.objects.active = anna
+        outcome = ask("left_knee x 90", frame_list="1,5")
+        says(outcome, "Moved left knee 90")
+        near(bent(anna, "L_Knee", 5), 90)
+        shot = str(Path(folder) / "shot.blend")
+        bpy.ops.wm.save_as_mainfile(filepath=shot)
+        bpy.ops.wm.open_mainfile(filepath=shot)
+        anna = next(one for one in bpy.context.view_layer.objects if one.type == "ARMATURE")
+        near(bent(anna, "L_Knee", 1), 90)
+        start()
