@@ -17,7 +17,7 @@ import bpy
 from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..contract.control_maps import png_of
-from ..contract.messages import MAP_KINDS, MAX_SEED, NO_PICTURES, Painting, Request
+from ..contract.messages import MAP_KINDS, MAX_SEED, NO_PICTURES, PAINTED_TASKS, Painting, Request
 from ..rig.armature import Rig
 from ..rig.blender_types import current_scene
 from ..rig.control import control_maps, sight
@@ -144,6 +144,12 @@ def _saved(png: bytes) -> Path:
     )
 
 
+def lack() -> str:
+    """Why the backend that is connected to paints nothing, a sentence, or an empty text."""
+    welcome = backend.status().welcome
+    return "" if welcome is None or set(PAINTED_TASKS) & set(welcome.tasks) else NO_PICTURES
+
+
 class Paint(Ask):
     """An operator whose answer is a picture."""
 
@@ -156,11 +162,8 @@ class Paint(Ask):
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
         """As the base; and a backend that paints nothing is asked nothing."""
-        reason = super().obstacle(context)
-        welcome = backend.status().welcome
-        if welcome is None or getattr(context, PANEL_POINTER, None) is None or cls.task in welcome.tasks:
-            return reason
-        return NO_PICTURES
+        from_panel = getattr(context, PANEL_POINTER, None) is not None
+        return super().obstacle(context) or (lack() if from_panel else "")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:

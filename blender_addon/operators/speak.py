@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, IntProperty
 
-from ..contract.messages import PoseArray, Turn
+from ..contract.messages import SPOKEN_TASKS, PoseArray, Turn
 from ..rig.armature import Rig
 from ..rig.blender_types import OperatorResult, current_scene
 from ..rig.bone_map import RigError
@@ -19,8 +19,16 @@ from ..rig.frames import posed_frames
 from ..rig.sample import time_of
 from ..settings import SINCE_ITEMS, PoseLlavaSettings, settings
 from . import backend
-from .activity import activity
+from .activity import Outcome, activity
 from .ask import PANEL_POINTER, Ask
+
+
+def lack() -> str:
+    """Why the model that is connected to says nothing, a sentence, or an empty text."""
+    welcome = backend.status().welcome
+    if welcome is None or set(SPOKEN_TASKS) <= set(welcome.tasks):
+        return ""
+    return f"{welcome.model} was not taught to speak; connect to a model that was."
 
 
 class Speak(Ask):
@@ -29,15 +37,8 @@ class Speak(Ask):
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
         """As the base; and a model that was not taught to speak is asked nothing."""
-        welcome = backend.status().welcome
-        reason = super().obstacle(context)
-        if reason or welcome is None or getattr(context, PANEL_POINTER, None) is None:
-            return reason
-        return (
-            ""
-            if cls.task in welcome.tasks
-            else f"{welcome.model} was not taught to speak; connect to a model that was."
-        )
+        from_panel = getattr(context, PANEL_POINTER, None) is not None
+        return super().obstacle(context) or (lack() if from_panel else "")
 
 
 class POSELLAVA_OT_describe_pose(Speak, bpy.types.Operator):
@@ -119,6 +120,13 @@ class POSELLAVA_OT_chat(Speak, bpy.types.Operator):
         super()._take_settings(context)
         if not self.properties.is_property_set("instruction"):
             self.instruction = settings(context).question
+
+    def _succeed(self, outcome: Outcome) -> OperatorResult:
+        """The field is free for the next question."""
+        chosen = settings(bpy.context)
+        if chosen.question.strip() == outcome.instruction:
+            chosen.question = ""
+        return super()._succeed(outcome)
 
     def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
         """What was said before."""

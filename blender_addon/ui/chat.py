@@ -6,6 +6,7 @@ from typing import Final
 import bpy
 
 from ..contract.messages import SPOKEN_TASKS
+from ..operators import speak
 from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..settings import settings
@@ -26,6 +27,8 @@ class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
         """Called by Blender to draw the panel."""
         layout, chosen = self.layout, settings(context)
         layout.context_pointer_set(PANEL_POINTER, chosen)
+        if speak.lack():
+            wrapped(context, layout, speak.lack(), "INFO")
         column = layout.column()
         column.operator("posellava.describe_pose", icon="TEXT")
         row = column.row(align=True)
@@ -33,9 +36,7 @@ class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
         row.prop(chosen, "since", text="")
         layout.separator()
         for turn in activity.chat.turns[-SHOWN_TURNS:]:
-            box = layout.box()
-            wrapped(context, box, turn.instruction, "USER")
-            wrapped(context, box, turn.words.replace("<POSE>", "(pose)"), "SPEAKER")
+            _draw_turn(context, layout, turn.instruction, turn.words)
         _draw_words_so_far(context, layout)
         row = layout.row(align=True)
         row.prop(chosen, "question", text="", placeholder="Ask something …")
@@ -46,10 +47,16 @@ class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
             row.operator("posellava.clear_chat", text="", icon="TRASH")
 
 
+def _draw_turn(context: bpy.types.Context, layout: bpy.types.UILayout, asked: str, words: str) -> None:
+    box = layout.box()
+    wrapped(context, box, asked, "USER")
+    wrapped(context, box, words.replace("<POSE>", "(pose)"), "SPEAKER")
+
+
 def _draw_words_so_far(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """What is being said, as far as it has come."""
     handle = activity.handle
     if handle is None or handle.request.task not in SPOKEN_TASKS:
         return
     words = handle.progress.words if handle.progress is not None else ""
-    wrapped(context, layout.box(), words or "…", "SPEAKER")
+    _draw_turn(context, layout, handle.request.instruction, words or "…")

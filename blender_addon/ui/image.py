@@ -3,6 +3,7 @@
 
 import bpy
 
+from ..operators import paint
 from ..operators.ask import PANEL_POINTER
 from ..settings import settings
 from .tab import Tab, property_column
@@ -20,6 +21,8 @@ class POSELLAVA_PT_image(Tab, bpy.types.Panel):
         """Called by Blender to draw the panel."""
         layout, chosen = self.layout, settings(context)
         layout.context_pointer_set(PANEL_POINTER, chosen)
+        if paint.lack():
+            wrapped(context, layout, paint.lack(), "INFO")
         layout.prop(chosen, "prompt", text="", placeholder="What the picture shows …")
         _property(layout, chosen, "seed")
         box = layout.box()

@@ -266,9 +266,9 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
         box = layout.box()
         box.alert = notice.failed
         wrapped(context, box, notice.sentence, "ERROR" if notice.failed else "INFO")
-    elif outcome is not None:
+    elif outcome is not None and (outcome.task != "chat" or outcome.report is not None):
         box = layout.box()
-        if outcome.words:
+        if outcome.words and outcome.task != "chat":  # what was said stands in the conversation
             wrapped(context, box, outcome.words, "SPEAKER")
         wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
         if outcome.picture is not None:

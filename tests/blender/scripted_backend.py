@@ -4,10 +4,10 @@
 It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds; each
 further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
 With ``--speaks`` it describes poses and converses: its words say how many poses it was shown and what came before, and
-a question that ends in an exclamation mark is answered with two poses. With ``--picture FILE`` it saves the picture
-that came with the last request, with ``--asked FILE`` what else came, as JSON. With ``--paints KIND…`` it paints along
-these maps, as tests/backend/scripted_painter.py says. Prints ``listening URL`` as
-``posellava serve`` does.
+a question that ends in an exclamation mark is answered with two poses. It says a word at a time, all of them within
+``--delay``. With ``--picture FILE`` it saves the picture that came with the last request, with ``--asked FILE`` what
+else came, as JSON. With ``--paints KIND…`` it paints along these maps, as tests/backend/scripted_painter.py says.
+Prints ``listening URL`` as ``posellava serve`` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,10 +55,25 @@ class ScriptedEngine:
             queries[0].image.save(self.picture)
         if self.asked is not None:
             self.asked.write_text(json.dumps(record(queries[0])))
-        time.sleep(self.delay)
-        return [
-            self._speak(query) if query.task in SPOKEN_TASKS else self._answer(query) for query in queries
+        spoken = [query.task in SPOKEN_TASKS for query in queries]
+        if not all(spoken):
+            time.sleep(self.delay)
+        answers = [
+            self._speak(query) if speaks else self._answer(query)
+            for query, speaks in zip(queries, spoken, strict=True)
         ]
+        for place, speaks in enumerate(spoken):
+            if speaks and on_words is not None:
+                self._say(answers[place].text, lambda words, place=place: on_words(place, words))
+        return answers
+
+    def _say(self, words: str, on_words: Callable[[str], bool]) -> None:
+        """A word after the other, as long as somebody listens."""
+        said = words.split()
+        for count in range(1, len(said) + 1):
+            time.sleep(self.delay / len(said))
+            if not on_words(" ".join(said[:count])):
+                return
 
     def _speak(self, query: Query) -> Answer:
         before = [turn.instruction for turn in query.history]

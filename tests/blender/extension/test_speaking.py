@@ -74,6 +74,39 @@ chat("hello")
     assert result["poses"] == [0, 0, 2]
 
 
+def test_words_are_told_as_they_are_said_and_the_field_is_free_for_the_next(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
+import threading, time
+seen, over = [], threading.Event()
+def watch():
+    while not over.wait(0.01):
+        handle = activity.handle
+        if handle is not None and handle.progress is not None and handle.progress.words not in seen:
+            seen.append(handle.progress.words)
+threading.Thread(target=watch).start()
+chosen = bpy.context.scene.posellava
+chosen.question = " who is it "
+ask(bpy.ops.posellava.chat)
+over.set()
+result["seen"] = seen
+result["field"] = chosen.question
+chosen.question = "and now"
+chat("something else")
+result["kept"] = chosen.question
+""",
+        backend=("--speaks", "--delay", "1.5"),
+    )
+    whole = result["said"][0]
+    assert whole == "I see 1, after []."
+    said = [words for words in result["seen"] if words]
+    assert len(said) > 2
+    assert all(whole.startswith(words) for words in said)
+    assert said == sorted(said, key=len)
+    assert (result["field"], result["kept"]) == ("", "and now")
+
+
 def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(on_figure: OnFigure) -> None:
     result = on_figure(
         SAID,

@@ -32,9 +32,26 @@ ADD_FIGURE_FIRST, INSTRUCTION_FIRST, EDIT_POSE_FIRST = (900, 247), (870, 217), (
 """Where these are as long as nothing is set up."""
 CANCEL = (909, 248)
 NEXT_VARIANT = (1003, 342)
+EDIT_OPTIONS = (835, 280)
+IN_WORDS = (835, 410)
+"""While the edit's options are closed."""
+ASK_FIRST, ASK_SECOND = (1008, 503), (1008, 558)
+"""Where the question's button is below no turn, and below a short one."""
+IMAGE = (828, 436)
+PAINT_POSE = (909, 560)
 VIEWPORT = (250, 620)
 INSTRUCTION_TEXT = "raise your left arm to shoulder height"
 
+LOOK = """
+camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+bpy.context.collection.objects.link(camera)
+camera.location, camera.rotation_euler = (0.0, -4.0, 0.9), (1.5708, 0.0, 0.0)
+scene = bpy.context.scene
+scene.camera = camera
+scene.render.resolution_x = scene.render.resolution_y = 512
+next(area for area in bpy.context.screen.areas if area.type == "PROPERTIES").type = "IMAGE_EDITOR"
+"""
+"""A camera that sees the figure, and an Image Editor in the place of the properties."""
 ASK = 'bpy.ops.posellava.edit_pose("INVOKE_DEFAULT", instruction="raise it", frames="CURRENT")'
 
 
@@ -164,6 +181,62 @@ def test_variants_and_words_alone_are_shown(extension_zip: Path, start_backend: 
         window.move(VIEWPORT)
         _screenshot_of(window, "gui_words.png", done=True)
         assert (words["degrees"], words["pose"], words["error"]) == ({}, one["pose"], "")
+
+
+def test_a_conversation_is_held_in_the_panel_while_its_words_come(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    with Window(extension_zip, url=start_backend("--speaks", "--delay", "6").url, token="") as window:
+        _open_and_connect(window)
+        _open_words(window)
+        before = window.state
+        _ask(window, "who is it", ASK_FIRST)
+        window.wait_for(lambda state: state["running"] and state["said"])
+        window.screenshot(OUT / "gui_speaking.png")
+        window.wait_for(lambda state: len(state["turns"]) == 1 and not state["running"])
+        first = window.state
+        assert (first["question"], first["pose"]) == ("", before["pose"])
+        assert "L_Shoulder" in str(window.state["keys"])
+        _ask(
+            window,
+            "what would you change so that it is seen from far away that she is glad, show me!",
+            ASK_SECOND,
+        )
+        window.wait_for(lambda state: state["degrees"] and not state["running"])
+        assert window.state["pose"]["L_Shoulder"] != before["pose"]["L_Shoulder"]
+        assert window.state["turns"][0][0] == "who is it"
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_conversation.png", done=True)
+        assert "Traceback" not in window.log_so_far
+
+
+def test_a_picture_is_painted_step_by_step_and_can_be_cancelled(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    with Window(extension_zip, url=start_backend("--paints", "openpose").url, token="") as window:
+        _open_and_connect(window)
+        window.run(LOOK)
+        window.click(EDIT_OPTIONS)
+        time.sleep(1.5)
+        window.click_until(IMAGE, lambda state: "POSELLAVA_PT_image" in state["longest_ms"])
+        time.sleep(1.5)
+        _prompt(window, "wait")
+        window.screenshot(OUT / "gui_image.png")
+        window.click_until(PAINT_POSE, lambda state: state["steps"] > 2)
+        window.move(VIEWPORT)
+        window.screenshot(OUT / "gui_painting.png")
+        cancelled = window.click_until(CANCEL, lambda state: not state["running"])
+        assert (cancelled["error"], cancelled["notice"]) == ("", "Cancelled; nothing was changed.")
+        _prompt(window, "keep the map of a dancer on a stage")
+        window.click_until(PAINT_POSE, lambda state: state["painted"] and not state["running"])
+        shown = window.run(
+            "space = next(area for area in bpy.context.screen.areas if area.type == 'IMAGE_EDITOR').spaces.active\n"
+            "result.update(name=space.image.name, size=list(space.image.size))"
+        )
+        assert shown == {"name": window.state["painted"], "size": [512, 512]}
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_painted.png", done=True)
+        assert "Traceback" not in window.log_so_far
 
 
 def test_a_range_asks_once_how_it_is_edited(extension_zip: Path, start_backend: Callable[..., Any]) -> None:
@@ -347,6 +420,33 @@ def test_what_the_user_does_while_the_model_works_loses_nothing(
         time.sleep(6.0)  # the answer that nobody waits for any more
         assert (window.state["error"], window.state["keys"], new["notice"]) == ("", {}, "")
         assert "Traceback" not in window.log_so_far
+
+
+def _open_words(window: Window) -> None:
+    """Close the edit's options and open the subpanel in which the model speaks."""
+    window.click(EDIT_OPTIONS)
+    time.sleep(1.5)  # until the panels have slid to their places
+    window.click_until(IN_WORDS, lambda state: "POSELLAVA_PT_chat" in state["longest_ms"])
+    time.sleep(1.5)
+    window.screenshot(OUT / "gui_in_words.png")
+
+
+def _prompt(window: Window, prompt: str) -> None:
+    """Fill the prompt's field by script, and wait until the button can be pressed."""
+    window.run(f"bpy.context.scene.posellava.prompt = {prompt!r}\nbpy.context.area.tag_redraw()")
+    window.wait_for(lambda state: not state["polled"].get("Paint Pose", "not yet"))
+    time.sleep(1.5)
+
+
+def _ask(window: Window, question: str, button: tuple[int, int]) -> None:
+    """Fill the question's field by script and press its button, coming from elsewhere: one that the mouse rests on
+    stays as it was drawn."""
+    window.move(VIEWPORT)
+    window.run(f"bpy.context.scene.posellava.question = {question!r}\nbpy.context.area.tag_redraw()")
+    window.wait_for(lambda state: state["question"] == question and not state["polled"].get("Ask", "not yet"))
+    time.sleep(0.5)
+    window.screenshot(OUT / "gui_question.png")
+    window.click_until(button, lambda state: state["running"])
 
 
 def _undo_until(window: Window, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
