@@ -21,8 +21,8 @@ How an armature is recognised: ``recognise`` asks ``families`` (names, from the 
 ``bone_map``, else ``structure``; ``links`` says how bones share the joints' rotations, ``spine`` which of a spine's
 bones play SMPL's three.
 
-These, ``rest``, ``convert``, ``ground``, ``anchors`` and ``offset`` are pure Python and numpy. The others run inside
-Blender. May import ``contract``; nothing else of the add-on. This file imports nothing, so that the pure modules can be
-used without Blender, and so that a Blender without numpy fails in ``register()``, where the user can be told, and not
-earlier.
+These, ``rest``, ``convert``, ``ground``, ``skin``, ``anchors`` and ``offset`` are pure Python and numpy. The others
+run inside Blender. May import ``contract``; nothing else of the add-on. This file imports nothing, so that the pure
+modules can be used without Blender, and so that a Blender without numpy fails in ``register()``, where the user can
+be told, and not earlier.
 """
