@@ -76,7 +76,7 @@ class ScriptedEngine:
                 return
 
     def _speak(self, query: Query) -> Answer:
-        before = [turn.instruction for turn in query.history]
+        before = [turn.instruction[:30] for turn in query.history]
         shown = sum(pose is not None for pose in (query.pose_aa, *(turn.pose for turn in query.history)))
         words = f"I see {shown}, after {before}."
         if not query.instruction.endswith("!"):

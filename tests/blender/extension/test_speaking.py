@@ -107,6 +107,47 @@ result["kept"] = chosen.question
     assert (result["field"], result["kept"]) == ("", "and now")
 
 
+def test_a_long_conversation_goes_on_without_its_oldest_turns(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
+from bl_ext.user_default.posellava.contract.messages import Turn
+for number in range(16):
+    activity.chat.add(Turn(f"{number} " + 1900 * "漢", None, 1900 * "字"))
+chat("and now")
+result["turns"] = [turn.instruction[:3] for turn in activity.chat.turns]
+""",
+        backend=("--speaks",),
+    )
+    assert result["said"][0].startswith("I see 1, after ['12 ")
+    assert result["turns"][-2:] == ["15 ", "and"]
+
+
+def test_a_question_that_is_cancelled_stays_in_its_field_and_is_no_turn(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
+import threading
+from bl_ext.user_default.posellava.operators.ask import cancel_running
+def cancel_when_it_speaks():
+    while not (activity.handle and activity.handle.progress and activity.handle.progress.words):
+        pass
+    cancel_running()
+chosen = bpy.context.scene.posellava
+chosen.question = "who is it"
+threading.Thread(target=cancel_when_it_speaks).start()
+call(bpy.ops.posellava.chat)
+result["kept"], result["turns"] = chosen.question, len(activity.chat.turns)
+result["notice"] = activity.notice.sentence
+chat("hello")
+""",
+        backend=("--speaks", "--delay", "3"),
+    )
+    assert (result["kept"], result["turns"]) == ("who is it", 0)
+    assert result["notice"] == "Cancelled; nothing was changed."
+    assert result["said"] == ["I see 1, after []."]
+
+
 def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(on_figure: OnFigure) -> None:
     result = on_figure(
         SAID,
