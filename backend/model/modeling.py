@@ -326,11 +326,7 @@ class PoseLlavaForConditionalGeneration(
         hidden: Tensor = backbone.last_hidden_state
         output = PoseLlavaOutput(past_key_values=backbone.past_key_values, hidden_states=hidden)
         if answer_at is not None:
-            rows = torch.arange(len(hidden), device=hidden.device)
-            output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
-            if self.view is not None and states is not None and texts is not None:
-                assert self.model.text_encoder is not None
-                output["view_logits"] = self.view.asks(states, texts != self.model.text_encoder.padding)
+            self._begin_answers(output, hidden, answer_at, states, texts)
         if labels is not None:
             wanted = labels[:, 1:] != -100
             output["logits"] = self.lm_head(hidden[:, :-1][wanted])
@@ -343,28 +339,50 @@ class PoseLlavaForConditionalGeneration(
             asks[0, 0] = True
         if bool(asks.any()) and (past_key_values is None or hidden.shape[1] > 1):
             context, chosen = self._pose_context(input_ids, attention_mask, hidden, poses, pose_local, asks)
-            decoded: DecodedPose = self.pose_decoder(context)
-            matrices, initial = decoded.matrices, context.initial
-            variants = None
-            if with_variants and self.variants is not None:
-                assert decoded.thoughts is not None
-                assert decoded.gate_logits is not None
-                moves = decoded.gate_logits > 0
-                answer = torch.where(moves[..., None, None], matrices, initial)
-                variants = self.variants.ranked(decoded.thoughts, context.state, answer, moves)
-            if headings is not None:
-                # The standing pose, which comes last, has none.
-                yaw = functional.pad(headings, (0, 1))[chosen]
-                matrices, initial = apply_heading(yaw, matrices), apply_heading(yaw, initial)
-                if variants is not None:
-                    variants = apply_heading(yaw.unsqueeze(1), variants)
-            output["pose_matrices"] = matrices
-            output["initial_matrices"] = initial
-            if variants is not None:
-                output["variant_matrices"] = variants
-            if decoded.gate_logits is not None:
-                output["gate_logits"] = decoded.gate_logits
+            # The standing pose, which comes last, has no heading.
+            yaw = None if headings is None else functional.pad(headings, (0, 1))[chosen]
+            self._decode_poses(output, context, yaw, with_variants)
         return output
+
+    def _begin_answers(
+        self,
+        output: PoseLlavaOutput,
+        hidden: Tensor,
+        answer_at: Tensor,
+        states: Tensor | None,
+        texts: Tensor | None,
+    ) -> None:
+        """Puts out what each answer (B,) may begin with and, where the model tells it apart, how surely the words are
+        tied to the camera; ``states``: the text encoder's of ``texts``."""
+        rows = torch.arange(len(hidden), device=hidden.device)
+        output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
+        if self.view is not None and states is not None and texts is not None:
+            assert self.model.text_encoder is not None
+            output["view_logits"] = self.view.asks(states, texts != self.model.text_encoder.padding)
+
+    def _decode_poses(
+        self, output: PoseLlavaOutput, context: PoseContext, yaw: Tensor | None, with_variants: bool
+    ) -> None:
+        """Puts out a pose for each ``<POSE>`` and, if asked for, others; turned by ``yaw`` (Q,), where there is one."""
+        decoded: DecodedPose = self.pose_decoder(context)
+        matrices, initial = decoded.matrices, context.initial
+        variants = None
+        if with_variants and self.variants is not None:
+            assert decoded.thoughts is not None
+            assert decoded.gate_logits is not None
+            moves = decoded.gate_logits > 0
+            answer = torch.where(moves[..., None, None], matrices, initial)
+            variants = self.variants.ranked(decoded.thoughts, context.state, answer, moves)
+        if yaw is not None:
+            matrices, initial = apply_heading(yaw, matrices), apply_heading(yaw, initial)
+            if variants is not None:
+                variants = apply_heading(yaw.unsqueeze(1), variants)
+        output["pose_matrices"] = matrices
+        output["initial_matrices"] = initial
+        if variants is not None:
+            output["variant_matrices"] = variants
+        if decoded.gate_logits is not None:
+            output["gate_logits"] = decoded.gate_logits
 
     def _see_nothing(self, device: torch.device) -> None:
         """Runs what reads poses off images, for its collectives alone."""

@@ -124,6 +124,28 @@ class _Piece(NamedTuple):
     is_instruction: bool = False
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One row of a PromptBatch before it is padded; what has a name of there means the same.
+
+    Attributes:
+        instructions: from which token to which each instruction goes.
+        poses: (J, 6) each.
+        image: the picture that it needs, or None.
+        is_seen: whether its poses are read from that.
+    """
+
+    ids: list[int]
+    is_learnt: list[int]
+    answer_at: int
+    instructions: list[tuple[int, int]]
+    poses: list[Floats]
+    heading: float
+    image: Image.Image | None
+    is_seen: bool
+    shows_patches: bool
+
+
 class Prompter:
     """Makes prompts by a checkpoint's templates.
 
@@ -471,88 +493,131 @@ class Prompter:
         Raises:
             ValueError: an unknown task, or a task without the image or the pose that it needs.
         """
-        ids: list[list[int]] = []
-        answer_at: list[int] = []
-        is_learnt: list[list[int]] = []
-        poses: list[Floats] = []
-        headings = np.zeros(len(samples), dtype=np.float32)
+        rows = [
+            self._row(
+                sample,
+                reply=None if replies is None else replies[row],
+                further=() if further is None else further[row],
+                number=0 if templates is None else templates[row],
+                view=None if views is None else views[row],
+                seen=None if seen is None else seen[row],
+                closed=closed,
+            )
+            for row, sample in enumerate(samples)
+        ]
         images: list[Image.Image] = []
         pose_images: list[int] = []
-        texts: dict[tuple[int, ...], int] = {}  # each once: the frames of a range share their instruction
-        spans: list[tuple[int, int, int, int]] = []  # row, first token, end and number among the texts
-        shows_patches = False
-        for row, sample in enumerate(samples):
-            reply = None if replies is None else replies[row]
-            view = None if views is None else views[row]
-            number = 0 if templates is None else templates[row]
-            rounds = self._rounds(sample, reply, number, view)
-            answer = rounds[-1][1]
-            template = "".join(
-                piece.text for pieces, _ in rounds for piece in pieces if not piece.is_instruction
-            )
-            sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
-            read = None if seen is None or not sees_pose else seen[row]
-            if sees_pose or shows:
-                if sample.image is None:
-                    raise ValueError(f"the task {sample.task!r} needs an image")
-                if read is None or shows:
-                    images.append(sample.image)
-            shown = self._poses_read(sample, template, read)
-            if shown:
-                rot6d, headings[row] = _without_heading(shown, view)
-                poses += rot6d
-                pose_images += [len(images) - 1 if sees_pose and read is None else -1] * len(rot6d)
-            shows_patches = shows_patches or shows
-            prompt_ids: list[int] = []
-            for number, (pieces, said) in enumerate(rounds):
-                patches = self._places(images[-1]) if shows and number == len(rounds) - 1 else 0
-                asked_ids, found = self._prompt_ids(pieces, patches, begins=number == 0)
-                for first, end in found:
-                    text = (self.tokenizer.bos_id, *asked_ids[first:end], self.tokenizer.eos_id)
-                    place = texts.setdefault(text, len(texts))
-                    spans.append((row, len(prompt_ids) + first, len(prompt_ids) + end, place))
-                prompt_ids += asked_ids
-                if number < len(rounds) - 1:
-                    prompt_ids += [*self.tokenizer.ids(said), self.tokenizer.eos_id]
-            fixed = bool(self.verbal_answers) and answer != OWN_WORDS
-            fixed = fixed and (reply is None or reply in self.verbal_answers.values())
-            answer_at.append(len(prompt_ids))
-            turns = [(prompt_ids, answer)]
-            for asked, said in () if further is None else further[row]:
-                pieces = self._asked(asked, False, False, later=True)
-                turns.append((self.tokenizer.ids("".join(piece.text for piece in pieces)), said))
-            row_ids: list[int] = []
-            row_learnt: list[int] = []
-            for number, (asked_ids, said) in enumerate(turns):
-                said_ids = self.tokenizer.ids(said)
-                if (closed and not fixed) or number < len(turns) - 1:
-                    said_ids.append(self.tokenizer.eos_id)
-                row_ids += asked_ids + said_ids
-                learnt = [int(place == 0 or not fixed) for place in range(len(said_ids))]
-                row_learnt += [0] * len(asked_ids) + learnt
-            ids.append(row_ids)
-            is_learnt.append(row_learnt)
-        input_ids = _padded(ids, self.tokenizer.pad_id)
-        padded_texts = _padded(
-            [list(text) for text in texts] or [[self.tokenizer.bos_id, self.tokenizer.eos_id]],
-            self.tokenizer.pad_id,
-        )
-        text_places = np.full(input_ids.shape, NO_PLACE, dtype=np.int64)
-        for row, first, end, number in spans:
-            text_places[row, first:end] = number * padded_texts.shape[1] + 1 + np.arange(end - first)
+        for one in rows:
+            if one.image is not None:
+                images.append(one.image)
+            pose_images += [len(images) - 1 if one.is_seen else -1] * len(one.poses)
+        input_ids = _padded([one.ids for one in rows], self.tokenizer.pad_id)
+        texts, text_places = self._texts_by_themselves(rows, input_ids.shape)
+        poses = [pose for one in rows for pose in one.poses]
         return PromptBatch(
             input_ids=input_ids,
-            attention_mask=_padded([[1] * len(row) for row in ids], 0),
-            answer_at=np.array(answer_at, dtype=np.int64),
-            is_learnt=_padded(is_learnt, 0).astype(bool),
+            attention_mask=_padded([[1] * len(one.ids) for one in rows], 0),
+            answer_at=np.array([one.answer_at for one in rows], dtype=np.int64),
+            is_learnt=_padded([one.is_learnt for one in rows], 0).astype(bool),
             poses=np.stack(poses) if poses else np.zeros((0, NUM_JOINTS, 6), dtype=np.float32),
-            headings=headings,
+            headings=np.array([one.heading for one in rows], dtype=np.float32),
             images=images,
             pose_images=np.array(pose_images, dtype=np.int64),
-            shows_patches=shows_patches,
-            texts=padded_texts,
+            shows_patches=any(one.shows_patches for one in rows),
+            texts=texts,
             text_places=text_places,
         )
+
+    def _row(
+        self,
+        sample: PromptSample,
+        *,
+        reply: str | None,
+        further: Sequence[tuple[str, str]],
+        number: int,
+        view: View | None,
+        seen: Floats | None,
+        closed: bool,
+    ) -> _Row:
+        """One sample's question and answers; arguments and errors as of ``encode``."""
+        rounds = self._rounds(sample, reply, number, view)
+        template = "".join(piece.text for pieces, _ in rounds for piece in pieces if not piece.is_instruction)
+        sees_pose, shows = SEEN_POSE_PLACEHOLDER in template, IMAGE_PLACEHOLDER in template
+        if (sees_pose or shows) and sample.image is None:
+            raise ValueError(f"the task {sample.task!r} needs an image")
+        is_seen = sees_pose and seen is None
+        shown = self._poses_read(sample, template, seen if sees_pose else None)
+        poses, yaw = _without_heading(shown, view) if shown else ([], 0.0)
+        patches = self._places(sample.image) if shows and sample.image is not None else 0
+        question, instructions = self._question_ids(rounds, patches)
+        turns = [(question, rounds[-1][1])]
+        for asked, said in further:
+            pieces = self._asked(asked, False, False, later=True)
+            turns.append((self.tokenizer.ids("".join(piece.text for piece in pieces)), said))
+        ids, is_learnt = self._with_answers(turns, self._is_fixed(rounds[-1][1], reply), closed)
+        return _Row(
+            ids=ids,
+            is_learnt=is_learnt,
+            answer_at=len(question),
+            instructions=instructions,
+            poses=poses,
+            heading=yaw,
+            image=sample.image if shows or is_seen else None,
+            is_seen=is_seen,
+            shows_patches=shows,
+        )
+
+    def _question_ids(
+        self, rounds: Sequence[tuple[list[_Piece], str]], patches: int
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The tokens up to the last round's answer, with those before it, and where the instructions are."""
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for number, (pieces, said) in enumerate(rounds):
+            is_last = number == len(rounds) - 1
+            asked_ids, found = self._prompt_ids(pieces, patches if is_last else 0, begins=number == 0)
+            spans += [(len(ids) + first, len(ids) + end) for first, end in found]
+            ids += asked_ids
+            if not is_last:
+                ids += [*self.tokenizer.ids(said), self.tokenizer.eos_id]
+        return ids, spans
+
+    def _is_fixed(self, answer: str, reply: str | None) -> bool:
+        """Whether an answer is one of those that its first token chooses."""
+        chosen = bool(self.verbal_answers) and answer != OWN_WORDS
+        return chosen and (reply is None or reply in self.verbal_answers.values())
+
+    def _with_answers(
+        self, turns: Sequence[tuple[list[int], str]], fixed: bool, closed: bool
+    ) -> tuple[list[int], list[int]]:
+        """The tokens of questions, each with what is said to it, and whether each token is the model's to say."""
+        ids: list[int] = []
+        is_learnt: list[int] = []
+        for number, (asked_ids, said) in enumerate(turns):
+            said_ids = self.tokenizer.ids(said)
+            if (closed and not fixed) or number < len(turns) - 1:
+                said_ids.append(self.tokenizer.eos_id)
+            ids += asked_ids + said_ids
+            is_learnt += [0] * len(asked_ids) + [
+                int(place == 0 or not fixed) for place in range(len(said_ids))
+            ]
+        return ids, is_learnt
+
+    def _texts_by_themselves(self, rows: Sequence[_Row], shape: tuple[int, ...]) -> tuple[Ints, Ints]:
+        """``texts`` and ``text_places`` of a PromptBatch. Each text stands there once: the frames of a range share
+        their instruction."""
+        bos, eos, pad = self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.pad_id
+        numbers: dict[tuple[int, ...], int] = {}
+        for row in rows:
+            for first, end in row.instructions:
+                numbers.setdefault((bos, *row.ids[first:end], eos), len(numbers))
+        texts = _padded([list(text) for text in numbers] or [[bos, eos]], pad)
+        places = np.full(shape, NO_PLACE, dtype=np.int64)
+        for at, row in enumerate(rows):
+            for first, end in row.instructions:
+                number = numbers[(bos, *row.ids[first:end], eos)]
+                places[at, first:end] = number * texts.shape[1] + 1 + np.arange(end - first)
+        return texts, places
 
     def _poses_read(self, sample: PromptSample, template: str, seen: Floats | None = None) -> list[Floats]:
         """The poses (J, 3) that a prompt shows, in their order; ``seen`` is the one that was read from the picture."""
