@@ -137,12 +137,6 @@ def _lower(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | N
     return finish(rng, start, target, amount.slots)
 
 
-@one_and_both("arm_hang", "arms_hang", family="arm", weight=2.5, both_share=0.6)
-def _hang(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
-    target = on(start, sides, lambda side: straight_arm(start, side, HANGING, 10.0))
-    return finish(rng, start, target, absolute=True)
-
-
 @one_and_both("arm_lift_sideways", "arms_lift_sideways", family="arm", weight=1.2)
 def _lift_sideways(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     return _lift_in_plane(rng, start, sides, LEFT)

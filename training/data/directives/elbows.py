@@ -57,18 +57,6 @@ def _bend(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | No
     return finish(rng, start, target, amount.slots, "" if amount.group == "plain" else "by")
 
 
-@one_and_both("elbow_bend_more", "elbows_bend_more", family="elbow", weight=0.9)
-def _bend_more(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
-    """A bent elbow bent further or less, by the usual step or a small one."""
-    bends = _bends(start, sides)
-    more = bool(rng.random() < 0.5)
-    if min(bends.values()) < (12.0 if more else 30.0) or max(bends.values()) > (118.0 if more else 150.0):
-        return None
-    change = _BEND_STEP if more else -_BEND_STEP
-    target = on(start, sides, lambda s: start.elbow_bent_to(s, max(0.0, bends[s] + change)))
-    return finish(rng, start, target, variant="more" if more else "less")
-
-
 @one_and_both("elbow_to", "elbows_to", family="elbow", weight=2.6)
 def _to(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
     if rng.random() < 0.3:
@@ -78,29 +66,6 @@ def _to(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None
         variant = ""
     target = on(start, sides, lambda s: start.elbow_bent_to(s, value))
     return finish(rng, start, target, {"degrees": text}, variant, absolute=True)
-
-
-@one_and_both("elbow_straighten", "elbows_straighten", family="elbow", weight=3.6)
-def _straighten(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
-    bends = _bends(start, sides)
-    if rng.random() < 0.08:
-        if min(bends.values()) < 30.0:
-            return None
-        return finish(
-            rng, start, on(start, sides, lambda s: start.elbow_bent_to(s, bends[s] / 2)), variant="half"
-        )
-    amount = draw_amount(rng, 65.0, numbers=(5, 120), slight=0.29, large=1.0)
-    if amount.group == "plain":
-        slots = {**amount.slots, "amount": ""}
-        return finish(
-            rng, start, on(start, sides, lambda s: start.elbow_bent_to(s, 0.0)), slots, absolute=True
-        )
-    if min(bends.values()) < 20.0 or (
-        amount.group == "number" and min(bends.values()) < amount.value - _OVERRUN
-    ):
-        return None
-    target = on(start, sides, lambda s: start.elbow_bent_to(s, max(0.0, bends[s] - amount.value)))
-    return finish(rng, start, target, amount.slots, "by")
 
 
 @one_and_both("forearm_direct", "forearms_direct", family="elbow", weight=3.6)
@@ -143,21 +108,6 @@ def _raise(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | N
     change = min(amount.value, room) * (1.0 if up else -1.0)
     target = on(start, sides, lambda s: _elbow_at(start, s, heights[s] + change))
     return finish(rng, start, target, amount.slots, "up" if up else "down")
-
-
-@one_and_both("elbow_level", "elbows_level", family="elbow", weight=1.2)
-def _level(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
-    target = on(start, sides, lambda s: _elbow_at(start, s, 0.0))
-    return finish(rng, start, target, absolute=True)
-
-
-@one_and_both("elbow_tuck", "elbows_tuck", family="elbow", weight=1.4, both_share=0.55)
-def _tuck(rng: np.random.Generator, start: PosedBody, sides: Sides) -> Edit | None:
-    """The upper arm brought along the trunk; the bend of the elbow stays."""
-    target = on(
-        start, sides, lambda s: start.arm_turned_towards(s, body_frame(start) @ sided(s, [0.12, -1.0, 0.0]))
-    )
-    return finish(rng, start, target, absolute=True)
 
 
 @one_and_both("elbow_flare", "elbows_flare", family="elbow", weight=1.2, both_share=0.55)
