@@ -117,8 +117,10 @@ def test_a_mirrored_sample_mirrors_both_words_and_pose(name: str, sampler: Direc
 
 
 def words(text: str) -> list[str]:
-    """The words in lower case; "left and right" and "left to right" are both sides whichever comes first."""
+    """The words in lower case; "left and right" and "left to right" are both sides whichever comes first, and the L of
+    "an L shape" is a letter."""
     text = re.sub(r"\bleft (and|to) (the )?right\b", "both", text.lower())
+    text = re.sub(r"\b(an|letter) l\b", "letter", text)
     return re.findall(r"[\w']+", text.replace("counter-clockwise", "anticlockwise"))
 
 
