@@ -109,6 +109,13 @@ def test_to_repaint_the_engine_reads_the_pose_and_changes_it_as_the_words_say(
     assert engine.batches[0][0].image.size == (40, 30)
 
 
+def test_an_engine_that_reads_no_pictures_repaints_none(connect: Connect, engine: Any) -> None:
+    engine.tasks = ("adjust", "generate")
+    connection = connect()
+    assert size_of(connection.ask(paint(), timeout=30)) == (16, 24)
+    assert failure_of(connection, repaint()).code == "unknown_task"
+
+
 def test_where_no_pose_is_read_the_words_are_the_answer_and_nothing_is_painted(connect: Connect) -> None:
     result = connect().ask(repaint("who is it?"), timeout=30)
     assert (result.poses, result.texts, result.image_png) == ((None,), ("I did not understand that",), None)

@@ -37,6 +37,9 @@ IN_WORDS = (835, 410)
 """While the edit's options are closed."""
 ASK_FIRST, ASK_SECOND = (1008, 503), (1008, 558)
 """Where the question's button is below no turn, and below a short one."""
+DESCRIBE = (909, 441)
+DESCRIBE_MUTE, IMAGE_BELOW_MUTE = (909, 475), (828, 595)
+"""Below the sentence that the model does not speak."""
 IMAGE = (828, 436)
 PAINT_POSE = (909, 560)
 VIEWPORT = (250, 620)
@@ -52,6 +55,11 @@ scene.render.resolution_x = scene.render.resolution_y = 512
 next(area for area in bpy.context.screen.areas if area.type == "PROPERTIES").type = "IMAGE_EDITOR"
 """
 """A camera that sees the figure, and an Image Editor in the place of the properties."""
+SPEAKS = """
+import importlib
+backend = importlib.import_module("bl_ext.user_default.posellava.operators.backend")
+result["it"] = "chat" in backend.status().welcome.tasks
+"""
 ASK = 'bpy.ops.posellava.edit_pose("INVOKE_DEFAULT", instruction="raise it", frames="CURRENT")'
 
 
@@ -208,6 +216,44 @@ def test_a_conversation_is_held_in_the_panel_while_its_words_come(
         window.move(VIEWPORT)
         _screenshot_of(window, "gui_conversation.png", done=True)
         assert "Traceback" not in window.log_so_far
+
+
+def test_what_a_backend_does_not_do_is_told_in_plain_sight(
+    extension_zip: Path, start_backend: Callable[..., Any]
+) -> None:
+    with Window(extension_zip, url=start_backend().url, token="") as window:
+        _open_and_connect(window)
+        _open_words(window)
+        polled = window.wait_for(lambda state: "Describe Pose" in state["polled"])["polled"]
+        window.click_until(IMAGE_BELOW_MUTE, lambda state: "POSELLAVA_PT_image" in state["longest_ms"])
+        time.sleep(1.5)
+        window.move(VIEWPORT)
+        window.screenshot(OUT / "gui_mute.png")
+        assert (
+            polled["Describe Pose"] == ""
+        )  # the base finds nothing amiss; what the backend lacks comes after it
+        before = window.state
+        window.click((DESCRIBE_MUTE[0], DESCRIBE_MUTE[1]))
+        time.sleep(2.0)
+        assert not window.state["running"]
+        assert window.state["words"] == before["words"]
+
+
+def test_the_model_that_ships_holds_a_conversation(extension_zip: Path, shipped_backend: Any) -> None:
+    with Window(extension_zip, url=shipped_backend.url, token=shipped_backend.token) as window:
+        _open_and_connect(window)
+        if not window.run(SPEAKS)["it"]:
+            pytest.skip("the model that ships was not taught to speak")
+        _open_words(window)
+        window.click_until(DESCRIBE, lambda state: state["words"] and not state["running"])
+        window.move(VIEWPORT)
+        _screenshot_of(window, "gui_described.png", done=True)
+        for number, question in enumerate(("What does this pose look like?", "Show me somebody who cheers.")):
+            window.run(f"bpy.ops.posellava.chat('INVOKE_DEFAULT', instruction={question!r})")
+            window.wait_for(lambda state, most=number: len(state["turns"]) > most and not state["running"])
+        _screenshot_of(window, "gui_voice.png", done=True)
+        assert all(words for _, words in window.state["turns"])
+        assert window.state["error"] == ""
 
 
 def test_a_picture_is_painted_step_by_step_and_can_be_cancelled(
