@@ -17,6 +17,7 @@ from torch import nn
 from backend.model.graphs import write_graphs
 from backend.model.storage import add_weights
 from backend.prompt.prompter import PROCESSOR_FILE
+from backend.prompt.speech import SPEECH_FOLDER
 
 from .writing import model_folder
 
@@ -50,6 +51,19 @@ def write_with_part(
         _set(partial / "config.json", config)
         _set(partial / PROCESSOR_FILE, processor or {})
         add_weights(partial, name, part.state_dict(), in_int8=in_int8)
+        write_graphs(partial)
+
+
+def write_with_voice(source: Path, output: Path, voice: Path) -> None:
+    """Writes the model in ``source`` with a voice that was taught beside it to ``output``, which may be the same
+    folder; its graphs anew.
+
+    Raises:
+        ValueError: ``output`` holds something else than a model, or the voice was taught on other weights.
+    """
+    with model_folder(output, *(() if output == source else (source,))) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        shutil.copytree(voice, partial / SPEECH_FOLDER, dirs_exist_ok=True)
         write_graphs(partial)
 
 

@@ -3,10 +3,10 @@
 
     python -m training.recipe [--poses FILE] [--output FOLDER] [--minutes M] [--share S] [--quick]
 
-Data is built, the stages are trained and exported one after the other, the model is given other answers to offer and
-weights for words about the camera, and it is measured. Sizes come from ``configs/mini_recipe.yaml``, everything else
-from the stages' own configurations. What is done is not done again: after an interruption the same command goes on,
-within a stage from its newest checkpoint.
+Data is built, the stages are trained and exported one after the other, the model is given other answers to offer,
+weights for words about the camera and a voice, and it is measured. Sizes come from ``configs/mini_recipe.yaml``,
+everything else from the stages' own configurations. What is done is not done again: after an interruption the same
+command goes on, within a stage from its newest checkpoint.
 
 May import the rest of training and backend.
 """
@@ -29,6 +29,7 @@ from typing import Any, Final
 from backend.arguments import above_zero, positive
 from backend.exits import INTERRUPTED, exit_status
 from backend.graph_files import VARIANTS_GRAPH, VIEW_GRAPH
+from backend.prompt.speech import SPEECH_FOLDER
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
 from training.run_lock import run_lock
@@ -47,6 +48,8 @@ STEPS: Final = ("stage1", "stage2", "stage3")
 """The stages, by the names of their configurations."""
 VIEW: Final = "view"
 """The step that teaches words about the camera, by the name of its data, its minutes and its part of the model."""
+SPEECH: Final = "speech"
+"""The step that teaches the voice, by the names of its minutes and of its folder."""
 SUITES: Final = ("posepart", "posefix", "generation", "estimation")
 BATCH: Final = 32
 """Handwritten instructions to one call of the model."""
@@ -77,14 +80,15 @@ class Recipe:
     """Sizes of a run.
 
     Attributes:
-        minutes: time budget of each of STEPS, where 0 takes its own number of steps, and of VIEW.
+        minutes: time budget of each of STEPS, where 0 takes its own number of steps, of VIEW and of SPEECH.
         processes: of training, which share out a stage's batch and threads; more than one are started by torchrun.
         data: folders of shards by name.
         evaluation_cases: of each suite of ``posellava eval``.
         run: further changes to every stage, by name of a field of ``RunSettings``.
         validation_samples: at most so many.
         variant_samples, variant_steps: of ``training.variants``, which comes after the stages.
-        view_sentences, view_steps: of the head of ``training.view``, which comes last.
+        view_sentences, view_steps: of the head of ``training.view``, which comes then.
+        speech_steps: of each lesson of the voice, which comes last; None for as many as its minutes allow.
     """
 
     minutes: dict[str, float]
@@ -97,6 +101,7 @@ class Recipe:
     variant_steps: int = 1500
     view_sentences: int = 16000
     view_steps: int = 3000
+    speech_steps: int | None = None
 
 
 def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool = False) -> Recipe:
@@ -112,7 +117,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
     if quick:
         return replace(
             recipe,
-            minutes=dict.fromkeys(STEPS, 0.0) | {VIEW: 0.05},
+            minutes=dict.fromkeys(STEPS, 0.0) | {VIEW: 0.05, SPEECH: 1.0},
             processes=1,
             data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
             evaluation_cases=4,
@@ -122,6 +127,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
             variant_steps=2,
             view_sentences=48,
             view_steps=4,
+            speech_steps=2,
         )
     if minutes is not None:
         factor = minutes / sum(recipe.minutes.values())
@@ -161,6 +167,7 @@ def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None
         _train(step, step_settings(recipe, step, output), recipe.processes, model)
     _give_variants(recipe, output / "model", output / "data")
     _give_view(recipe, output / "model", output / "data", keep=output / "view.pt")
+    _give_speech(recipe, output / "model", poses, output / SPEECH)
     _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
     _say(
         f"done: {output / 'model'} (posellava serve --model {output / 'model'}), measured in {output / 'evaluation'}"
@@ -283,6 +290,29 @@ def _give_view(recipe: Recipe, model: Path, data: Path, *, keep: Path) -> None:
     for sentence in give_view(model, model, data, seconds=60 * recipe.minutes[VIEW], keep=keep, **size):
         _say(f"view: {sentence}")
     keep.unlink()
+
+
+def _give_speech(recipe: Recipe, model: Path, poses: Path | None, output: Path) -> None:
+    """Teaches the model a voice; after a stop it goes on from the checkpoint in ``output``."""
+    from training.added_part import write_with_voice
+    from training.speech.teaching import load_speech_settings, train_speech
+
+    if (model / SPEECH_FOLDER).is_dir():
+        _say(f"speech: {model} speaks already")
+        return
+    usual = load_speech_settings(CONFIGS / "mini_speech.yaml")
+    share = recipe.minutes[SPEECH] / (usual.reader_minutes + usual.minutes)
+    settings = replace(
+        usual,
+        model=model,
+        poses=poses,
+        output=output,
+        reader_minutes=share * usual.reader_minutes,
+        minutes=share * usual.minutes,
+        steps=recipe.speech_steps,
+    )
+    train_speech(settings, resume=True, report=lambda progress: _say(f"speech: {progress}"))
+    write_with_voice(model, model, output / SPEECH_FOLDER)
 
 
 def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:

@@ -33,6 +33,7 @@ from backend.exits import exit_status, print_each
 from backend.model import PoseLlavaForConditionalGeneration
 from backend.model.llava import load_whole
 from backend.model.pose_decoder import DecodedPose, PoseContext
+from backend.model.storage import VARIANTS_IN_INT8
 from backend.model.variants import PoseVariants
 from training.added_part import write_with_part
 from training.data.samples import Sample
@@ -204,7 +205,7 @@ def give_variants(
     for step, error in fit(model.variants, known, steps=steps, seed=seed):
         yield f"step {step} of {steps}: the best answer is off by {error:.1f} mm"
     config = {name: getattr(model.config, name) for name in ("pose_variants", "pose_variants_hidden_size")}
-    write_with_part(source, output, "variants", model.variants, config=config)
+    write_with_part(source, output, "variants", model.variants, config=config, in_int8=VARIANTS_IN_INT8)
     yield f"wrote {output}"
 
 

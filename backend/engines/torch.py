@@ -21,13 +21,14 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from transformers import DynamicCache  # noqa: E402
 
 from backend.body.rotations import nearest_rotation  # noqa: E402
 from backend.graph_files import check_weights  # noqa: E402
-from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaOutput, PoseLlavaProcessor  # noqa: E402
+from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor  # noqa: E402
 from backend.model.adapter import is_adapter, load_adapter  # noqa: E402
 from backend.model.llava import load_whole  # noqa: E402
-from backend.model.speech import Voice  # noqa: E402
+from backend.model.speech import TaughtVoice, Voice  # noqa: E402
 from backend.prompt import PromptBatch  # noqa: E402
 from backend.prompt.speech import read_speech  # noqa: E402
 from backend.query import Answer, OnWords, Query  # noqa: E402
@@ -84,7 +85,7 @@ class TorchEngine:
         voice = None
         speech = read_speech(folder)
         if speech is not None:
-            voice = Voice.load(model, folder, speech)
+            voice = TaughtVoice.load(model, folder, speech)
             processor.add_speech(speech)
         return cls(model, processor, name=f"posellava-{folder.name}", voice=voice)
 
@@ -149,21 +150,17 @@ class TorchEngine:
     def read(self, prompts: PromptBatch) -> tuple[Any, Any]:
         """See ``Reader``."""
         inputs = self._inputs(prompts)
-        with self.voice.in_place(self.model):
-            output = self.model(**inputs, logits_to_keep=None, use_cache=True)
-        return self._logits(output), output.past_key_values
+        if isinstance(self.voice, TaughtVoice):
+            return self._said(self.voice.embedded(inputs["input_ids"], inputs["poses"]), DynamicCache())
+        output = self.model(**inputs, logits_to_keep=None, use_cache=True)
+        assert output.hidden_states is not None
+        return self._logits(output.hidden_states), output.past_key_values
 
     @torch.inference_mode()
     def go_on(self, tokens: npt.NDArray[np.int64], state: Any) -> tuple[Any, Any]:
         """See ``Reader``."""
-        with self.voice.in_place(self.model):
-            output = self.model(
-                input_ids=torch.from_numpy(tokens[:, None]).to(self.model.device),
-                past_key_values=state,
-                logits_to_keep=None,
-                use_cache=True,
-            )
-        return self._logits(output), output.past_key_values
+        ids = torch.from_numpy(tokens[:, None]).to(self.model.device)
+        return self._said(self.voice.embedding(ids), state)
 
     @torch.inference_mode()
     def poses(self, prompts: PromptBatch) -> npt.NDArray[np.float64]:
@@ -180,9 +177,13 @@ class TorchEngine:
             del inputs[name]
         return inputs
 
-    def _logits(self, output: PoseLlavaOutput) -> npt.NDArray[np.float32]:
-        assert output.hidden_states is not None
-        logits: npt.NDArray[np.float32] = self.voice.head(output.hidden_states[:, -1]).float().cpu().numpy()
+    def _said(self, embeds: torch.Tensor, cache: Any) -> tuple[npt.NDArray[np.float32], Any]:
+        """The logits of what follows the embeddings (B, L, H), and the cache with them."""
+        output = self.voice.language_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+        return self._logits(output.last_hidden_state), output.past_key_values
+
+    def _logits(self, hidden: torch.Tensor) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self.voice.head(hidden[:, -1]).float().cpu().numpy()
         return logits
 
     def describe(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ from .llava import load_whole
 from .modeling import STANDING_ROT6D, PoseLlavaForConditionalGeneration
 from .pose_decoder import PoseContext
 from .pose_reader import CloseLook, PoseReader
-from .speech import Voice
+from .speech import TaughtVoice, Voice
 from .variants import PoseVariants
 
 OPSET: Final = 20
@@ -104,9 +104,11 @@ def write_graphs(folder: Path) -> None:
     speech = read_speech(folder)
     prompter = processor.prompter
     if speech is not None or any(map(prompter.speaks, prompter.templates)):
-        voice = Voice.own(model) if speech is None else Voice.load(model, folder, speech)
-        _write(folder / PROMPT_GRAPH, PromptGraph(model, voice.eval()), _prompt_example(model), weights)
-        _write(folder / WORD_GRAPH, WordGraph(model, voice.eval()), _word_example(model), weights)
+        voice = Voice.own(model) if speech is None else TaughtVoice.load(model, folder, speech)
+        _write(
+            folder / PROMPT_GRAPH, PromptGraph(model, voice.eval()), _prompt_example(model, voice), weights
+        )
+        _write(folder / WORD_GRAPH, WordGraph(voice.eval()), _word_example(voice), weights)
         written += [PROMPT_GRAPH, WORD_GRAPH]
     told = [] if speech is None else [f"{SPEECH_FOLDER}/{SPEECH_FILE}"]
     write_checksums(folder, [*written, *weights.files, *told])
@@ -239,9 +241,13 @@ class PromptGraph(nn.Module):
         Args:
             input_ids: (B, L), all of one length.
             poses: (P, J, 6) rot6d without heading, one for each ``<pose>``, row by row.
-            texts, text_places: (T, N) and (B, L), where the model has a text encoder.
+            texts, text_places: (T, N) and (B, L), where the model has a text encoder and speaks for itself.
         """
-        embeds, *_ = _embedded(self.model, input_ids, torch.cat([poses, STANDING_ROT6D]), texts, text_places)
+        if isinstance(self.voice, TaughtVoice):
+            embeds = self.voice.embedded(input_ids, poses)
+        else:
+            all_poses = torch.cat([poses, STANDING_ROT6D])
+            embeds, *_ = _embedded(self.model, input_ids, all_poses, texts, text_places)
         positions = torch.arange(input_ids.shape[1])
         mask = torch.where(positions <= positions.unsqueeze(1), 0.0, _NOT_SEEN)[None, None]
         return _said(self.voice, embeds, mask, positions, DynamicCache())
@@ -250,9 +256,9 @@ class PromptGraph(nn.Module):
 class WordGraph(nn.Module):
     """Reads one more word."""
 
-    def __init__(self, model: PoseLlavaForConditionalGeneration, voice: Voice) -> None:
+    def __init__(self, voice: Voice) -> None:
         super().__init__()
-        self.embedding, self.voice = model.get_input_embeddings(), voice
+        self.voice = voice
 
     def forward(self, input_ids: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The logits (B, V) of the next word and the cache with this one.
@@ -266,7 +272,7 @@ class WordGraph(nn.Module):
             cache.update(keys[number], values[number], number)
         past = keys.shape[3]
         mask = torch.zeros(1, 1, 1, past + 1)
-        return _said(self.voice, self.embedding(input_ids), mask, torch.arange(past, past + 1), cache)
+        return _said(self.voice, self.voice.embedding(input_ids), mask, torch.arange(past, past + 1), cache)
 
 
 def _embedded(
@@ -387,7 +393,7 @@ def _variants_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     return _Example(inputs, {name: {0: "batch"} for name in inputs}, ["variants"])
 
 
-def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
+def _prompt_example(model: PoseLlavaForConditionalGeneration, voice: Voice) -> _Example:
     """Two rows, one with two poses and one with one."""
     config = model.config
     ids = torch.full((2, 70), config.text_config.bos_token_id)
@@ -396,15 +402,15 @@ def _prompt_example(model: PoseLlavaForConditionalGeneration) -> _Example:
     text = {0: "batch", 1: "length"}
     inputs = {"input_ids": ids, "poses": matrix_to_rot6d(axis_angle_to_matrix(poses_aa))}
     free = {"input_ids": text, "poses": {0: "poses"}}
-    if model.model.text_encoder is not None:
+    if model.model.text_encoder is not None and not isinstance(voice, TaughtVoice):
         inputs["texts"] = torch.full((4, 13), config.text_config.bos_token_id)
         inputs["text_places"] = torch.arange(2 * 70).view(2, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
     return _Example(inputs, free, [*SPEAKING_OUTPUTS], {"words": config.text_encoder_positions})
 
 
-def _word_example(model: PoseLlavaForConditionalGeneration) -> _Example:
-    config = model.config.text_config
+def _word_example(voice: Voice) -> _Example:
+    config = voice.language_model.config
     head = config.head_dim or config.hidden_size // config.num_attention_heads
     shape = (config.num_hidden_layers, 2, config.num_key_value_heads, 37, head)
     generator = torch.Generator().manual_seed(0)
@@ -513,8 +519,10 @@ class _Weights:
             for key, place in places.items():
                 values = _values(data, place)
                 if place.kind == "I8":
-                    place = replace(place, scale=places[key + SCALE])
-                    values = values * _values(data, places[key + SCALE])[:, None]
+                    scale = places[key + SCALE]
+                    scale = replace(scale, shape=(*scale.shape, *(1,) * (len(place.shape) - 1)))
+                    place = replace(place, scale=scale)
+                    values = values * _values(data, scale)
                 self._places[_identity(values)] = place
 
     def refer_to(self, proto: Any) -> None:
@@ -547,7 +555,7 @@ class _Weights:
             tensor.CopyFrom(_external(parts[0], place))
             if place.scale is not None:
                 parts.append(f"{name}.scale")
-                scales.append(_external(parts[1], replace(place.scale, shape=(*place.scale.shape, 1))))
+                scales.append(_external(parts[1], place.scale))
             if name not in tables:
                 before += _float32(parts, name)
             for lookup in tables.get(name, []):

@@ -29,6 +29,14 @@ def transformer_encoder(
     return nn.TransformerEncoder(layer, layers, norm=norm, enable_nested_tensor=False)
 
 
+def kinematic_features(poses: Tensor) -> Tensor:
+    """(P, J, 15) of poses (P, J, 6) rot6d: each joint's local rotation, its global one and its position."""
+    # Kinematics in float32: in half precision positions would be off by millimetres.
+    rotations, positions = forward_kinematics(rot6d_to_matrix(poses.float()))
+    extra = torch.cat([matrix_to_rot6d(rotations), positions], dim=-1)
+    return torch.cat([poses, extra.to(poses.dtype)], dim=-1)
+
+
 class PoseEncoder(nn.Module):
     """Transformer over one token a joint and a learned global token (paper, "Architecture" and Figure 3)."""
 
@@ -63,10 +71,7 @@ class PoseEncoder(nn.Module):
         if self.features == "rows":
             features = rot6d_to_matrix(poses.float())[..., :2, :].flatten(-2).to(poses.dtype)
         elif self.features == "kinematic":
-            # Kinematics in float32: in half precision positions would be off by millimetres.
-            rotations, positions = forward_kinematics(rot6d_to_matrix(poses.float()))
-            extra = torch.cat([matrix_to_rot6d(rotations), positions], dim=-1)
-            features = torch.cat([poses, extra.to(poses.dtype)], dim=-1)
+            features = kinematic_features(poses)
         tokens = self.embed(features) + self.joint_position
         tokens = torch.cat([self.global_token.expand(poses.shape[0], 1, -1), tokens], dim=1)
         encoded: Tensor = self.layers(tokens)

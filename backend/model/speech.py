@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What speaks in torch: a language model and the head that says its words.
 
-A model that was trained to speak has its own of both. A small one that was trained to pose has a voice beside it, see
-``backend.prompt.speech``: copies of its last layers, which take their place, and a head of their own.
+A model that was trained to speak has its own of both. A small one that was trained to pose has a taught voice beside
+it, see ``backend.prompt.speech``: copies of its last layers by themselves, a head of their own, and two readers that
+tell them what holds of a pose and what changed between two (``fact_reader``).
 
-Legend: B rows, H = hidden size, V tokens that may be said.
+Legend: B rows, L tokens, P poses read, H = hidden size, V tokens that may be said.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +19,85 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from backend.prompt import NUM_POSE_TOKENS
 from backend.prompt.speech import SPEECH_FOLDER, VOICE_FILE, Speech
 from backend.weight_files import SCALE
 
+from .fact_reader import FactReader, pose_numbers
 from .llava import readable_weights
 from .modeling import PoseLlavaForConditionalGeneration
 from .storage import quantised
 
 
 class Voice(nn.Module):
-    """Says words from the model's embeddings.
+    """Says words.
 
     Args:
+        embedding: of tokens.
         language_model: from embeddings to states.
         head: from states to logits.
         tokens: (V,) the tokens of the head's rows.
-        first: the first layer that is a copy; None where all are the model's own.
     """
 
     tokens: Tensor
 
     def __init__(
-        self, language_model: nn.Module, head: nn.Linear, tokens: Tensor, first: int | None = None
+        self, embedding: nn.Module, language_model: nn.Module, head: nn.Linear, tokens: Tensor
     ) -> None:
         super().__init__()
+        self.embedding = embedding
         self.language_model: Any = language_model
         self.head = head
-        self._first = first
         self.register_buffer("tokens", tokens, persistent=False)
 
     @classmethod
     def own(cls, model: PoseLlavaForConditionalGeneration) -> Voice:
         """The model's own."""
-        return cls(model.model.language_model, model.lm_head, torch.arange(model.lm_head.weight.shape[0]))
+        tokens = torch.arange(model.lm_head.weight.shape[0])
+        return cls(model.get_input_embeddings(), model.model.language_model, model.lm_head, tokens)
 
-    @classmethod
-    def copied(cls, model: PoseLlavaForConditionalGeneration, layers: int, tokens: tuple[int, ...]) -> Voice:
-        """Copies of the model's last layers and norm in their place, and a head that says all tokens alike as yet."""
+
+class TaughtVoice(Voice):
+    """One that was taught beside a model that poses.
+
+    Args:
+        model: whose words' embeddings it reads, and whose last layers its own begin as.
+        tokens: that it may say.
+        layers: how many of the last ones.
+        facts: of each token of a pose how many facts it tells of; see ``FactReader``.
+        changes: the same of a pair.
+        width: of the readers.
+    """
+
+    def __init__(
+        self,
+        model: PoseLlavaForConditionalGeneration,
+        tokens: Sequence[int],
+        *,
+        layers: int,
+        facts: Sequence[int],
+        changes: Sequence[int],
+        width: int,
+    ) -> None:
         own = model.model.language_model
         shell = copy.copy(own)
         shell._modules = dict(own._modules)
-        first = len(own.layers) - layers
-        shell.layers = nn.ModuleList([*own.layers[:first], *map(copy.deepcopy, own.layers[first:])])
+        shell.config = copy.copy(own.config)
+        shell.config.num_hidden_layers = layers
+        shell.layers = nn.ModuleList(map(copy.deepcopy, own.layers[len(own.layers) - layers :]))
+        for number, layer in enumerate(shell.layers):
+            layer.self_attn.layer_idx = number
         shell.norm = copy.deepcopy(own.norm)
-        head = nn.Linear(model.lm_head.weight.shape[1], len(tokens), bias=False)
+        hidden_size = model.lm_head.weight.shape[1]
+        head = nn.Linear(hidden_size, len(tokens), bias=False)
         nn.init.zeros_(head.weight)
-        return cls(shell, head, torch.tensor(tokens), first)
+        super().__init__(model.get_input_embeddings(), shell, head, torch.tensor(tokens))
+        self.facts = FactReader(facts, poses=1, width=width, hidden_size=hidden_size)
+        self.changes = FactReader(changes, poses=2, width=width, hidden_size=hidden_size)
+        self._pose_token = model.config.pose_token_index
 
     @classmethod
-    def load(cls, model: PoseLlavaForConditionalGeneration, folder: Path, speech: Speech) -> Voice:
+    def load(cls, model: PoseLlavaForConditionalGeneration, folder: Path, speech: Speech) -> TaughtVoice:
         """The voice beside the model that was loaded from a folder.
 
         Raises:
@@ -76,8 +106,15 @@ class Voice(nn.Module):
         file = folder / SPEECH_FOLDER / VOICE_FILE
         with readable_weights(folder / SPEECH_FOLDER):
             held = load_file(file)
-        numbers = {name.split(".")[1] for name in held if name.startswith("layers.")}
-        voice = cls.copied(model, len(numbers), speech.tokens)
+        layers = {name.split(".")[1] for name in held if name.startswith("layers.")}
+        voice = cls(
+            model,
+            speech.tokens,
+            layers=len(layers),
+            facts=speech.facts,
+            changes=speech.changes,
+            width=len(held["facts.second.bias"]),
+        )
         for name, weight in voice.taught().items():
             value = held[name].float()
             if name + SCALE in held:
@@ -86,26 +123,52 @@ class Voice(nn.Module):
                 weight.copy_(value)
         return voice.eval()
 
-    @contextmanager
-    def in_place(self, model: PoseLlavaForConditionalGeneration) -> Iterator[None]:
-        """Within this the voice's language model is in the place of the model's own."""
-        own = model.model.language_model
-        model.model.language_model = self.language_model
-        try:
-            yield
-        finally:
-            model.model.language_model = own
+    def embedded(self, input_ids: Tensor, poses: Tensor) -> Tensor:
+        """Embeddings (B, L, H) of questions: words, and at ``<pose>`` what is seen of the pose; at one that another
+        follows in its row, what changed from it to that.
+
+        Args:
+            input_ids: (B, L).
+            poses: (P, J, 6) rot6d without heading, one for each ``<pose>``, row by row.
+        """
+        return self.placed(input_ids, *self.seen(poses))
+
+    def seen(self, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """What the readers say of each pose (P, K) and of it with the following one (P, K')."""
+        numbers = pose_numbers(poses)
+        count = poses.shape[0]  # no length: traced, that would be the example's for good
+        following = numbers[(torch.arange(count, device=poses.device) + 1).clamp_max(count - 1)]
+        return self.facts(numbers), self.changes(torch.cat([numbers, following], dim=1))
+
+    def placed(self, input_ids: Tensor, holds: Tensor, changed: Tensor) -> Tensor:
+        """``embedded`` from what was ``seen`` of the poses."""
+        is_pose = input_ids == self._pose_token
+        place = (is_pose.flatten().long().cumsum(0) - 1).clamp_min(0).view(input_ids.shape)
+        number = place // NUM_POSE_TOKENS
+        last = torch.where(is_pose, number, -1).amax(dim=1, keepdim=True)
+        of_pose, of_pair = (
+            reader.tokens(logits).flatten(0, 1)[place]
+            for reader, logits in ((self.facts, holds), (self.changes, changed))
+        )
+        seen = torch.where((number < last).unsqueeze(-1), of_pair, of_pose)
+        return torch.where(is_pose.unsqueeze(-1), seen, self.embedding(input_ids))
+
+    def readers(self) -> dict[str, nn.Parameter]:
+        """The weights by which facts are read, by name."""
+        return {
+            name: weight
+            for name, weight in self.taught().items()
+            if name.startswith(("facts.", "changes.")) and not name.endswith((".vectors", ".nothing"))
+        }
 
     def taught(self) -> dict[str, nn.Parameter]:
-        """The weights of the copies, the norm and the head, by name; what is the model's own is not among them."""
-        if self._first is None:
-            return {}
+        """All its own weights by name; what is the model's is not among them."""
         found = dict(self.head.named_parameters(prefix="head"))
-        for number, layer in enumerate(self.language_model.layers[self._first :], self._first):
-            found |= {f"layers.{number}.{name}": weight for name, weight in layer.named_parameters()}
-        return found | {
-            f"norm.{name}": weight for name, weight in self.language_model.norm.named_parameters()
-        }
+        for name in ("layers", "norm"):
+            found |= dict(getattr(self.language_model, name).named_parameters(prefix=name))
+        for name in ("facts", "changes"):
+            found |= dict(getattr(self, name).named_parameters(prefix=name))
+        return found
 
     def save(self, folder: Path, speech: Speech) -> None:
         """Write the voice's folder, its matrices in int8."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a small model lies on disk: what pictures are read with in a file of its own, words and text encoder in int8.
+"""How a small model lies on disk: the pose reader in a file of its own; the reader, words and text encoder in int8.
 
-A matrix ``name`` in int8 has ``name.scale`` (rows,) float32 beside it: its row r is ``name[r] * scale[r]``. Everything
-else is as ``save_pretrained`` wrote it.
+A matrix ``name`` in int8 has ``name.scale`` (rows,) float32 beside it: its row r is ``name[r] * scale[r]``. So has a
+convolution, whose rows are the channels that it makes. Everything else is as ``save_pretrained`` wrote it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 _EMBEDDINGS: Final = "language_model.model.embed_tokens.weight"
 """As LLaVA-NeXT's checkpoints call the word embeddings."""
-IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS)
+ON_ITS_OWN: Final = "pose_reader."
+IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS, ON_ITS_OWN)
 """What bears it: answers hardly change, and half of its bytes are saved."""
 VIEW_IN_INT8: Final = ("/down", "/up", "values.weight", "mixed.weight")
 """The same of what is learnt about the camera."""
-ON_ITS_OWN: Final = "pose_reader."
+VARIANTS_IN_INT8: Final = (".weight",)
+"""The same of the other answers."""
 _DECODER: Final = "pose_decoder."
 _LARGEST: Final = 127
 
@@ -38,12 +40,11 @@ def pack(folder: Path) -> None:
     first: dict[str, Tensor] = {}
     second: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.startswith(ON_ITS_OWN):
-            second[name] = tensor
-        elif name.startswith(IN_INT8) and tensor.ndim == 2 and not name.endswith(".places"):
-            first[name], first[name + SCALE] = quantised(tensor)
+        part = second if name.startswith(ON_ITS_OWN) else first
+        if _bears_int8(name, tensor):
+            part[name], part[name + SCALE] = quantised(tensor)
         else:
-            first[name] = tensor
+            part[name] = tensor
     (folder / WEIGHTS).unlink()
     parts = [part for part in (first, second) if part]
     where: dict[str, str] = {}
@@ -54,6 +55,13 @@ def pack(folder: Path) -> None:
     size = sum(tensor.numel() * tensor.element_size() for part in parts for tensor in part.values())
     index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _bears_int8(name: str, tensor: Tensor) -> bool:
+    """Whether a weight of that name is kept in int8: a matrix, or a convolution of more than one channel each."""
+    if not name.startswith(IN_INT8) or name.endswith(".places"):
+        return False
+    return tensor.ndim == 2 or (tensor.ndim == 4 and tensor.shape[1] > 1)
 
 
 def add_weights(
@@ -94,10 +102,10 @@ def add_weights(
 
 
 def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (R, C) in int8 and the scale (R,) of its rows."""
-    rows = matrix.float()
+    """A matrix (R, ...) in int8 and the scale (R,) of its rows."""
+    rows = matrix.float().flatten(1)
     scale = rows.abs().amax(dim=1).clamp_min(1e-12) / _LARGEST
-    return (rows / scale.unsqueeze(1)).round().to(torch.int8), scale
+    return (rows / scale.unsqueeze(1)).round().to(torch.int8).view(matrix.shape), scale
 
 
 def scale_rows(model: PreTrainedModel, folder: Path) -> None:
@@ -109,4 +117,5 @@ def scale_rows(model: PreTrainedModel, folder: Path) -> None:
             for name in opened.keys():  # noqa: SIM118 - it is no dictionary
                 matrix = parameters.get(name.removesuffix(SCALE))
                 if name.endswith(SCALE) and matrix is not None:
-                    matrix.copy_(matrix.float() * opened.get_tensor(name).unsqueeze(1).to(matrix.device))
+                    scale = opened.get_tensor(name).view(-1, *(1,) * (matrix.ndim - 1))
+                    matrix.copy_(matrix.float() * scale.to(matrix.device))

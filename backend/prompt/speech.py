@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a small model that was trained to pose also speaks: a voice in a folder beside its weights.
 
-A voice is copies of the language model's last layers that were taught to speak, and a head for the tokens that they
-say. They take these layers' place for the tasks that are answered in the model's own words; all other answers stay the
-same to the bit. ``speech.json`` says how these tasks are asked, which tokens may be said, and which weights the voice
-was taught on: on others it would say anything.
+A voice is copies of the language model's last layers that were taught to speak, a head for the tokens that they say,
+and what reads facts of poses for them. It answers the tasks that are answered in the model's own words; all other
+answers stay the same to the bit. ``speech.json`` says how these tasks are asked, which tokens may be said, how many
+facts each token of a pose tells of, and which weights the voice was taught on: on others it would say anything.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from .templates import Templates
 SPEECH_FOLDER: Final = "speech"
 SPEECH_FILE: Final = "speech.json"
 VOICE_FILE: Final = "voice.safetensors"
-NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.")
+NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.", "view.")
 """Weights whose names begin so have no part in what is said."""
 
 
@@ -34,16 +34,19 @@ class Speech:
         templates: of the tasks that it answers.
         tokens: all that may be said, in the order of the head's rows.
         trunk: name and SHA-256 of each file of weights that the voice was taught on.
+        facts: of each token of a pose how many facts it tells of.
+        changes: the same of a pose with the one that follows it.
     """
 
     templates: Templates
     tokens: tuple[int, ...]
     trunk: Mapping[str, str]
+    facts: tuple[int, ...]
+    changes: tuple[int, ...]
 
     def write(self, folder: Path) -> None:
         """Write it into a voice's folder."""
-        held = {"templates": self.templates, "tokens": list(self.tokens), "trunk": dict(self.trunk)}
-        (folder / SPEECH_FILE).write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+        (folder / SPEECH_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def read_speech(model: Path) -> Speech | None:
@@ -58,7 +61,8 @@ def read_speech(model: Path) -> Speech | None:
         return None
     try:
         held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        speech = Speech(dict(held["templates"]), tuple(map(int, held["tokens"])), dict(held["trunk"]))
+        tokens, facts, changes = (tuple(map(int, held[name])) for name in ("tokens", "facts", "changes"))
+        speech = Speech(dict(held["templates"]), tokens, dict(held["trunk"]), facts, changes)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error!r}): copy or download the model again") from None
     if trunk_of(model) != speech.trunk:

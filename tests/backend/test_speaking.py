@@ -17,7 +17,7 @@ from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import write_graphs
 from backend.model.llava import paper_processor
-from backend.model.speech import Voice
+from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
 from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, Speech, read_speech, trunk_of
 from backend.query import Query
@@ -252,12 +252,13 @@ def give_voice(folder: Path, *, seed: int = 3) -> None:
     engine = TorchEngine.load(folder)
     tokenizer = engine.processor.prompter.tokenizer
     tokens = tuple(sorted({tokenizer.ids(word)[0] for word in SAID} | {tokenizer.eos_id}))
-    voice = Voice.copied(engine.model, 1, tokens)
+    speech = Speech(dict(COMPACT_SPEECH), tokens, trunk_of(folder), facts=(2,) * 25, changes=(3, *(1,) * 24))
+    voice = TaughtVoice(engine.model, tokens, layers=1, facts=speech.facts, changes=speech.changes, width=12)
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in voice.taught().values():
             weight.add_(0.3 * torch.randn_like(weight))
-    voice.save(folder / SPEECH_FOLDER, Speech(dict(COMPACT_SPEECH), tokens, trunk_of(folder)))
+    voice.save(folder / SPEECH_FOLDER, speech)
 
 
 @pytest.fixture(scope="module")

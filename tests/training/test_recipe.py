@@ -125,6 +125,7 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
         [Query("adjust", "raise the left arm", np.zeros((24, 3), np.float32))]
     )[0]
     assert np.isfinite(answer.pose_aa).all()
+    assert "describe" in TorchEngine.load(model).tasks
     assert {file.name for file in model.iterdir()} == {file.name for file in SHIPPED_MODEL.iterdir()} - {
         MODEL_CARD
     }
@@ -140,6 +141,7 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
     assert "is there already" in said
     assert "has some already" in said
     assert "knows words about the camera already" in said
+    assert "speaks already" in said
 
 
 def test_words_about_the_camera_go_on_after_a_stop_and_are_learnt_once(

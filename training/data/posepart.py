@@ -140,6 +140,13 @@ class PairSampler:
         return self.draw_many(rng, 1)[0]
 
     def _attempt(self, rng: np.random.Generator, count: int) -> Triplets:
+        first, after, parts = self.pairs(rng, count)
+        texts = self.corrector.instruct(first, after, rng, parts=parts)
+        good = [row for row, text in enumerate(texts) if text is not None]
+        return Triplets(first[good], after[good], [text for text in texts if text is not None], parts[good])
+
+    def pairs(self, rng: np.random.Generator, count: int) -> tuple[Poses, Poses, npt.NDArray[np.bool_]]:
+        """``count`` poses, the same with parts of others put on them, and which parts (N, P), without words."""
         settings = self.settings
         first, second = self.pool.draw_pairs(rng, count, related_share=settings.related_share)
         yaw = rng.uniform(-np.pi, np.pi, count)
@@ -162,9 +169,7 @@ class PairSampler:
             noise[:, [0, JOINT_INDEX["left_hand"], JOINT_INDEX["right_hand"]]] = 0.0
             after = np.where(joints[:, :, None], after, after + noise).astype(np.float32)
         parts = np.stack([joints[:, list(members)].any(axis=1) for members in BODY_PARTS.values()], axis=1)
-        texts = self.corrector.instruct(first, after, rng, parts=parts)
-        good = [row for row, text in enumerate(texts) if text is not None]
-        return Triplets(first[good], after[good], [text for text in texts if text is not None], parts[good])
+        return first, after, parts
 
     def _choose_parts(self, rng: np.random.Generator, first: Poses, second: Poses) -> npt.NDArray[np.bool_]:
         """(N, 6) which of ``POSEPART_PARTS`` to take from the second pose."""

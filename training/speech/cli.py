@@ -32,24 +32,30 @@ def train_speech(argv: Sequence[str]) -> int:
         help="overlay a value, such as minutes=10",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="FOLDER",
+        help="write the model with its voice there; may be the model's own folder",
+    )
     arguments = parser.parse_args(argv)
+    from training.added_part import write_with_voice
+
     from .teaching import Progress, load_speech_settings
     from .teaching import train_speech as run
 
     def report(progress: Progress) -> None:
-        print(
-            f"step {progress.step}, {progress.samples} samples, {progress.minutes:.1f} minutes: "
-            f"loss {progress.loss:.3f} a token",
-            flush=True,
-        )
+        print(progress, flush=True)
 
     def work() -> None:
         settings = load_speech_settings(arguments.config, arguments.set)
         run(settings, resume=arguments.resume, report=report)
-        print(
-            f"wrote {settings.output / SPEECH_FOLDER}; copy it into a copy of {settings.model} and run "
-            "'posellava graphs' on that, and both engines speak"
-        )
+        voice = settings.output / SPEECH_FOLDER
+        if arguments.into is None:
+            print(f"wrote {voice}; with --into FOLDER the same command writes the model with it")
+        else:
+            write_with_voice(settings.model, arguments.into, voice)
+            print(f"wrote {arguments.into}, which speaks")
 
     return exit_status("posellava train-speech", work)
 
@@ -68,6 +74,9 @@ def measure_speech(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--engine", choices=["auto", "onnx", "torch"], default="auto")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N of its texts, too")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="draw twenty poses with its words to a picture"
+    )
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object")
     arguments = parser.parse_args(argv)
     return exit_status("posellava measure-speech", lambda: _measure(arguments))
@@ -77,7 +86,8 @@ def _measure(arguments: argparse.Namespace) -> None:
     from backend.engines import load_engine
     from training.evaluate.benchmarks import pose_pool
 
-    from .measure import judge, said_by, taught
+    from .measure import TIMED, WORDS, judge, said_by, seconds_for_words, taught
+    from .pictures import SHOWN, draw_sheet
     from .samples import SpeechSampler
 
     if read_speech(arguments.model) is None:
@@ -90,9 +100,13 @@ def _measure(arguments: argparse.Namespace) -> None:
     pairs = sampler.differences(rng, arguments.count)
     engine = load_engine(arguments.model, engine=arguments.engine)
     of_poses, of_pairs = said_by(engine, poses), said_by(engine, pairs)
+    seconds = seconds_for_words(engine, poses[:TIMED])
+    if arguments.sheet is not None:
+        draw_sheet(poses[:SHOWN], of_poses[:SHOWN], arguments.sheet)
     rows = {"said": judge(poses, of_poses, pairs, of_pairs), "taught": taught(poses, pairs)}
     if arguments.json:
-        print(json.dumps({name: row.as_dict() for name, row in rows.items()}))
+        figures = {name: row.as_dict() for name, row in rows.items()}
+        print(json.dumps({**figures, "seconds_for_40_words": seconds}))
         return
     print(f"{'':8}{'poses right':>13}{'facts':>7}{'pairs right':>13}{'facts':>7}{'unread':>8}{'found':>8}")
     for name, row in rows.items():
@@ -100,5 +114,6 @@ def _measure(arguments: argparse.Namespace) -> None:
             f"{name:8}{row.right_of_poses:>13.1%}{row.facts_of_poses:>7.1f}{row.right_of_pairs:>13.1%}"
             f"{row.facts_of_pairs:>7.1f}{row.unread:>8.1%}{row.found:>8.1%}"
         )
+    print(f"{WORDS} words, one question at a time: {seconds:.2f} s")
     for text in [*of_poses[: arguments.examples], *of_pairs[: arguments.examples]]:
         print(f"- {text}")

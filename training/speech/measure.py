@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -10,13 +11,18 @@ from typing import Final
 import numpy as np
 
 from backend.query import Answerer, Query
-from training.data.captions.spoken import Verdict, judge_description, judge_difference
+from training.data.captions.facts import pose_facts
+from training.data.captions.measures import Bodies
+from training.data.captions.spoken import Verdict, facts_that_hold, judge_description, judge_difference
 from training.data.samples import Sample
 
 POOL: Final = 100
 """A pose is looked for among so many."""
 NEAR_THE_TOP: Final = 10
 AT_ONCE: Final = 32
+TIMED: Final = 20
+"""Questions whose words are timed."""
+WORDS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,16 @@ def said_by(speaker: Answerer, samples: Sequence[Sample]) -> list[str]:
     ]
 
 
+def seconds_for_words(speaker: Answerer, samples: Sequence[Sample]) -> float:
+    """How long an engine takes for WORDS words, asked of one pose after the other; the first question, which may have
+    to load something, is asked once more."""
+    said_by(speaker, samples[:1])
+    words, begun = 0, time.perf_counter()
+    for one in samples:
+        words += len(said_by(speaker, [one])[0].split())
+    return WORDS * (time.perf_counter() - begun) / max(1, words)
+
+
 def taught(poses: Sequence[Sample], pairs: Sequence[Sample]) -> SpeechReport:
     """What the sentences that the samples were given come to: the best that a model which learns them can reach."""
     return judge(poses, [one.reply or "" for one in poses], pairs, [one.reply or "" for one in pairs])
@@ -81,9 +97,9 @@ def judge(
     ]
     sentences = sum(each.stated + each.unread for each in (*single, *double))
     places = [
-        _place(text, poses[start : start + POOL], number - start)
+        place
         for start in range(0, len(poses), POOL)
-        for number, text in list(enumerate(of_poses))[start : start + POOL]
+        for place in _places(of_poses[start : start + POOL], poses[start : start + POOL])
     ]
     return SpeechReport(
         poses=len(poses),
@@ -97,11 +113,15 @@ def judge(
     )
 
 
-def _place(text: str, pool: Sequence[Sample], own: int) -> float:
-    """At which place of the pool, from 1, the pose ``own`` comes by the facts of its text."""
-    right = np.array([judge_description(text, _now(other)).right for other in pool])
-    before, alike = int((right > right[own]).sum()), int((right == right[own]).sum())
-    return 1 + before + (alike - 1) / 2
+def _places(texts: Sequence[str], pool: Sequence[Sample]) -> list[float]:
+    """At which place of the pool, from 1, each pose comes by the facts of its text."""
+    facts = pose_facts(Bodies.of(np.stack([_now(one) for one in pool])))
+    found = []
+    for own, text in enumerate(texts):
+        right = facts_that_hold(text, facts)
+        before, alike = int((right > right[own]).sum()), int((right == right[own]).sum())
+        found.append(1 + before + (alike - 1) / 2)
+    return found
 
 
 def _share(

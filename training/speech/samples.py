@@ -11,7 +11,7 @@ from blender_addon.contract.kinematics import heading
 from blender_addon.contract.messages import Turn
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from training.data.captions.spoken import Teller
-from training.data.pool import PosePool, with_heading
+from training.data.pool import PosePool, Poses, with_heading
 from training.data.posepart import PairSampler, PairSettings
 from training.data.samples import Sample
 
@@ -53,17 +53,16 @@ class SpeechSampler:
         """``count`` pairs of poses that face the same way and what changed from the first to the second."""
         if not count:
             return []
-        edits = round(count * PART_PAIRS)
-        before, after = self.pool.draw_pairs(rng, count, related_share=0.5)
-        some = [sample for sample in self._edits.draw_many(rng, edits) if sample.target_aa is not None]
-        for row, sample in enumerate(some):
-            assert sample.pose_aa is not None
-            assert sample.target_aa is not None
-            before[row], after[row] = sample.pose_aa, sample.target_aa
-        yaw = heading(axis_angle_to_matrix(before[:, 0]))
-        after = with_heading(after, yaw)
+        before, after = self.pairs(rng, count)
         words = self.teller.compare(before, after, rng)
         return [
             Sample(f"pair-{n}", "describe", "pair", "", now, reply=text, history=(Turn("", then),))
             for n, (then, now, text) in enumerate(zip(before, after, words, strict=True))
         ]
+
+    def pairs(self, rng: np.random.Generator, count: int) -> tuple[Poses, Poses]:
+        """``count`` poses before and after a change, both (N, 24, 3), which face the same way."""
+        before, after = self.pool.draw_pairs(rng, count, related_share=0.5)
+        edits = round(count * PART_PAIRS)
+        before[:edits], after[:edits], _ = self._edits.pairs(rng, edits)
+        return before, with_heading(after, heading(axis_angle_to_matrix(before[:, 0])))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teaches a voice: copies of the model's last layers learn to speak, and the model itself stays as it is.
+"""Teaches a voice beside a model that stays as it is: first to read facts of poses, then to say them.
 
-A run is as long as its time. What it has learnt is written every few minutes, as the voice and as a checkpoint that a
-later run goes on from.
+Each of the two lessons is as long as its time. What is learnt is written every few minutes, as the voice and as a
+checkpoint that a later run goes on from.
 
 Legend: B samples of a batch, L their length, K tokens to say, V tokens that may be said.
 """
@@ -24,7 +24,7 @@ from torch.nn import functional
 from backend.model import PoseLlavaProcessor
 from backend.model.llava import load_whole
 from backend.model.processing import IGNORED_LABEL
-from backend.model.speech import Voice
+from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, PromptSample
 from backend.prompt.speech import SPEECH_FOLDER, Speech, trunk_of
 from training.data.captions.spoken import vocabulary
@@ -32,10 +32,14 @@ from training.data.samples import Sample
 from training.evaluate.benchmarks import pose_pool
 from training.stages.settings import load
 
+from .reading import Lesson, draw_lesson, reading_loss, slots
 from .samples import SpeechSampler
 
 CHECKPOINT: Final = "checkpoint.pt"
 LOG_FILE: Final = "metrics.jsonl"
+READING: Final = "reading"
+SAYING: Final = "saying"
+LESSONS: Final = (READING, SAYING)
 CHUNK_BATCHES: Final = 8
 """Samples are drawn for this many batches at once, which is faster."""
 
@@ -50,15 +54,19 @@ class SpeechSettings:
     seed: int = 0
     layers: int = 2
     pairs: float = 0.4
+    reader_width: int = 384
+    reader_rate: float = 2e-3
+    reader_batch: int = 256
+    reader_minutes: float = 15.0
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     decay_share: float = 0.5
     batch: int = 64
-    minutes: float = 60.0
-    checkpoint_minutes: float = 5.0
+    minutes: float = 40.0
+    checkpoint_minutes: float = 3.0
     threads: int = 1
     steps: int | None = None
-    """Where it is given the run ends after so many, whatever the time."""
+    """Where it is given each lesson ends after so many, whatever the time."""
 
 
 def load_speech_settings(path: Path, changes: Sequence[str] = ()) -> SpeechSettings:
@@ -74,19 +82,27 @@ def load_speech_settings(path: Path, changes: Sequence[str] = ()) -> SpeechSetti
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: steps, samples seen by this run, minutes of it, and the mean loss of a token."""
+    """Where a run stands: in which of LESSONS, its steps, the samples that this run has seen of it, its minutes, and
+    the mean loss, of a pose and a pair in reading and of a token in saying."""
 
+    lesson: str
     step: int
     samples: int
     minutes: float
     loss: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lesson}: step {self.step}, {self.samples} samples, {self.minutes:.1f} minutes: "
+            f"loss {self.loss:.3f}"
+        )
 
 
 class Trainer:
     """One run.
 
     Raises:
-        ValueError: the model is no small one with words, or a checkpoint is of another model or of other layers.
+        ValueError: the model is no small one with words, or a checkpoint is of another model or of other sizes.
     """
 
     def __init__(self, settings: SpeechSettings, *, resume: bool = False) -> None:
@@ -98,41 +114,68 @@ class Trainer:
             self.processor.templates.setdefault(task, templates)
         self.model.eval().requires_grad_(False)
         self.sampler = SpeechSampler(pose_pool(settings.poses, "train"), pairs=settings.pairs)
-        self.tokens = said_tokens(self.processor)
-        self.trunk = trunk_of(settings.model)
-        self.voice = Voice.copied(self.model, settings.layers, self.tokens)
-        self._place = torch.full((self.model.lm_head.weight.shape[0],), -1)
-        self._place[self.voice.tokens] = torch.arange(len(self.tokens))
-        self._weights = list(self.voice.taught().values())
-        for weight in self._weights:
-            weight.requires_grad_(True)
-        self._optimiser = torch.optim.AdamW(
-            self._weights, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        tokens, (facts, changes) = said_tokens(self.processor), slots()
+        self.speech = Speech(dict(COMPACT_SPEECH), tokens, trunk_of(settings.model), facts, changes)
+        self.voice = TaughtVoice(
+            self.model,
+            tokens,
+            layers=settings.layers,
+            facts=facts,
+            changes=changes,
+            width=settings.reader_width,
         )
-        self.step = 0
+        self._place = torch.full((self.model.lm_head.weight.shape[0],), -1)
+        self._place[self.voice.tokens] = torch.arange(len(tokens))
+        self._begin(READING)
         if resume:
             self._resume()
 
+    def _begin(self, lesson: str) -> None:
+        """Let those weights learn that the lesson is for."""
+        self.lesson, self.step, self._spent = lesson, 0, 0.0
+        readers = self.voice.readers()
+        for name, weight in self.voice.taught().items():
+            weight.requires_grad_((name in readers) == (lesson == READING))
+        self._weights = [weight for weight in self.voice.taught().values() if weight.requires_grad]
+        self._optimiser = torch.optim.AdamW(self._weights, betas=(0.9, 0.98), weight_decay=0.01)
+
     def run(self) -> Iterator[Progress]:
-        """Trains until the time is over; yields after each chunk of batches."""
-        settings, start = self.settings, time.monotonic()
-        saved, samples, last = start, 0, self.step + (settings.steps or 2**62)
+        """Trains until the time of both lessons is over; yields after each chunk of batches."""
+        settings = self.settings
         settings.output.mkdir(parents=True, exist_ok=True)
-        minutes = 0.0
-        rng = np.random.default_rng((settings.seed, self.step))
-        while minutes < settings.minutes and self.step < last:
+        if self.lesson == READING:
+            lessons = self._lesson(
+                settings.reader_rate, settings.reader_minutes, self._lessons, self._misread
+            )
+            yield from lessons
+            self._begin(SAYING)
+        yield from self._lesson(settings.learning_rate, settings.minutes, self._drawn, self.loss)
+
+    def _lesson(
+        self,
+        learning_rate: float,
+        minutes: float,
+        draw: Callable[[np.random.Generator], list[Any]],
+        loss_of: Callable[[Any], Tensor],
+    ) -> Iterator[Progress]:
+        settings, begun = self.settings, time.monotonic() - 60 * self._spent
+        saved, samples, first = time.monotonic(), 0, self.step
+        rng = np.random.default_rng((settings.seed, self.step, LESSONS.index(self.lesson)))
+        ended = False
+        while not ended:
             losses = []
-            for batch in self._drawn(rng):
-                share = (time.monotonic() - start) / (60 * settings.minutes)
+            for batch in draw(rng):
+                self._spent = (time.monotonic() - begun) / 60
+                share = self._spent / minutes
                 if settings.steps is not None:
-                    share = (self.step - (last - settings.steps)) / settings.steps
-                if share >= 1 or self.step >= last:
+                    share = (self.step - first) / settings.steps
+                ended = share >= 1
+                if ended:
                     break
-                losses.append(self._learn(batch, share))
+                losses.append(self._learn(loss_of(batch), learning_rate, share))
                 samples += len(batch)
-            minutes = (time.monotonic() - start) / 60
             if losses:
-                progress = Progress(self.step, samples, minutes, sum(losses) / len(losses))
+                progress = Progress(self.lesson, self.step, samples, self._spent, sum(losses) / len(losses))
                 with (settings.output / LOG_FILE).open("a", encoding="utf-8") as log:
                     log.write(json.dumps(asdict(progress)) + "\n")
                 yield progress
@@ -144,13 +187,14 @@ class Trainer:
     def save(self) -> None:
         """Writes the voice and what a later run needs."""
         output = self.settings.output
-        speech = Speech(dict(COMPACT_SPEECH), self.tokens, self.trunk)
-        self.voice.save(output / SPEECH_FOLDER, speech)
+        self.voice.save(output / SPEECH_FOLDER, self.speech)
         whole = {
-            "weights": [weight.detach() for weight in self._weights],
+            "weights": {name: weight.detach() for name, weight in self.voice.taught().items()},
             "optimiser": self._optimiser.state_dict(),
+            "lesson": self.lesson,
             "step": self.step,
-            "trunk": self.trunk,
+            "spent": self._spent,
+            "trunk": dict(self.speech.trunk),
         }
         torch.save(whole, output / f"{CHECKPOINT}.new")
         (output / f"{CHECKPOINT}.new").replace(output / CHECKPOINT)
@@ -163,21 +207,25 @@ class Trainer:
             replies=[sample.reply for sample in samples],
         )
         with torch.no_grad():
-            embeds, _ = self.model.model.embed_with_poses(encoded["input_ids"], encoded["poses"])
+            seen = self.voice.seen(encoded["poses"])
         hidden = self.voice.language_model(
-            inputs_embeds=embeds, attention_mask=encoded["attention_mask"], use_cache=False
+            inputs_embeds=self.voice.placed(encoded["input_ids"], *seen),
+            attention_mask=encoded["attention_mask"],
+            use_cache=False,
         ).last_hidden_state
         labels = encoded["labels"][:, 1:]
         wanted = labels != IGNORED_LABEL
         logits = self.voice.head(hidden[:, :-1][wanted])  # (K, V)
         return functional.cross_entropy(logits, self._place[labels[wanted]])
 
-    def _learn(self, samples: Sequence[Sample], share: float) -> float:
+    def _misread(self, lesson: Lesson) -> Tensor:
+        return reading_loss(self.voice, lesson)
+
+    def _learn(self, loss: Tensor, learning_rate: float, share: float) -> float:
         rate = min(1.0, (self.step + 1) / self.settings.warmup_steps)
         rate *= min(1.0, (1.0 - share) / self.settings.decay_share)
         for group in self._optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * rate
-        loss = self.loss(samples)
+            group["lr"] = learning_rate * rate
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
@@ -185,12 +233,18 @@ class Trainer:
         self.step += 1
         return float(loss.detach())
 
+    def _lessons(self, rng: np.random.Generator) -> list[Lesson]:
+        size = self.settings.reader_batch
+        return draw_lesson(self.sampler, rng, CHUNK_BATCHES * size).batches(size)
+
     def _drawn(self, rng: np.random.Generator) -> list[list[Sample]]:
-        """Batches in random order, each of one kind: their questions are of one length."""
+        """Batches in random order, each of one kind and of replies of about one length."""
         size = self.settings.batch
         paired = int(rng.binomial(CHUNK_BATCHES, self.settings.pairs))
         drawn = self.sampler.descriptions(rng, size * (CHUNK_BATCHES - paired))
         pairs = self.sampler.differences(rng, size * paired)
+        for some in (drawn, pairs):
+            some.sort(key=lambda sample: len(sample.reply or ""))
         batches = [some[at : at + size] for some in (drawn, pairs) for at in range(0, len(some), size)]
         order = rng.permutation(len(batches))
         return [batches[number] for number in order]
@@ -200,20 +254,23 @@ class Trainer:
         if not file.is_file():
             return
         held: dict[str, Any] = torch.load(file, weights_only=True)
-        if held["trunk"] != self.trunk:
+        if held["trunk"] != self.speech.trunk:
             raise ValueError(
                 f"{file} was trained on other weights than those in {self.settings.model}: begin anew"
             )
-        shapes = [weight.shape for weight in self._weights]
-        if [weight.shape for weight in held["weights"]] != shapes:
+        taught = self.voice.taught()
+        if {name: weight.shape for name, weight in held["weights"].items()} != {
+            name: weight.shape for name, weight in taught.items()
+        }:
             raise ValueError(
-                f"{file} has other layers than {self.settings.layers}: set layers, or begin anew"
+                f"{file} has other layers or readers than the settings: set layers and reader_width, or begin anew"
             )
         with torch.no_grad():
-            for weight, value in zip(self._weights, held["weights"], strict=True):
-                weight.copy_(value)
+            for name, weight in taught.items():
+                weight.copy_(held["weights"][name])
+        self._begin(held["lesson"])
         self._optimiser.load_state_dict(held["optimiser"])
-        self.step = held["step"]
+        self.step, self._spent = held["step"], held["spent"]
 
 
 def said_tokens(processor: PoseLlavaProcessor) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 
 ``Captioner`` words descriptions as people would, for a model that reads; this words them as one that speaks should:
 the same fact always in the same words. A fact that the noise of ``rules.yaml`` could turn over is left out. Of two
-poses it tells what holds of the second and did not of the first, and where hands and feet went.
+poses it tells what holds of the second and did not of the first, whatever the noise, and where hands and feet went.
 
 Legend: N poses; C columns, one for each code without sides, two (left, right) for each with sides.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .caption import LIMBS, ORDER, fact_words, posture_words
-from .correction import measure_changes
+from .correction import PARTS, measure_changes
 from .facts import PoseFacts, pose_facts
 from .measures import Bodies
 from .rules import BOTH, LEFT, RIGHT, load_rules
@@ -153,13 +153,13 @@ class Teller:
         """The facts of each pose (N, 24, 3) that say most, as a text."""
         bodies = Bodies.of(poses)
         exact, looks = pose_facts(bodies), [pose_facts(bodies, rng) for _ in range(NOISY_LOOKS)]
-        return [_text(self._chosen(exact, looks, row, None)) for row in range(len(bodies))]
+        return [_text(self._chosen(exact, looks, row, ())) for row in range(len(bodies))]
 
     def compare(self, before: npt.ArrayLike, after: npt.ArrayLike, rng: np.random.Generator) -> list[str]:
         """What changed from each pose to the other, both (N, 24, 3), as a text."""
         first, bodies = Bodies.of(before), Bodies.of(after)
-        old, exact = pose_facts(first), pose_facts(bodies)
-        looks = [pose_facts(bodies, rng) for _ in range(NOISY_LOOKS)]
+        old = [pose_facts(first), *(pose_facts(first, rng) for _ in range(NOISY_LOOKS))]
+        exact, looks = pose_facts(bodies), [pose_facts(bodies, rng) for _ in range(NOISY_LOOKS)]
         moves = moves_of(before, after, slack=1.25)
         texts = []
         for row in range(len(bodies)):
@@ -171,9 +171,10 @@ class Teller:
         return texts
 
     def _chosen(
-        self, exact: PoseFacts, looks: Sequence[PoseFacts], row: int, old: PoseFacts | None
+        self, exact: PoseFacts, looks: Sequence[PoseFacts], row: int, old: Sequence[PoseFacts]
     ) -> list[Fact]:
-        """The facts of one pose to tell, in order: the rarest, without what follows from others."""
+        """The facts of one pose to tell, in order: the rarest, without what follows from others and what held at one of
+        the looks at an ``old`` pose."""
         found: list[tuple[float, Fact]] = []
         for code in ORDER:
             values = np.atleast_1d(exact.codes[code][row])
@@ -184,9 +185,9 @@ class Teller:
                     continue
                 if any(np.atleast_1d(look.codes[code][row])[side] != value for look in looks):
                     continue
-                if old is not None and np.atleast_1d(old.codes[code][row])[side] == value:
+                if any(np.atleast_1d(look.codes[code][row])[side] == value for look in old):
                     continue
-                held.append(Fact(code, name, side, _is_straight(exact, code, row, side)))
+                held.append(Fact(code, name, side, bool(_straight(exact, code, side)[row])))
             alike = len(held) == 2 and (held[0].category, held[0].straight) == (
                 held[1].category,
                 held[1].straight,
@@ -218,12 +219,9 @@ class Teller:
 
 def moves_of(before: npt.ArrayLike, after: npt.ArrayLike, *, slack: float = 1.0) -> list[list[Fact]]:
     """For each pair of poses (N, 24, 3) its moves, the largest first; ``slack`` times as large as counts."""
-    changes = measure_changes(before, after, np.ones((len(np.asarray(before)), 7), dtype=bool))
-    found: list[list[tuple[float, Fact]]] = [[] for _ in range(len(np.asarray(before)))]
-    for code, (name, axis, sign, _, _) in MOVES.items():
-        values = changes.numbers[name]
-        values = sign * (values if axis is None else values[:, :, axis])
-        sizes = values / (BENT_DEGREES if axis is None else MOVED_METRES)
+    every = move_sizes(before, after)
+    found: list[list[tuple[float, Fact]]] = [[] for _ in range(len(every))]
+    for code, sizes in zip(MOVES, every.swapaxes(0, 1), strict=True):
         for row, both in enumerate((sizes >= slack).tolist()):
             if all(both):
                 found[row].append((float(sizes[row].max()), Fact(code, "", BOTH)))
@@ -231,6 +229,17 @@ def moves_of(before: npt.ArrayLike, after: npt.ArrayLike, *, slack: float = 1.0)
                 if both[side] and not all(both):
                     found[row].append((float(sizes[row, side]), Fact(code, "", side)))
     return [[fact for _, fact in sorted(row, key=lambda pair: -pair[0])] for row in found]
+
+
+def move_sizes(before: npt.ArrayLike, after: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N, MOVES, 2) how large each side's moves are between poses (N, 24, 3); what counts as one is 1 or more."""
+    changes = measure_changes(before, after, np.ones((len(np.asarray(before)), len(PARTS)), dtype=bool))
+    sizes = []
+    for name, axis, sign, _, _ in MOVES.values():
+        values = changes.numbers[name]
+        values = sign * (values if axis is None else values[:, :, axis])
+        sizes.append(values / (BENT_DEGREES if axis is None else MOVED_METRES))
+    return np.stack(sizes, axis=1)
 
 
 def limb_of(fact: Fact) -> str:
@@ -241,9 +250,19 @@ def limb_of(fact: Fact) -> str:
 
 
 def judge_description(text: str, pose: npt.NDArray[np.float32]) -> Verdict:
-    """How many facts a text states of a pose (24, 3), and how many of them hold by the rules, without noise."""
+    """How many facts a text states of a pose (24, 3), and how many of them hold by the rules, without noise. That
+    something has changed holds of no pose by itself."""
     facts = pose_facts(Bodies.of(pose[None]))
-    return _judged(text, lambda fact: _holds(facts, fact))
+    return _judged(text, lambda fact: bool(_holding(facts, fact)[0]))
+
+
+def facts_that_hold(text: str, facts: PoseFacts) -> npt.NDArray[np.int64]:
+    """(N,) how many of the facts that a text states hold of each of many poses."""
+    count = np.zeros(len(facts.arm_straight), dtype=np.int64)
+    for meanings in read(text):
+        if meanings:
+            count += np.any([_holding(facts, fact) for fact in meanings], axis=0)
+    return count
 
 
 def judge_difference(text: str, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> Verdict:
@@ -257,7 +276,7 @@ def judge_difference(text: str, before: npt.NDArray[np.float32], after: npt.NDAr
     def holds(fact: Fact) -> bool:
         if fact.code in MOVES:
             return all((fact.code, side) in wide for side in _sides(fact))
-        return _holds(new, fact) and not _holds(old, fact)
+        return bool(_holding(new, fact)[0] and not _holding(old, fact)[0])
 
     if text.strip().rstrip(".").lower() == NOTHING_CHANGED:
         return Verdict(1, int(not moves), 0)
@@ -271,24 +290,33 @@ def _judged(text: str, holds: Callable[[Fact], bool]) -> Verdict:
     return Verdict(len(known), right, len(sentences) - len(known))
 
 
-def _holds(facts: PoseFacts, fact: Fact) -> bool:
-    values = np.atleast_1d(facts.codes[fact.code][0])
-    sides = range(len(values)) if fact.who == BOTH else (fact.who,)
-    return all(
-        facts.names[fact.code][values[side]] == fact.category
-        and _is_straight(facts, fact.code, 0, side) == fact.straight
-        for side in sides
+def _holding(facts: PoseFacts, fact: Fact) -> npt.NDArray[np.bool_]:
+    """(N,) of which poses a fact holds; a move of none."""
+    size = len(facts.arm_straight)
+    if fact.code in MOVES:
+        return np.zeros(size, dtype=bool)
+    values = facts.codes[fact.code].reshape(size, -1)
+    sides = range(values.shape[1]) if fact.who == BOTH else (fact.who,)
+    number = facts.names[fact.code].index(fact.category)
+    found: npt.NDArray[np.bool_] = np.all(
+        [
+            (values[:, side] == number) & (_straight(facts, fact.code, side) == fact.straight)
+            for side in sides
+        ],
+        axis=0,
     )
+    return found
 
 
 def _sides(fact: Fact) -> tuple[int, ...]:
     return (LEFT, RIGHT) if fact.who == BOTH else (fact.who,)
 
 
-def _is_straight(facts: PoseFacts, code: str, row: int, side: int) -> bool:
+def _straight(facts: PoseFacts, code: str, side: int) -> npt.NDArray[np.bool_]:
+    """(N,) whether the limb is straight whose direction a code tells; False of other codes."""
     if code == "arm":
-        return bool(facts.arm_straight[row, side])
-    return bool(facts.leg_straight[row, side]) if code == "thigh" else False
+        return facts.arm_straight[:, side]
+    return facts.leg_straight[:, side] if code == "thigh" else np.zeros(len(facts.leg_straight), dtype=bool)
 
 
 def _text(facts: Sequence[Fact]) -> str:
