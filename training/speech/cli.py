@@ -79,7 +79,9 @@ def measure_speech(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="the numbers as one JSON object")
     arguments = parser.parse_args(argv)
-    return exit_status("posellava measure-speech", lambda: _measure(arguments))
+    from backend.body.draw import DrawingUnavailableError
+
+    return exit_status("posellava measure-speech", lambda: _measure(arguments), DrawingUnavailableError)
 
 
 def _measure(arguments: argparse.Namespace) -> None:
