@@ -17,7 +17,7 @@ from torch import nn
 from backend.model.graphs import write_graphs
 from backend.model.storage import add_weights
 from backend.prompt.prompter import PROCESSOR_FILE
-from backend.prompt.speech import SPEECH_FOLDER
+from backend.prompt.speech import SPEECH_FILE, VOICE_FILE
 
 from .writing import model_folder
 
@@ -56,14 +56,15 @@ def write_with_part(
 
 def write_with_voice(source: Path, output: Path, voice: Path) -> None:
     """Writes the model in ``source`` with a voice that was taught beside it to ``output``, which may be the same
-    folder; its graphs anew.
+    folder; its graphs anew. ``voice`` is the folder that its own two files are in.
 
     Raises:
         ValueError: ``output`` holds something else than a model, or the voice was taught on other weights.
     """
     with model_folder(output, *(() if output == source else (source,))) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True)
-        shutil.copytree(voice, partial / SPEECH_FOLDER, dirs_exist_ok=True)
+        for name in (SPEECH_FILE, VOICE_FILE):
+            shutil.copy(voice / name, partial)
         write_graphs(partial)
 
 

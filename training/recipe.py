@@ -29,7 +29,7 @@ from typing import Any, Final
 from backend.arguments import above_zero, positive
 from backend.exits import INTERRUPTED, exit_status
 from backend.graph_files import VARIANTS_GRAPH, VIEW_GRAPH
-from backend.prompt.speech import SPEECH_FOLDER
+from backend.prompt.speech import SPEECH_FILE
 from training.data.build import run as build_shards
 from training.data.registry import SOURCES, Build, Split
 from training.run_lock import run_lock
@@ -297,7 +297,7 @@ def _give_speech(recipe: Recipe, model: Path, poses: Path | None, output: Path) 
     from training.added_part import write_with_voice
     from training.speech.teaching import load_speech_settings, train_speech
 
-    if (model / SPEECH_FOLDER).is_dir():
+    if (model / SPEECH_FILE).is_file():
         _say(f"speech: {model} speaks already")
         return
     usual = load_speech_settings(CONFIGS / "mini_speech.yaml")
@@ -312,7 +312,7 @@ def _give_speech(recipe: Recipe, model: Path, poses: Path | None, output: Path) 
         steps=recipe.speech_steps,
     )
     train_speech(settings, resume=True, report=lambda progress: _say(f"speech: {progress}"))
-    write_with_voice(model, model, output / SPEECH_FOLDER)
+    write_with_voice(model, model, output)
 
 
 def _run_stage(settings: TrainSettings, config: Path, processes: int) -> None:

@@ -50,7 +50,7 @@ from backend.graph_files import (
 )
 from backend.prompt import NUM_POSE_TOKENS, Prompter
 from backend.prompt.pictures import CANVAS_SIDE
-from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, read_speech
+from backend.prompt.speech import SPEECH_FILE, read_speech
 from backend.weight_files import SCALE, held_in
 from blender_addon.contract.skeleton import NUM_JOINTS
 
@@ -110,7 +110,7 @@ def write_graphs(folder: Path) -> None:
         )
         _write(folder / WORD_GRAPH, WordGraph(voice.eval()), _word_example(voice), weights)
         written += [PROMPT_GRAPH, WORD_GRAPH]
-    told = [] if speech is None else [f"{SPEECH_FOLDER}/{SPEECH_FILE}"]
+    told = [] if speech is None else [SPEECH_FILE]
     write_checksums(folder, [*written, *weights.files, *told])
 
 
@@ -503,11 +503,7 @@ class _Weights:
     the model and in the file may differ."""
 
     def __init__(self, folder: Path) -> None:
-        own = sorted(file.name for file in folder.glob("*.safetensors"))
-        voice = sorted(
-            f"{SPEECH_FOLDER}/{file.name}" for file in (folder / SPEECH_FOLDER).glob("*.safetensors")
-        )
-        self.files = [*own, *voice]
+        self.files = sorted(file.name for file in folder.glob("*.safetensors"))
         self._places: dict[tuple[tuple[int, ...], bytes], _Place] = {}
         for name in self.files:
             data = (folder / name).read_bytes()

@@ -13,20 +13,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backend.prompt import NUM_POSE_TOKENS
-from backend.prompt.speech import SPEECH_FOLDER, VOICE_FILE, Speech
+from backend.prompt.speech import VOICE_FILE, Speech
 from backend.weight_files import SCALE
 
 from .fact_reader import FactReader, pose_numbers
 from .llava import readable_weights
 from .modeling import PoseLlavaForConditionalGeneration
 from .storage import quantised
+
+_PREFIX: Final = "voice."
+"""Begins the names of its weights on disk."""
 
 
 class Voice(nn.Module):
@@ -103,9 +106,8 @@ class TaughtVoice(Voice):
         Raises:
             ValueError: its weights are damaged.
         """
-        file = folder / SPEECH_FOLDER / VOICE_FILE
-        with readable_weights(folder / SPEECH_FOLDER):
-            held = load_file(file)
+        with readable_weights(folder):
+            held = {name.removeprefix(_PREFIX): part for name, part in load_file(folder / VOICE_FILE).items()}
         layers = {name.split(".")[1] for name in held if name.startswith("layers.")}
         voice = cls(
             model,
@@ -171,10 +173,11 @@ class TaughtVoice(Voice):
         return found
 
     def save(self, folder: Path, speech: Speech) -> None:
-        """Write the voice's folder, its matrices in int8."""
+        """Write the voice into a folder, its matrices in int8."""
         folder.mkdir(parents=True, exist_ok=True)
         held: dict[str, Tensor] = {}
-        for name, weight in self.taught().items():
+        for own_name, weight in self.taught().items():
+            name = _PREFIX + own_name
             if weight.ndim == 2:
                 held[name], held[name + SCALE] = quantised(weight.detach())
             else:

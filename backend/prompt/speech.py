@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a small model that was trained to pose also speaks: a voice in a folder beside its weights.
+"""How a small model that was trained to pose also speaks: a voice beside its weights.
 
 A voice is copies of the language model's last layers that were taught to speak, a head for the tokens that they say,
 and what reads facts of poses for them. It answers the tasks that are answered in the model's own words; all other
@@ -19,10 +19,9 @@ from backend.weight_files import checksum, held_in
 
 from .templates import Templates
 
-SPEECH_FOLDER: Final = "speech"
 SPEECH_FILE: Final = "speech.json"
 VOICE_FILE: Final = "voice.safetensors"
-NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.", "view.")
+NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.", "view.", "voice.")
 """Weights whose names begin so have no part in what is said."""
 
 
@@ -45,7 +44,7 @@ class Speech:
     changes: tuple[int, ...]
 
     def write(self, folder: Path) -> None:
-        """Write it into a voice's folder."""
+        """Write it into a folder."""
         (folder / SPEECH_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
@@ -55,8 +54,7 @@ def read_speech(model: Path) -> Speech | None:
     Raises:
         ValueError: the file is damaged, or the voice was taught on other weights.
     """
-    folder = model / SPEECH_FOLDER
-    file = folder / SPEECH_FILE
+    file = model / SPEECH_FILE
     if not file.is_file():
         return None
     try:
@@ -67,8 +65,8 @@ def read_speech(model: Path) -> Speech | None:
         raise ValueError(f"{file} is damaged ({error!r}): copy or download the model again") from None
     if trunk_of(model) != speech.trunk:
         raise ValueError(
-            f"the voice in {folder} was taught on other weights than those in {model}: teach one on these with "
-            f"'posellava train-speech', or delete the folder, and the model does not speak"
+            f"the voice in {model} was taught on other weights than those there: teach one on these with "
+            f"'posellava train-speech', or delete {SPEECH_FILE}, and the model does not speak"
         )
     return speech
 

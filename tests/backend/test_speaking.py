@@ -19,7 +19,7 @@ from backend.model.graphs import write_graphs
 from backend.model.llava import paper_processor
 from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
-from backend.prompt.speech import SPEECH_FILE, SPEECH_FOLDER, Speech, read_speech, trunk_of
+from backend.prompt.speech import SPEECH_FILE, Speech, read_speech, trunk_of
 from backend.query import Query
 from blender_addon.contract.messages import Turn
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
@@ -258,7 +258,7 @@ def give_voice(folder: Path, *, seed: int = 3) -> None:
     with torch.no_grad():
         for weight in voice.taught().values():
             weight.add_(0.3 * torch.randn_like(weight))
-    voice.save(folder / SPEECH_FOLDER, speech)
+    voice.save(folder, speech)
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +304,6 @@ def test_a_voice_of_other_weights_is_refused(tmp_path: Path) -> None:
     for attempt in load:
         with pytest.raises(ValueError, match="taught on other weights"):
             attempt()
-    (made / SPEECH_FOLDER / SPEECH_FILE).write_text("{")
+    (made / SPEECH_FILE).write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         Prompter.load(made)

@@ -12,7 +12,7 @@ import numpy as np
 
 from backend.arguments import positive
 from backend.exits import exit_status
-from backend.prompt.speech import SPEECH_FOLDER, read_speech
+from backend.prompt.speech import read_speech
 
 
 def train_speech(argv: Sequence[str]) -> int:
@@ -50,9 +50,9 @@ def train_speech(argv: Sequence[str]) -> int:
     def work() -> None:
         settings = load_speech_settings(arguments.config, arguments.set)
         run(settings, resume=arguments.resume, report=report)
-        voice = settings.output / SPEECH_FOLDER
+        voice = settings.output
         if arguments.into is None:
-            print(f"wrote {voice}; with --into FOLDER the same command writes the model with it")
+            print(f"wrote a voice to {voice}; with --into FOLDER the same command writes the model with it")
         else:
             write_with_voice(settings.model, arguments.into, voice)
             print(f"wrote {arguments.into}, which speaks")

@@ -26,7 +26,7 @@ from backend.model.llava import load_whole
 from backend.model.processing import IGNORED_LABEL
 from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, PromptSample
-from backend.prompt.speech import SPEECH_FOLDER, Speech, trunk_of
+from backend.prompt.speech import Speech, trunk_of
 from training.data.captions.spoken import vocabulary
 from training.data.samples import Sample
 from training.evaluate.benchmarks import pose_pool
@@ -187,7 +187,7 @@ class Trainer:
     def save(self) -> None:
         """Writes the voice and what a later run needs."""
         output = self.settings.output
-        self.voice.save(output / SPEECH_FOLDER, self.speech)
+        self.voice.save(output, self.speech)
         whole = {
             "weights": {name: weight.detach() for name, weight in self.voice.taught().items()},
             "optimiser": self._optimiser.state_dict(),
