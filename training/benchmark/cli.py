@@ -97,7 +97,21 @@ def _score(arguments: argparse.Namespace) -> str:
         raise ValueError(
             f'{arguments.answers} holds no answers: a line is {{"id": ..., "pose": 24 x 3 numbers}}'
         )
-    return _entered(arguments, _cases_of(arguments), {line["id"]: line.get("pose") for line in lines})
+    cases = _cases_of(arguments)
+    known, answers = {case["id"] for case in cases}, {}
+    for line in lines:
+        if line["id"] not in known:
+            raise ValueError(
+                f"{arguments.answers} answers {line['id']!r}, which is none of these {len(cases)} cases: give the "
+                "options that 'posellava benchmark cases' was given"
+            )
+        if line["id"] in answers:
+            raise ValueError(f"{arguments.answers} answers {line['id']!r} twice: leave one of them")
+        answers[line["id"]] = line.get("pose")
+    left = len(cases) - len(answers)
+    if left:
+        print(f"{left} of {len(cases)} cases have no answer: they are not done", file=sys.stderr)
+    return _entered(arguments, cases, answers)
 
 
 def _run(arguments: argparse.Namespace) -> str:

@@ -2,7 +2,8 @@
 """Whether the cases' sentences stand in what a model was trained on: word for word, or nearly so.
 
 Nearly so: the sets of three letters in a row have at least NEAR of them in common (Broder 1997, resemblance), which a
-changed word or two does not hide.
+changed word or two does not hide; or a sentence of some words stands whole within a longer text, such as a question
+that is wrapped around it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from .cases import Case
 
 NEAR: Final = 0.7
 GRAM: Final = 3
+WORDS: Final = 4
+"""A sentence of so many words is no chance within a longer text."""
+KEYS: Final = ("instruction", "text", "value")
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
@@ -54,7 +58,10 @@ def check(cases: Sequence[Case], texts: Iterable[str], *, corpora: Sequence[str]
             likeness = number / (len(own) + len(grams[identity]) - number)
             if text == asked[identity]:
                 exact.add(identity)
-            elif likeness >= NEAR and likeness > near.get(identity, (0.0, ""))[0]:
+                continue
+            if number == len(grams[identity]) and _stands_in(asked[identity], text):
+                likeness = 1.0
+            if likeness >= NEAR and likeness > near.get(identity, (0.0, ""))[0]:
                 near[identity] = (likeness, text)
     return {
         "corpora": list(corpora),
@@ -64,24 +71,52 @@ def check(cases: Sequence[Case], texts: Iterable[str], *, corpora: Sequence[str]
     }
 
 
+def _stands_in(sentence: str, text: str) -> bool:
+    return len(sentence.split()) >= WORDS and f" {sentence} " in f" {text} "
+
+
 def texts_in(path: Path) -> Iterator[str]:
-    """The texts of a file: a line each, or of JSON lines the values of ``instruction``, ``text`` and ``value``.
+    """The texts of a file: a line each, or of JSON, a line each or the whole file, all under ``instruction``, ``text``
+    and ``value``, however deep they lie.
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: it is no text in UTF-8.
     """
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("{"):
-            yield line
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            yield line
-            continue
-        yield from (
-            record[name] for name in ("instruction", "text", "value") if isinstance(record.get(name), str)
-        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8") from None
+    whole = _parsed(text)
+    if whole is not None:
+        yield from _told(whole)
+        return
+    for line in text.splitlines():
+        record = _parsed(line)
+        yield from [line] if record is None else _told(record)
+
+
+def _parsed(text: str) -> Any:
+    """An object or a list, where the text is one in JSON."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _told(record: Any, *, is_text: bool = True) -> Iterator[str]:
+    """The texts in a JSON value."""
+    if isinstance(record, str):
+        if is_text:
+            yield record
+    elif isinstance(record, list):
+        for each in record:
+            yield from _told(each, is_text=is_text)
+    elif isinstance(record, dict):
+        for name, value in record.items():
+            yield from _told(value, is_text=name in KEYS)
 
 
 def _grams(text: str) -> frozenset[str]:

@@ -145,7 +145,7 @@ def test_entries_of_the_same_cases_are_compared_and_others_are_not(
     ]
     assert benchmark(["check", str(good), str(poor), "--cases", str(files / "cases.jsonl")]) == 0
     (files / "cases.jsonl").write_text(json.dumps(CASES[0]) + "\n")
-    other = enter(files, GOOD, "other")
+    other = enter(files, {"bend": GOOD["bend"]}, "other")
     assert benchmark(["table", str(good), str(other)]) == 1
     assert "not comparable" in capsys.readouterr().err
 
@@ -168,6 +168,45 @@ def test_cases_that_stand_in_the_training_texts_are_told(files: Path) -> None:
     assert seen["exact"] == ["look"]
     assert seen["near"] == {"bend": "bend the left elbow now"}
     assert contamination.check(CASES, ["walk"], corpora=["x"])["near"] == {}
+
+
+def test_training_files_of_every_form_are_read(files: Path) -> None:
+    """LLaVA's JSON, whose texts lie deep and are wrapped in a question, as one file or a record a line."""
+    wrapped = {
+        "from": "human",
+        "value": "<pose> Adjust the pose so: bend the left elbow to 90 degrees. Give SMPL.",
+    }
+    record = {"id": "x", "conversations": [wrapped, {"from": "gpt", "value": "Look to the left!"}]}
+    cases = [
+        {"id": "bend", "instruction": "Bend the left elbow to 90 degrees"},
+        {"id": "look", "instruction": "look to the left"},
+    ]
+    for text in (
+        json.dumps([record]),
+        json.dumps([record], indent=1),
+        json.dumps(record) + "\n" + json.dumps(record),
+    ):
+        (files / "llava.json").write_text("\ufeff" + text, encoding="utf-8")
+        seen = contamination.check(cases, contamination.texts_in(files / "llava.json"), corpora=["x"])
+        assert (seen["texts"], seen["exact"], set(seen["near"])) == (2, ["look"], {"bend"})
+    (files / "llava.json").write_bytes("text".encode("utf-16"))
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        list(contamination.texts_in(files / "llava.json"))
+
+
+def test_answers_to_other_cases_are_refused_and_missing_ones_told(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--cases", str(files / "cases.jsonl"), "--name", "x", "--output", str(files / "out.json")]
+    for lines, status, words in (
+        (["bend", "stand"], 1, "answers 'stand', which is none of these 2 cases"),
+        (["bend", "bend"], 1, "answers 'bend' twice"),
+        (["bend"], 0, "1 of 2 cases have no answer"),
+    ):
+        answers = "".join(json.dumps({"id": name, "pose": None}) + "\n" for name in lines)
+        (files / "some.jsonl").write_text(answers, encoding="utf-8")
+        assert benchmark(["score", str(files / "some.jsonl"), *arguments]) == status
+        assert words in capsys.readouterr().err
 
 
 def test_a_chat_model_is_a_contestant(
