@@ -193,12 +193,7 @@ CHECKS: dict[str, Callable[[Case], bool]] = {
     "knee.thigh_horizontal": lambda c: abs(c.a.swing()[0] - 90) < 2 and abs(c.a.knee("left") - 90) < 1,
     "knee.bend": lambda c: c.grew(c.b.knee("left"), c.a.knee("left"), 20, 1.0),
     "knee.bend_to": lambda c: _told_angle(c, c.a.knee("left"), 0.6),
-    "knee.right_angle": lambda c: abs(c.a.knee("left") - 90) < 0.5,
-    "knee.bend_fully": lambda c: c.a.knee("left") > 135,
     "knee.bend_halfway": lambda c: c.a.knee("left") > c.b.knee("left") + 10,
-    "knee.straighten": lambda c: c.grew(-c.b.knee("left"), -c.a.knee("left"), 5, 1.0)
-    and (c.amount.group != "plain" or c.a.knee("left") < 0.5),
-    "knee.straighten_halfway": lambda c: abs(c.a.knee("left") - c.b.knee("left") / 2) < 0.5,
     "knee.heel_to_seat": lambda c: np.linalg.norm(c.a.seg("left_hip", "left_ankle")) < 0.32,
     "knees.bend": lambda c: all(c.grew(c.b.knee(s), c.a.knee(s), 15, 1.0)
                                 and _angle(c.b.seg(f"{s}_hip", f"{s}_ankle"), c.a.seg(f"{s}_hip", f"{s}_ankle")) < 1

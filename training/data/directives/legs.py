@@ -298,33 +298,10 @@ def knee_bend_to(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, start.knee_bent_to(_L, value), {"angle": text}, variant, absolute=True)
 
 
-@kind("knee.right_angle", family="knee", weight=0.7)
-def knee_right_angle(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    return finish(rng, start, start.knee_bent_to(_L, 90.0), absolute=True)
-
-
-@kind("knee.bend_fully", family="knee", weight=0.6)
-def knee_bend_fully(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    return finish(rng, start, start.knee_bent_to(_L, 140.0), absolute=True)
-
-
 @kind("knee.bend_halfway", family="knee", weight=0.4)
 def knee_bend_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     bend = start.knee_flexion(_L)
     return None if bend > 100.0 else finish(rng, start, start.knee_bent_to(_L, (bend + 140.0) / 2))
-
-
-@kind("knee.straighten", family="knee", weight=2.0)
-def knee_straighten(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    amount = draw_amount(rng, 50.0, numbers=(5, 120), slight=0.36)
-    wanted = _unbent(start.knee_flexion(_L), amount)
-    return None if wanted is None else finish(rng, start, start.knee_bent_to(_L, wanted), amount.slots)
-
-
-@kind("knee.straighten_halfway", family="knee", weight=0.4)
-def knee_straighten_halfway(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    bend = start.knee_flexion(_L)
-    return None if bend < 25.0 else finish(rng, start, start.knee_bent_to(_L, bend / 2))
 
 
 @kind("knee.heel_to_seat", family="knee", weight=0.5)

@@ -22,17 +22,16 @@ from .stance import standing_leg, thigh_in_frame
 ARM_BEGINS: Final = {
     "arm_raise": 3.0, "arm_lift_sideways": 0.8, "arm_lift_forwards": 0.8, "arm_direct": 5.0, "arm_angle": 1.0,
     "arm_forwards": 0.6, "arm_outwards": 0.8, "arm_level": 1.2, "elbow_bend": 2.0, "elbow_to": 1.2,
-    "forearm_direct": 1.2, "hand_place": 6.0, "hand_shift": 1.2, "palm_turn": 0.8,
-    "wrist_bend": 0.6, "hand_on_leg": 0.5,
+    "forearm_direct": 1.2, "hand_place": 6.0, "hand_shift": 1.2, "palm_turn": 0.8, "wrist_bend": 0.6,
+    "hand_on_leg": 0.5,
 }  # fmt: skip
 ARM_ENDS: Final = {"arm_lower": 2.0, "wrist_straighten": 0.3}
 LEG_BEGINS: Final = {
     "leg.raise": 1.6, "leg.forward": 1.0, "leg.side": 1.2, "leg.back": 1.0, "leg.to_angle": 0.6, "leg.kick": 0.5,
-    "leg.horizontal": 0.4, "knee.raise": 1.4, "knee.bend": 2.0, "knee.bend_to": 0.8, "knee.right_angle": 0.4,
-    "knee.heel_to_seat": 0.3, "foot.forward": 0.8, "foot.back": 0.8, "foot.out": 0.7, "foot.up": 0.6,
-    "foot.turn_out": 0.4,
+    "leg.horizontal": 0.4, "knee.raise": 1.4, "knee.bend": 2.0, "knee.bend_to": 0.8, "knee.heel_to_seat": 0.3,
+    "foot.forward": 0.8, "foot.back": 0.8, "foot.out": 0.7, "foot.up": 0.6, "foot.turn_out": 0.4,
 }  # fmt: skip
-LEG_ENDS: Final = {"leg.lower": 1.2, "leg.down": 1.2, "knee.straighten": 1.4}
+LEG_ENDS: Final = {"leg.lower": 1.2, "leg.down": 1.2}
 
 
 def _arm_hangs(start: PosedBody, side: Side) -> bool:
