@@ -58,7 +58,7 @@ next(area for area in bpy.context.screen.areas if area.type == "PROPERTIES").typ
 SPEAKS = """
 import importlib
 backend = importlib.import_module("bl_ext.user_default.posellava.operators.backend")
-result["it"] = "chat" in backend.status().welcome.tasks
+result["it"] = "describe" in backend.status().welcome.tasks
 """
 ASK = 'bpy.ops.posellava.edit_pose("INVOKE_DEFAULT", instruction="raise it", frames="CURRENT")'
 
@@ -198,7 +198,7 @@ def test_a_conversation_is_held_in_the_panel_while_its_words_come(
         _open_and_connect(window)
         _open_words(window)
         before = window.state
-        _ask(window, "who is it", ASK_FIRST)
+        _ask(window, "How many poses do you see", ASK_FIRST)
         window.wait_for(lambda state: state["running"] and state["said"])
         window.screenshot(OUT / "gui_speaking.png")
         window.wait_for(lambda state: len(state["turns"]) == 1 and not state["running"])
@@ -212,7 +212,10 @@ def test_a_conversation_is_held_in_the_panel_while_its_words_come(
         )
         window.wait_for(lambda state: state["degrees"] and not state["running"])
         assert window.state["pose"]["L_Shoulder"] != before["pose"]["L_Shoulder"]
-        assert window.state["turns"][0][0] == "who is it"
+        assert window.state["turns"][0][0] == "How many poses do you see"
+        window.move(IN_WORDS)
+        window.do("click", "--repeat", "6", "--delay", "100", "5")  # the wheel, down to the panel's end
+        time.sleep(1.5)
         window.move(VIEWPORT)
         _screenshot_of(window, "gui_conversation.png", done=True)
         assert "Traceback" not in window.log_so_far
@@ -224,35 +227,33 @@ def test_what_a_backend_does_not_do_is_told_in_plain_sight(
     with Window(extension_zip, url=start_backend().url, token="") as window:
         _open_and_connect(window)
         _open_words(window)
-        polled = window.wait_for(lambda state: "Describe Pose" in state["polled"])["polled"]
         window.click_until(IMAGE_BELOW_MUTE, lambda state: "POSELLAVA_PT_image" in state["longest_ms"])
         time.sleep(1.5)
         window.move(VIEWPORT)
         window.screenshot(OUT / "gui_mute.png")
-        assert (
-            polled["Describe Pose"] == ""
-        )  # the base finds nothing amiss; what the backend lacks comes after it
         before = window.state
-        window.click((DESCRIBE_MUTE[0], DESCRIBE_MUTE[1]))
+        window.click(DESCRIBE_MUTE)
         time.sleep(2.0)
         assert not window.state["running"]
         assert window.state["words"] == before["words"]
 
 
-def test_the_model_that_ships_holds_a_conversation(extension_zip: Path, shipped_backend: Any) -> None:
+def test_the_model_that_ships_says_what_it_sees(extension_zip: Path, shipped_backend: Any) -> None:
     with Window(extension_zip, url=shipped_backend.url, token=shipped_backend.token) as window:
         _open_and_connect(window)
         if not window.run(SPEAKS)["it"]:
             pytest.skip("the model that ships was not taught to speak")
         _open_words(window)
-        window.click_until(DESCRIBE, lambda state: state["words"] and not state["running"])
+        described = window.click_until(DESCRIBE, lambda state: state["words"] and not state["running"])
         window.move(VIEWPORT)
         _screenshot_of(window, "gui_described.png", done=True)
-        for number, question in enumerate(("What does this pose look like?", "Show me somebody who cheers.")):
-            window.run(f"bpy.ops.posellava.chat('INVOKE_DEFAULT', instruction={question!r})")
-            window.wait_for(lambda state, most=number: len(state["turns"]) > most and not state["running"])
-        _screenshot_of(window, "gui_voice.png", done=True)
-        assert all(words for _, words in window.state["turns"])
+        window.run(ASK.replace("raise it", "raise your left arm to shoulder height"))
+        window.wait_for(lambda state: state["degrees"] and not state["running"])
+        window.run('bpy.ops.posellava.what_changed("INVOKE_DEFAULT", since="EDIT")')
+        changed = window.wait_for(lambda state: state["words"] and not (state["degrees"] or state["running"]))
+        _screenshot_of(window, "gui_changed.png", done=True)
+        assert "arm" in changed["words"] or "elbow" in changed["words"] or "hand" in changed["words"]
+        assert described["words"] != changed["words"]
         assert window.state["error"] == ""
 
 
