@@ -15,11 +15,13 @@ May import backend.query, backend.images and blender_addon.contract; who answers
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
@@ -124,7 +126,11 @@ def answer_file(
     check_files(source, target)
     failed = total = 0
     size = source.stat().st_size
-    with source.open("rb") as file, target.open("w", encoding="utf-8") as out:
+    with (
+        source.open("rb") as file,
+        _telling_a_full_disk(target),
+        target.open("w", encoding="utf-8") as out,
+    ):
         numbered = _lines(file)
         while chunk := list(itertools.islice(numbered, batch_size)):
             for record in _answer_lines(asker, chunk, source.parent):
@@ -135,6 +141,19 @@ def answer_file(
             if on_progress is not None:
                 on_progress(total, file.tell() / max(1, size))
     return total - failed, failed
+
+
+@contextmanager
+def _telling_a_full_disk(target: Path) -> Iterator[None]:
+    """Raises OSError, which names the file, where no space is left for the answers."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                f"the disk of {target.absolute()} is full: the answers before are there; free some space"
+            ) from error
+        raise
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:

@@ -124,6 +124,13 @@ def test_progress_is_told_after_each_batch(engine: Any, tmp_path: Path) -> None:
     assert 0 < told[0][1] < told[1][1] < 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_with_its_path(engine: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(LINE)
+    with pytest.raises(OSError, match="the disk of /dev/full is full"):
+        answer_file(Here(engine), tmp_path / "in.jsonl", Path("/dev/full"), batch_size=8)
+
+
 @pytest.mark.parametrize("output", ["nowhere/out.jsonl", ".", "in.jsonl"])
 def test_where_answers_cannot_go_is_found_before_the_model_is_loaded(
     output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
