@@ -46,6 +46,8 @@ def main() -> None:
         Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
         "--no-deps", "--generate-hashes", "--no-header", "--no-annotate", LOCK,
     )  # fmt: skip
+    # uv writes the full version, by which Ubuntu 22.04's Python 3.11, a release candidate, is none to its pip.
+    hashes = hashes.replace("python_full_version", "python_version")
     HASHES.write_text(
         HEAD.format(what="The same as requirements.lock, with the hashes of the files.") + hashes
     )

@@ -15,14 +15,23 @@ NOT_SET_UP = {"ray"}
 """Extras that scripts/setup.sh does not install."""
 
 
+def listed(file: str) -> list[Requirement]:
+    lines = (ROOT / file).read_text("utf-8").splitlines()
+    return [Requirement(line.rstrip(" \\")) for line in lines if line and not line.startswith(("#", " "))]
+
+
 def pins(file: str) -> dict[str, set[str]]:
     """The versions of each package, by its name."""
     found: dict[str, set[str]] = {}
-    for line in (ROOT / file).read_text("utf-8").splitlines():
-        if line and not line.startswith(("#", " ")):
-            pin = Requirement(line.rstrip(" \\"))
-            found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
+    for pin in listed(file):
+        found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
     return found
+
+
+def test_a_python_that_is_a_release_candidate_gets_all_packages_of_its_version() -> None:
+    """Ubuntu 22.04 has 3.11.0rc1, and the pip of that time takes it for none where full versions are compared."""
+    for file in ("requirements.lock", "requirements.hashes"):
+        assert not [str(pin) for pin in listed(file) if "python_full_version" in str(pin.marker)]
 
 
 def test_versions_and_hashes_are_of_one_making() -> None:
