@@ -24,6 +24,7 @@ from training.writing import model_folder, require_replaceable
 
 from .checkpoints import Checkpoints
 from .initialise import start_model
+from .launch import name_accelerator
 from .objectives import stage1_task
 from .parts import BESIDE, prepare_parts
 from .plain import STATES_FILE
@@ -67,6 +68,7 @@ def export(
     settings = load_settings(_settings_file(run))
     name = choose_checkpoint(run, checkpoint)
     require_replaceable(output, run)  # before the work, not after it
+    name_accelerator()
     model, processor, wrapped = _trained(settings, run, name)
     if settings.trainable.language_model == "lora":
         model = wrapped.merge_and_unload()
@@ -125,6 +127,7 @@ def export_adapter(run: Path, output: Path, *, checkpoint: str = "best") -> str:
         )
     name = choose_checkpoint(run, checkpoint)
     require_replaceable(output, run)
+    name_accelerator()
     model, processor, wrapped = _trained(settings, run, name)
     trained = {
         key: parameter.detach().contiguous()

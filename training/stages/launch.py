@@ -32,8 +32,7 @@ def join_processes(settings: TrainSettings) -> torch.device:
     Must come before anything imports DeepSpeed, which reads the environment once.
     """
     cuda = torch.cuda.is_available()
-    if not cuda:
-        os.environ["DS_ACCELERATOR"] = "cpu"
+    name_accelerator()
     os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
     alone = "RANK" not in os.environ
     if alone:
@@ -81,6 +80,13 @@ def in_processor_precision() -> AbstractContextManager[object]:
     """bfloat16 where the processor is faster with it."""
     cpu = torch.device("cpu")
     return in_bfloat16(cpu) if has_bfloat16(cpu) else nullcontext()
+
+
+def name_accelerator() -> None:
+    """Tells DeepSpeed, which reads the environment once, where there is no GPU: it would warn of that, in training and
+    wherever a model is saved."""
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
 
 
 def leave_processes() -> None:

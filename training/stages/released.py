@@ -38,6 +38,7 @@ from blender_addon.contract.skeleton import NUM_JOINTS
 from training.writing import model_folder, require_replaceable
 
 from .export import Dtype
+from .launch import name_accelerator
 from .released_config import RELEASED_VISION, released_config, vision_config
 from .released_files import read_configuration, read_weights
 
@@ -76,6 +77,7 @@ def convert(source: Path, output: Path, *, dtype: Dtype = "bfloat16") -> None:
             tokenizer; ``output`` is ``source`` or holds something else.
     """
     require_replaceable(output, source)  # before the work, not after it
+    name_accelerator()
     with _quietly():
         _convert(source, output, dtype)
 
