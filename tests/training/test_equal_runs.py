@@ -31,7 +31,7 @@ def _end(folder: Path, values: dict[str, Any], *changes: str) -> tuple[dict[str,
     ]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "autocast"])
+@pytest.mark.parametrize("precision", ["fp32", "autocast", "bf16"])
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_the_same_seed_ends_with_the_same_weights_and_another_does_not(
     stage: str, precision: str, tmp_path: Path, request: pytest.FixtureRequest

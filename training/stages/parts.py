@@ -74,7 +74,7 @@ class AlignmentTask(nn.Module):
         self.positions: nn.Linear | None = None
         if reads_positions:
             # From zero, so that it does not depend on what was drawn at random before.
-            self.positions = nn.Linear(model.config.pose_hidden_size, 3)
+            self.positions = nn.Linear(model.config.pose_hidden_size, 3, dtype=model.dtype)
             nn.init.zeros_(self.positions.weight)
             nn.init.zeros_(self.positions.bias)
         if reads_poses and model.pose_reader is None:
