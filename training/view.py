@@ -64,8 +64,6 @@ WORDS_LEFT_OUT: Final = 0.05
 """Of a sentence's words while the weights learn: no single one is to be what a wish is known by."""
 HEAD_RATE: Final = 2e-3
 WORD_DROPOUT: Final = 0.1
-HARD_SHARE: Final = 0.05
-"""Of the other sentences: those that the head most takes for the camera's, of which it then learns more."""
 OTHERS_PASS: Final = 0.025
 """Of held-out sentences that are not about the camera so many may be taken for it."""
 THRESHOLDS: Final = (0.5, 0.9)
@@ -283,9 +281,8 @@ class _Read:
                 states = model.model.text_encoder(padded).bfloat16()
             self.states += [state[: len(one)].clone() for state, one in zip(states, part, strict=True)]
 
-
-def _some(rng: np.random.Generator, states: Sequence[Tensor], count: int) -> list[Tensor]:
-    return [states[row] for row in rng.integers(len(states), size=count)]
+    def some(self, rng: np.random.Generator, count: int) -> list[Tensor]:
+        return [self.states[row] for row in rng.integers(len(self.states), size=count)]
 
 
 def _padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -319,16 +316,8 @@ def teach_head(
     head.requires_grad_(True)
     optimizer = torch.optim.AdamW(head.parameters(), lr=HEAD_RATE, weight_decay=0.05)
     wanted = torch.cat([torch.full((48,), 0.99), torch.full((80,), 0.01)])
-    hard = others.states
     for step in range(steps):
-        if step in (steps // 2, steps * 3 // 4):
-            likeliest = np.argsort(-_chances(head, others))
-            hard = [
-                others.states[row] for row in likeliest[: math.ceil(HARD_SHARE * len(likeliest))].tolist()
-            ]
-        states, is_word = _padded(
-            [*_some(rng, about.states, 48), *_some(rng, others.states, 56), *_some(rng, hard, 24)]
-        )
+        states, is_word = _padded([*about.some(rng, 48), *others.some(rng, 80)])
         seen = is_word & (torch.rand(is_word.shape) > WORD_DROPOUT)
         seen[:, 0] = True
         loss = nn.functional.binary_cross_entropy_with_logits(head(states, seen), wanted)
@@ -411,6 +400,8 @@ def give_view(
     seed: int = 0,
 ) -> Iterator[str]:
     """Writes the model in ``source``, which learns words about the camera, to ``output``; yields how far it is.
+
+    A model that knows such words goes on from what it knows.
 
     Raises:
         FileNotFoundError: no model there, or no data.
