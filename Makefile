@@ -19,11 +19,12 @@ SEED := 1
 # Two tests at a time, those of a file one after the other.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup setup-gui demo check test test-all test-gui test-matrix ray bench chaos fuzz coverage train-mini lint docs addon lock clean
+.PHONY: help setup setup-gui demo check fast test test-all test-gui test-matrix ray bench chaos fuzz coverage train-mini lint docs addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
 	@echo "make check     lint, types and the fast tests, in random order (SEED=N repeats one)"
+	@echo "make fast      the fast tests alone"
 	@echo "make test      lint, types, docs and every test but those that take minutes or need a window"
 	@echo "make test-all  the same with what takes minutes"
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
@@ -48,7 +49,11 @@ setup-gui:
 demo: setup
 	$(LIMIT) 600 $(PYTHON) demo/run.py
 
-check: lint
+# Lint runs beside the tests: before them it would leave a core idle.
+check: setup
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going lint fast
+
+fast: setup
 	$(LIMIT) 1200 $(PYTHON) -m pytest -q -m "not slow and not full and not gui" $(TWO) --timeout 300 \
 		--durations 10 --random-order --random-order-seed $(SEED)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from ..scripted_backend import NO_POSE_WORDS, WORDS
@@ -32,12 +33,17 @@ def run(*arguments):
 """
 
 
+@pytest.fixture
+def in_scene(in_blender: InBlender) -> InBlender:
+    """in_scene(script, **environment) -> the script's ``result``, run where a figure stands that is not selected."""
+    return lambda script, **environment: in_blender(FIGURE + script, **environment)
+
+
 def test_edit_keys_the_frames_and_saves_the_file(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    in_scene: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 run("edit", "--instruction", "raise it", "--frames", "1:3", "--save", os.environ["OUT"])
 bpy.ops.wm.open_mainfile(filepath=os.environ["OUT"])
 result["frames"] = frames()
@@ -52,40 +58,33 @@ result["frames"] = frames()
     assert "left shoulder 40°" in result["out"]
 
 
-def test_a_failure_is_a_sentence_and_a_status(in_blender: InBlender) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_a_failure_is_a_sentence_and_a_status(in_scene: InBlender) -> None:
+    result = in_scene("""
 run("generate", "--instruction", "a person", "--url", "ws://127.0.0.1:9")
 result["frames"] = frames()
-"""
-    )
+""")
     assert result["status"] == 1
     assert result["err"].startswith("posellava: No backend answers at ws://127.0.0.1:9")
     assert result["err"].count("\n") == 1
     assert result["frames"] == []
 
 
-def test_an_empty_list_of_frames_and_a_strength_that_is_none_are_refused(in_blender: InBlender) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_an_empty_list_of_frames_and_a_strength_that_is_none_are_refused(in_scene: InBlender) -> None:
+    result = in_scene("""
 run("edit", "--instruction", "raise it", "--frames", "")
 result["empty"] = result["err"]
 run("edit", "--instruction", "raise it", "--strength", "5")
-"""
-    )
+""")
     assert result["empty"] == "posellava: The list of frames is empty; write one such as 12, 1:48 or 1,5,9.\n"
     assert result["err"] == "posellava: A strength of 5 is none; give one from 0 to 1.\n"
     assert result["status"] == 1
 
 
 def test_a_file_that_cannot_be_written_is_named(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    in_scene: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 run("edit", "--instruction", "raise it", "--save", os.environ["OUT"])
 """,
         POSELLAVA_URL=start_backend().url,
@@ -97,11 +96,10 @@ run("edit", "--instruction", "raise it", "--save", os.environ["OUT"])
 
 
 def test_the_functions_return_what_came_of_it(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    in_scene: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 url = os.environ["URL"]
 outcomes = [
     cli.edit("raise it", frames="4", armature="SMPL Figure", parts=["left_arm"], url=url),
@@ -121,11 +119,10 @@ except cli.CommandError as error:
 
 
 def test_without_an_active_armature_among_several_the_option_and_their_names_are_given(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 bpy.context.scene.objects["SMPL Figure"].name = "Anna"
 bpy.ops.posellava.add_figure()
 bpy.context.object.name = "Bert"
@@ -152,11 +149,10 @@ result["then"] = sorted(one.name for one in bpy.data.objects if one.animation_da
 
 
 def test_the_backend_of_a_call_does_not_stay_in_the_preferences(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 preferences = bpy.context.preferences.addons[addon.__name__].preferences
 preferences.url, preferences.token = "ws://127.0.0.1:9", "of the preferences"
 cli.edit("raise it", url=os.environ["URL"])
@@ -174,23 +170,18 @@ result["after_failure"] = [preferences.url, preferences.token]
     assert "ws://127.0.0.1:10" in result["error"]
 
 
-def test_a_body_part_that_is_none_is_named(in_blender: InBlender) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_a_body_part_that_is_none_is_named(in_scene: InBlender) -> None:
+    result = in_scene("""
 try:
     cli.edit("raise it", parts=["tail"])
 except cli.CommandError as error:
     result["error"] = str(error)
-"""
-    )
+""")
     assert result["error"].startswith("There is no body part 'tail'; there are root, ")
 
 
-def test_a_scene_whose_armature_was_removed_says_that_there_is_none(in_blender: InBlender) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_a_scene_whose_armature_was_removed_says_that_there_is_none(in_scene: InBlender) -> None:
+    result = in_scene("""
 bpy.context.view_layer.objects.active = bpy.data.objects["SMPL Figure"]
 bpy.data.objects.remove(bpy.data.objects["SMPL Figure"])
 errors = []
@@ -200,16 +191,14 @@ for armature in (None, "SMPL Figure"):
     except cli.CommandError as error:
         errors.append(str(error))
 result["errors"] = errors
-"""
-    )
+""")
     assert "No armature is selected" in result["errors"][0]
     assert "There is no armature 'SMPL Figure'" in result["errors"][1]
 
 
-def test_frames_before_zero_are_taken(in_blender: InBlender, start_backend: Callable[..., Any]) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+def test_frames_before_zero_are_taken(in_scene: InBlender, start_backend: Callable[..., Any]) -> None:
+    result = in_scene(
+        """
 run("edit", "--instruction", "raise it", "--frames", "-3:-1", "--frame", "-2")
 result["frames"] = frames()
 """,
@@ -220,24 +209,21 @@ result["frames"] = frames()
 
 
 def test_an_answer_in_words_alone_is_a_failure_with_the_words(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
-    result = in_blender(
-        FIGURE + 'run("edit", "--instruction", "what is love?")', POSELLAVA_URL=start_backend().url
-    )
+    result = in_scene('run("edit", "--instruction", "what is love?")', POSELLAVA_URL=start_backend().url)
     assert result["status"] == 1
     assert "keyed" not in result["out"]
     assert result["err"].startswith(f"posellava: {NO_POSE_WORDS} ")
 
 
 def test_an_estimate_is_one_whatever_the_panel_of_the_file_says(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    in_scene: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
     asked, picture = tmp_path / "asked.json", tmp_path / "photo.png"
     Image.new("RGB", (60, 80), "teal").save(picture)
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 bpy.context.scene.posellava.changed = True
 run("estimate", "--image", os.environ["IMAGE"])
 """,
@@ -249,11 +235,10 @@ run("estimate", "--image", os.environ["IMAGE"])
 
 
 def test_where_ik_drives_a_limb_the_option_that_keys_its_targets_is_told_and_every_task_has_it(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 figure = bpy.data.objects["SMPL Figure"]
 hand = bpy.data.objects.new("Hand", None)
 bpy.context.collection.objects.link(hand)
@@ -279,12 +264,11 @@ result["follows"] = hand.animation_data is not None
 
 
 def test_describe_and_chat_print_what_the_model_says_and_nothing_else(
-    in_blender: InBlender, start_backend: Callable[..., Any]
+    in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
     """Blender itself writes what operators report, as "Info: …", when it likes."""
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 said = result["said"] = []
 for words in (["describe"], ["describe", "--since", "3"], ["chat", "--instruction", "who?", "--no-pose"]):
     run(*words)
@@ -301,11 +285,10 @@ for words in (["describe"], ["describe", "--since", "3"], ["chat", "--instructio
 
 
 def test_ctrl_c_ends_it_at_once_and_nothing_is_saved(
-    in_blender: InBlender, start_backend: Callable[..., Any], tmp_path: Path
+    in_scene: InBlender, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
-    result = in_blender(
-        FIGURE
-        + """
+    result = in_scene(
+        """
 import signal, threading, time
 # As in Blender, whose own handler only takes note.
 signal.signal(signal.SIGINT, lambda *_: None)
