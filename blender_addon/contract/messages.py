@@ -284,9 +284,10 @@ def check_request(
     if request.task not in tasks:
         known = f"this model does {', '.join(tasks)}"
         if request.task in SPOKEN_TASKS:
+            lack = "speak, so it cannot " if not set(SPOKEN_TASKS) & set(tasks) else ""
             raise refuse(
                 "unknown_task",
-                f"The model was not taught to speak, so it cannot {request.task}; {known}. Load one that was.",
+                f"The model was not taught to {lack}{request.task}; {known}. Load one that was.",
             )
         if request.task in PAINTED_TASKS:
             raise refuse("unknown_task", NO_PICTURES)

@@ -23,11 +23,14 @@ from .activity import Outcome, activity
 from .ask import PANEL_POINTER, Ask
 
 
-def lack() -> str:
-    """Why the model that is connected to says nothing, a sentence, or an empty text."""
+def lack(task: str) -> str:
+    """Why the model that is connected to answers nothing to one of SPOKEN_TASKS, a sentence, or an empty text."""
     welcome = backend.status().welcome
-    if welcome is None or set(SPOKEN_TASKS) <= set(welcome.tasks):
+    if welcome is None or task in welcome.tasks:
         return ""
+    if set(SPOKEN_TASKS) & set(welcome.tasks):
+        taught = {"describe": "describe poses", "chat": "converse"}[task]
+        return f"{welcome.model} was not taught to {taught}; connect to a model that was."
     return f"{welcome.model} was not taught to speak; connect to a model that was."
 
 
@@ -38,7 +41,7 @@ class Speak(Ask):
     def obstacle(cls, context: bpy.types.Context) -> str:
         """As the base; and a model that was not taught to speak is asked nothing."""
         from_panel = getattr(context, PANEL_POINTER, None) is not None
-        return super().obstacle(context) or (lack() if from_panel else "")
+        return super().obstacle(context) or (lack(cls.task) if from_panel else "")
 
 
 class POSELLAVA_OT_describe_pose(Speak, bpy.types.Operator):

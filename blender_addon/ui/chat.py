@@ -27,14 +27,18 @@ class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
         """Called by Blender to draw the panel."""
         layout, chosen = self.layout, settings(context)
         layout.context_pointer_set(PANEL_POINTER, chosen)
-        if speak.lack():
-            wrapped(context, layout, speak.lack(), "INFO")
+        mute = speak.lack("describe")
+        if mute:
+            wrapped(context, layout, mute, "INFO")
         column = layout.column()
         column.operator("posellava.describe_pose", icon="TEXT")
         row = column.row(align=True)
         row.operator("posellava.what_changed", icon="ARROW_LEFTRIGHT")
         row.prop(chosen, "since", text="")
         layout.separator()
+        silent = speak.lack("chat")
+        if silent and silent != mute:
+            wrapped(context, layout, silent, "INFO")
         for turn in activity.chat.turns[-SHOWN_TURNS:]:
             _draw_turn(context, layout, turn.instruction, turn.words)
         _draw_words_so_far(context, layout)

@@ -3,10 +3,10 @@
 
 It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds; each
 further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
-With ``--speaks`` it describes poses and converses: its words say how many poses it was shown and what came before, and
-a question that ends in an exclamation mark is answered with two poses. It says a word at a time, all of them within
-``--delay``. With ``--picture FILE`` it saves the picture that came with the last request, with ``--asked FILE`` what
-else came, as JSON. With ``--paints KIND…`` it paints along these maps, as tests/backend/scripted_painter.py says.
+With ``--describes`` it describes poses, with ``--speaks`` it converses, too: its words say how many poses it was shown
+and what came before, and a question that ends in an exclamation mark is answered with two poses. It says a word at a
+time, all of them within ``--delay``. With ``--picture FILE`` it saves the picture that came with the last request, with
+``--asked FILE`` what else came, as JSON. With ``--paints KIND…`` it paints along these maps, as tests/backend/scripted_painter.py says.
 Prints ``listening URL`` as ``posellava serve`` does.
 """
 
@@ -41,10 +41,9 @@ class ScriptedEngine:
     tasks: tuple[str, ...] = ("adjust", "generate", "estimate")
 
     def __init__(
-        self, delay: float, picture: Path | None, asked: Path | None, *, speaks: bool = False
+        self, delay: float, picture: Path | None, asked: Path | None, *, spoken: Sequence[str] = ()
     ) -> None:
-        if speaks:
-            self.tasks = (*self.tasks, *SPOKEN_TASKS)
+        self.tasks = (*self.tasks, *spoken)
         self.delay = delay
         self.picture = picture
         self.asked = asked
@@ -122,14 +121,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--asked", type=Path)
-    parser.add_argument("--speaks", action="store_true")
+    parser.add_argument("--speaks", dest="spoken", action="store_const", const=SPOKEN_TASKS, default=())
+    parser.add_argument("--describes", dest="spoken", action="store_const", const=("describe",))
     parser.add_argument("--paints", nargs="+", default=[])
     options = parser.parse_args()
     painter._BEGIN = SCRIPTED
     images = PaintOptions(Path("sd"), {kind: Path("net") for kind in options.paints})
     asyncio.run(
         run_until_signal(
-            ScriptedEngine(options.delay, options.picture, options.asked, speaks=options.speaks),
+            ScriptedEngine(options.delay, options.picture, options.asked, spoken=options.spoken),
             ServerOptions(
                 port=options.port,
                 token=options.token,

@@ -168,6 +168,24 @@ result["followed"] = activity.outcome.report.followed
     assert result["followed"] == ["Target"], result["said"]
 
 
+def test_a_model_that_describes_alone_says_that_it_does_not_converse(on_figure: OnFigure) -> None:
+    result = on_figure(
+        SAID,
+        """
+from bl_ext.user_default.posellava.operators import speak
+
+ask(bpy.ops.posellava.describe_pose)
+result["lack"] = [speak.lack(task) for task in ("describe", "chat")]
+result["error"] = call(bpy.ops.posellava.chat, instruction="who is it")
+""",
+        backend=("--describes",),
+    )
+    assert result["said"] == ["I see 1, after []."]
+    assert result["lack"][0] == ""
+    assert "was not taught to converse" in result["lack"][1]
+    assert "was not taught to chat" in result["error"]
+
+
 def test_a_model_that_was_not_taught_to_speak_says_so(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
