@@ -2,12 +2,12 @@
 """A backend for tests: the real server and protocol, with an engine whose answers a test can foresee.
 
 It turns the left shoulder of every pose by TURN_DEGREES about the body's forward axis, after ``--delay`` seconds; each
-further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone.
-With ``--describes`` it describes poses, with ``--speaks`` it converses, too: its words say how many poses it was shown
-and what came before, and a question that ends in an exclamation mark is answered with two poses. It says a word at a
-time, all of them within ``--delay``. With ``--picture FILE`` it saves the picture that came with the last request, with
-``--asked FILE`` what else came, as JSON. With ``--paints KIND…`` it paints along these maps, as tests/backend/scripted_painter.py says.
-Prints ``listening URL`` as ``posellava serve`` does.
+further variant turns it by as much again. An instruction that ends in a question mark is answered in words alone. With
+``--describes`` it describes poses, with ``--speaks`` it converses, too: its words say how many poses it was shown and
+what came before, and a question that ends in an exclamation mark is answered with two poses. It says a word at a time,
+all of them within ``--delay``. With ``--picture FILE`` it saves the picture that came with the last request, with
+``--asked FILE`` what else came, as JSON. With ``--paints KIND…`` it paints along these maps, as
+tests/backend/scripted_painter.py says. Prints ``listening URL`` as ``posellava serve`` does.
 """
 
 from __future__ import annotations
