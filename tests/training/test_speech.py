@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from backend.engines import load_engine
 from backend.prompt.speech import read_speech, trunk_of
 from tests.backend.test_speaking import save_model
 from training.commands import measure_speech, train_speech
@@ -28,7 +29,7 @@ from training.data.captions.spoken import (
     sentence,
 )
 from training.data.pool import PosePool
-from training.speech.measure import judge, taught
+from training.speech.measure import judge, said_by, taught
 from training.speech.reading import COLUMNS, change_labels, fact_labels, packed, slots
 from training.speech.samples import SpeechSampler
 from training.speech.teaching import LOG_FILE, READING, SAYING, Trainer, load_speech_settings
@@ -158,3 +159,20 @@ def test_a_model_without_a_voice_and_a_wrong_setting_are_told_in_a_sentence(
     assert "unknown key 'layrs'" in capsys.readouterr().err
     assert train_speech(["--config", str(CONFIG), "--set", "minutes=soon"]) == 1
     assert "minutes must be a number, not 'soon'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_model_that_ships_says_what_is_so_and_alike_in_both_engines(sampler: SpeechSampler) -> None:
+    """On constructed poses; its figures on recorded ones are in docs/quality.md."""
+    rng = np.random.default_rng(11)
+    poses, pairs = sampler.descriptions(rng, 100), sampler.differences(rng, 100)
+    engines = [load_engine(engine=name) for name in ("onnx", "torch")]
+    of_poses, of_pairs = ([said_by(engine, some) for engine in engines] for some in (poses, pairs))
+    for texts in (of_poses, of_pairs):
+        alike = [one == other for one, other in zip(*texts, strict=True)]
+        assert np.mean(alike) > 0.97, "words turn on the last digit of a logit but seldom"
+    report = judge(poses, of_poses[0], pairs, of_pairs[0])
+    assert report.right_of_poses > 0.7
+    assert report.right_of_pairs > 0.58
+    assert report.found > 0.8
+    assert report.unread < 0.02
