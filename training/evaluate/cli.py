@@ -176,6 +176,11 @@ def _refuse_unused(arguments: argparse.Namespace, cases: str) -> None:
         )
 
 
+def _about(arguments: argparse.Namespace, engine: TorchEngine) -> dict[str, Any]:
+    """What a suite that has cases of its own was asked, and of whom."""
+    return {"suite": arguments.suite, "seed": arguments.seed, "model_name": engine.name}
+
+
 def _write_json(arguments: argparse.Namespace, record: Mapping[str, Any]) -> None:
     """Writes the figures where they are wanted."""
     if arguments.json is not None:
@@ -216,8 +221,7 @@ def _measure_view(arguments: argparse.Namespace) -> None:
         engine, others, batch_size=arguments.batch_size, seed=arguments.seed, on_progress=_show_progress
     )
     print(view_table(report))
-    about = {"suite": VIEW, "seed": arguments.seed, "model_name": engine.name}
-    _write_json(arguments, view_json(report, about))
+    _write_json(arguments, view_json(report, _about(arguments, engine)))
 
 
 def _measure_pictures(arguments: argparse.Namespace) -> None:
@@ -232,8 +236,7 @@ def _measure_pictures(arguments: argparse.Namespace) -> None:
     cases = draw_cases(rng, lambda rng: pool.draw(rng, 1)[0], arguments.count)
     report = measure_honesty(engine, cases)
     print(honesty_table(report))
-    about = {"suite": PICTURES, "seed": arguments.seed, "model_name": engine.name}
-    _write_json(arguments, honesty_json(report, about))
+    _write_json(arguments, honesty_json(report, _about(arguments, engine)))
 
 
 def _measure_reasoning(arguments: argparse.Namespace) -> None:
@@ -247,8 +250,7 @@ def _measure_reasoning(arguments: argparse.Namespace) -> None:
     instead = mean_pose(pose_pool(arguments.poses, "train"))
     judged = judge(cases, ask(engine, cases, _show_progress), instead, seed=arguments.seed)
     print(reasoning_table(judged))
-    about = {"suite": RPE, "seed": arguments.seed, "model_name": engine.name}
-    _write_json(arguments, reasoning_json(judged, about))
+    _write_json(arguments, reasoning_json(judged, _about(arguments, engine)))
 
 
 def _measure_conversations(arguments: argparse.Namespace) -> None:
