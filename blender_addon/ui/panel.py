@@ -270,7 +270,8 @@ def _draw_outcome(context: bpy.types.Context, layout: bpy.types.UILayout) -> Non
         box = layout.box()
         if outcome.words and outcome.task != "chat":  # what was said stands in the conversation
             wrapped(context, box, outcome.words, "SPEAKER")
-        wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
+        if outcome.summary():  # a description has none
+            wrapped(context, box, outcome.summary(), "CHECKMARK" if outcome.arrived else "INFO")
         if outcome.picture is not None:
             _draw_preview(box, outcome.picture.image)
         if outcome.held_by_ik:
