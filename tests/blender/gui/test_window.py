@@ -52,6 +52,7 @@ camera.location, camera.rotation_euler = (0.0, -4.0, 0.9), (1.5708, 0.0, 0.0)
 scene = bpy.context.scene
 scene.camera = camera
 scene.render.resolution_x = scene.render.resolution_y = 512
+scene.render.filepath = __import__("os").environ["FOLDER"] + "/"
 next(area for area in bpy.context.screen.areas if area.type == "PROPERTIES").type = "IMAGE_EDITOR"
 """
 """A camera that sees the figure, and an Image Editor in the place of the properties."""
