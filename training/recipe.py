@@ -88,6 +88,7 @@ class Recipe:
         validation_samples: at most so many.
         variant_samples, variant_steps: of ``training.variants``, which comes after the stages.
         view_sentences, view_steps: of the head of ``training.view``, which comes then.
+        view_weight_steps: of its weights; None for as many as its minutes allow.
         speech_steps: of each lesson of the voice, which comes last; None for as many as its minutes allow.
     """
 
@@ -101,6 +102,7 @@ class Recipe:
     variant_steps: int = 1500
     view_sentences: int = 16000
     view_steps: int = 3000
+    view_weight_steps: int | None = None
     speech_steps: int | None = None
 
 
@@ -117,7 +119,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
     if quick:
         return replace(
             recipe,
-            minutes=dict.fromkeys(STEPS, 0.0) | {VIEW: 0.05, SPEECH: 1.0},
+            minutes=dict.fromkeys(STEPS, 0.0) | {VIEW: 1.0, SPEECH: 1.0},
             processes=1,
             data={name: replace(size, count=16, shard_size=16) for name, size in recipe.data.items()},
             evaluation_cases=4,
@@ -127,6 +129,7 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
             variant_steps=2,
             view_sentences=48,
             view_steps=4,
+            view_weight_steps=2,
             speech_steps=2,
         )
     if minutes is not None:
@@ -286,8 +289,17 @@ def _give_view(recipe: Recipe, model: Path, data: Path, *, keep: Path) -> None:
     if (model / VIEW_GRAPH).is_file():
         _say(f"view: {model} knows words about the camera already")
         return
-    size = {"count": recipe.view_sentences, "steps": recipe.view_steps}
-    for sentence in give_view(model, model, data, seconds=60 * recipe.minutes[VIEW], keep=keep, **size):
+    sentences = give_view(
+        model,
+        model,
+        data,
+        seconds=60 * recipe.minutes[VIEW],
+        weight_steps=recipe.view_weight_steps,
+        keep=keep,
+        count=recipe.view_sentences,
+        steps=recipe.view_steps,
+    )
+    for sentence in sentences:
         _say(f"view: {sentence}")
     keep.unlink()
 

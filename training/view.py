@@ -110,6 +110,7 @@ def teach_weights(
     draw: Callable[[int], Sequence[Sample]],
     *,
     seconds: float,
+    steps: int | None = None,
     keep: Path | None = None,
 ) -> Iterator[str]:
     """Trains what is added to the weights, for so long; says now and then how well it does.
@@ -119,6 +120,7 @@ def teach_weights(
         collator: makes its batches.
         draw: so many samples about the camera with a pose to answer with.
         seconds: of training, those before a stop included.
+        steps: train so many instead, whatever the time: the same seed ends with the same weights.
         keep: where to keep how far it is, to go on from there; None for nowhere.
     """
     assert model.view is not None
@@ -140,14 +142,17 @@ def teach_weights(
         optimizer.load_state_dict(held["optimizer"])
         step, spent = held["step"], held["spent"]
     begun, saved = time.monotonic() - spent, time.monotonic()
+    share = 0.0
     seen: list[Mapping[str, Any]] = []
     try:
-        while (spent := time.monotonic() - begun) < seconds:
+        while share < 1:
             samples = sorted(draw(BATCH * WINDOW), key=collator.length)
             for row in torch.randperm(WINDOW).tolist():
-                if (spent := time.monotonic() - begun) >= seconds:
+                spent = time.monotonic() - begun
+                share = spent / seconds if steps is None else step / steps
+                if share >= 1:
                     break
-                rate = RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(spent / seconds)
+                rate = RATE * min(1.0, (step + 1) / WARM_UP) * _cosine(share)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 seen.append(_step(model, collator, samples[row * BATCH : (row + 1) * BATCH], optimizer))
@@ -248,7 +253,7 @@ def _said(
 
 def instructions(data: Path, count: int, rng: np.random.Generator) -> list[str]:
     """About so many instructions of the other sources in a folder of data."""
-    folders = [data / name for name in OTHER_SOURCES if (data / name / INDEX).is_file()]
+    folders = [data / name for name in OTHER_SOURCES if any((data / name).glob("shard-*.npz"))]
     found: list[str] = []
     for folder in folders:
         source = SampleSource(folder)
@@ -394,6 +399,7 @@ def give_view(
     data: Path,
     *,
     seconds: float,
+    weight_steps: int | None = None,
     keep: Path | None = None,
     count: int = 16000,
     steps: int = 3000,
@@ -401,7 +407,8 @@ def give_view(
 ) -> Iterator[str]:
     """Writes the model in ``source``, which learns words about the camera, to ``output``; yields how far it is.
 
-    A model that knows such words goes on from what it knows.
+    A model that knows such words goes on from what it knows. ``seconds``, or ``weight_steps`` whatever the time, are of
+    the weights, ``count`` sentences and ``steps`` of the head.
 
     Raises:
         FileNotFoundError: no model there, or no data.
@@ -422,7 +429,9 @@ def give_view(
     }
     processor = PoseLlavaProcessor.from_pretrained(source, **settings)
     yield from teach_head(model, processor, data, count=count, steps=steps, seed=seed)
-    yield from teach_weights(model, Collator(processor), samples.draw, seconds=seconds, keep=keep)
+    yield from teach_weights(
+        model, Collator(processor), samples.draw, seconds=seconds, steps=weight_steps, keep=keep
+    )
     write_with_part(
         source,
         output,

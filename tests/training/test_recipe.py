@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import subprocess
 import sys
@@ -108,6 +109,19 @@ def recipe_says(arguments: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.full
+@pytest.mark.slow
+def test_two_runs_of_the_recipe_end_with_the_same_model(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        recipe_says(["--quick", "--output", str(tmp_path / name), "--workers", "1"])
+    files = {file.name for file in (tmp_path / "one" / "model").iterdir()}
+    assert {"view.safetensors", "variants.safetensors", "voice.safetensors"} <= files
+    same, different, missing = filecmp.cmpfiles(
+        tmp_path / "one" / "model", tmp_path / "other" / "model", files, shallow=False
+    )
+    assert (set(same), different, missing) == (files, [], [])
+
+
 @pytest.mark.slow
 def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(tmp_path: Path) -> None:
     """From a recording in AMASS's form; without poses the same is trained on constructed ones."""
@@ -169,5 +183,14 @@ def test_words_about_the_camera_go_on_after_a_stop_and_are_learnt_once(
         assert not keep.exists()
     folders = (model, model, tmp_path / "data")
     assert told == 2 * [
-        (folders, {"seconds": 60 * sizes.minutes["view"], "keep": keep, "count": 16000, "steps": 3000})
+        (
+            folders,
+            {
+                "seconds": 60 * sizes.minutes["view"],
+                "weight_steps": None,
+                "keep": keep,
+                "count": 16000,
+                "steps": 3000,
+            },
+        )
     ]

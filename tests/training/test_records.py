@@ -29,11 +29,13 @@ from .conftest import TINY_MODEL
 
 RNG = np.random.default_rng(11)
 HEAD, PELVIS = JOINT_INDEX["head"], 0
+TRUNK = [JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "head")]
 
 
 def body(seen: str = "y_up") -> np.ndarray:
     """(24, 3) somebody upright, as files of another world have him."""
     pose = RNG.normal(0, 0.2, (24, 3)).astype(np.float32)
+    pose[TRUNK] *= 0.2
     turn = {"y_up": 0.0, "z_up": 90.0, "camera": 180.0}[seen]
     lean = Rotation.from_euler("yxz", [RNG.uniform(-40, 40), RNG.uniform(-10, 10), 0], degrees=True)
     pose[0] = (Rotation.from_euler("x", turn, degrees=True) * lean).as_rotvec()

@@ -27,7 +27,7 @@ from training.data.build import write_index
 from training.data.patterns.viewing import varied, view_patterns
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
-from training.view import KeptStates, give_view, main, sentences
+from training.view import KeptStates, give_view, instructions, main, sentences
 
 pytestmark = pytest.mark.slow
 
@@ -223,6 +223,28 @@ def test_a_folder_without_the_source_is_said(
 ) -> None:
     assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]) == 1
     assert "posellava data build view" in capsys.readouterr().err
+
+
+def test_folders_that_hold_nothing_lend_no_other_sentences(tmp_path: Path) -> None:
+    for name, rows in {
+        "actions": [],
+        "posefix": [Sample("0", "adjust", "x", "sit down", POSE, POSE)],
+    }.items():
+        (tmp_path / name).mkdir()
+        if rows:
+            write_shard(tmp_path / name / shard_name(0), rows)
+        write_index(tmp_path / name, {}, [len(rows)])
+    assert instructions(tmp_path, 4, np.random.default_rng(0)) == ["sit down"]
+
+
+def test_steps_end_what_is_learnt_whatever_the_time_and_the_same_with_the_same_seed(
+    plain: Path, data: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        list(give_view(plain, tmp_path / name, data, seconds=3600, weight_steps=3, count=48, steps=4))
+    assert (tmp_path / "one/view.safetensors").read_bytes() == (
+        tmp_path / "other/view.safetensors"
+    ).read_bytes()
 
 
 def test_a_folder_without_a_sample_to_learn_from_is_said_and_waited_for_by_nobody(

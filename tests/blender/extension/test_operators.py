@@ -340,7 +340,7 @@ except picture.PictureError as error:
     result["error"] = str(error)
 """
     )
-    assert result["error"] == "The image Dancer was removed; choose another under Estimate From."
+    assert result["error"] == "The image Dancer was removed; choose another."
 
 
 def test_a_pasted_line_brings_its_token(in_blender: InBlender) -> None:
