@@ -260,7 +260,7 @@ def _measure_conversations(arguments: argparse.Namespace) -> None:
         conversations_table,
         held_out,
         load_speaker,
-        talk,
+        respond_to,
     )
 
     if arguments.model is None or arguments.samples is None:
@@ -273,9 +273,9 @@ def _measure_conversations(arguments: argparse.Namespace) -> None:
     where = {"device": arguments.device, "threads": arguments.threads}
     before = None
     if arguments.before is not None:
-        before = talk(load_speaker(arguments.before, **where), samples, _show_progress)
+        before = respond_to(load_speaker(arguments.before, **where), samples, _show_progress)
     engine = load_speaker(arguments.model, **where)
-    after = talk(engine, samples, _show_progress)
+    after = respond_to(engine, samples, _show_progress)
     figures = compared(before, after, seed=arguments.seed)
     about = {
         "suite": CONVERSATIONS,

@@ -44,7 +44,7 @@ LABELS: Final = {
 
 
 @dataclass(frozen=True)
-class Talk:
+class Responses:
     """What a model makes of N conversations.
 
     Attributes:
@@ -93,11 +93,11 @@ def held_out(source: Path, count: int) -> list[Sample]:
 
 
 @torch.inference_mode()
-def talk(
+def respond_to(
     engine: TorchEngine,
     samples: Sequence[Sample],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Talk:
+) -> Responses:
     """Has a model read conversations and answer their questions, each by itself."""
     losses, tokens, answers = [], [], []
     for done, sample in enumerate(samples, 1):
@@ -107,7 +107,7 @@ def talk(
         tokens.append(count)
         answers.append([_answer(engine, shown, turn) for turn in range(1 + len(shown.further))])
         on_progress(done, len(samples))
-    return Talk(np.array(losses), np.array(tokens, dtype=np.float64), answers)
+    return Responses(np.array(losses), np.array(tokens, dtype=np.float64), answers)
 
 
 def _loss(engine: TorchEngine, sample: Sample) -> tuple[float, int]:
@@ -135,7 +135,7 @@ def _answer(engine: TorchEngine, sample: Sample, turn: int) -> str:
     return prompter.tokenizer.said(tokens)
 
 
-def compared(before: Talk | None, after: Talk, *, seed: int) -> dict[str, Estimate]:
+def compared(before: Responses | None, after: Responses, *, seed: int) -> dict[str, Estimate]:
     """The figures of LABELS with their intervals over conversations; without a model before only those of one.
 
     Raises:
@@ -163,9 +163,9 @@ def compared(before: Talk | None, after: Talk, *, seed: int) -> dict[str, Estima
     }
 
 
-def _poses(talk: Talk) -> npt.NDArray[np.float64]:
+def _poses(given: Responses) -> npt.NDArray[np.float64]:
     """(N,) how many of the answers hold a pose."""
-    return np.array([sum(POSE_OUTPUT in answer for answer in each) for each in talk.answers], np.float64)
+    return np.array([sum(POSE_OUTPUT in answer for answer in each) for each in given.answers], np.float64)
 
 
 def _alike(one: str, other: str) -> float:
@@ -190,8 +190,8 @@ def conversations_json(
     figures: Mapping[str, Estimate],
     about: Mapping[str, Any],
     samples: Sequence[Sample],
-    before: Talk | None,
-    after: Talk,
+    before: Responses | None,
+    after: Responses,
 ) -> dict[str, Any]:
     """As JSON: each figure with its interval, and every question with its answers."""
     rows = []

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 from backend.model.llava import from_llava
 from tests.training.test_adapters import POSE_SIZES, llava  # noqa: F401 - a fixture
 from training.evaluate.cli import evaluate
-from training.evaluate.conversations import Talk, compared, held_out, load_speaker, talk
+from training.evaluate.conversations import Responses, compared, held_out, load_speaker, respond_to
 
 SAID = [
     ("raise the left arm", "it is the right arm"),
@@ -73,7 +73,7 @@ def changed(with_poses: Path, tmp_path: Path) -> Path:
 
 def test_loss_and_answers_are_those_of_the_librarys_llava(llava: Path, conversations: Path) -> None:  # noqa: F811
     """Of a conversation in words, laid out by hand: the questions in Mistral's marks, each answer with its end."""
-    told = talk(load_speaker(llava, device="cpu", threads=1), held_out(conversations, 1000)[:1])
+    told = respond_to(load_speaker(llava, device="cpu", threads=1), held_out(conversations, 1000)[:1])
     tokenizer = AutoTokenizer.from_pretrained(llava)
     reference = LlavaNextForConditionalGeneration.from_pretrained(llava).eval()
     ids, labels, answers = [tokenizer.bos_token_id], [-100], []
@@ -126,8 +126,8 @@ def test_a_model_that_learnt_nothing_is_unchanged_and_another_is_not(
 
 
 def test_what_changed_is_counted() -> None:
-    before = Talk(np.array([4.0, 6.0]), np.array([4.0, 2.0]), [["a b c d", "yes"], ["no"]])
-    after = Talk(np.array([4.0, 9.0]), np.array([4.0, 2.0]), [["a b x d", "yes"], ["It is <POSE> ."]])
+    before = Responses(np.array([4.0, 6.0]), np.array([4.0, 2.0]), [["a b c d", "yes"], ["no"]])
+    after = Responses(np.array([4.0, 9.0]), np.array([4.0, 2.0]), [["a b x d", "yes"], ["It is <POSE> ."]])
     figures = {name: one.value for name, one in compared(before, after, seed=0).items()}
     assert figures["loss_before"] == pytest.approx(10 / 6)
     assert figures["loss_change"] == pytest.approx(3 / 6)
@@ -136,7 +136,7 @@ def test_what_changed_is_counted() -> None:
     assert (figures["poses_before"], figures["poses"]) == (0, pytest.approx(100 / 3))
     assert set(compared(None, after, seed=0)) == {"loss", "poses"}
     with pytest.raises(ValueError, match="different tokenizers"):
-        compared(Talk(before.losses, np.array([4.0, 3.0]), before.answers), after, seed=0)
+        compared(Responses(before.losses, np.array([4.0, 3.0]), before.answers), after, seed=0)
 
 
 @pytest.mark.parametrize(
