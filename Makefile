@@ -87,7 +87,8 @@ coverage: setup
 	$(LIMIT) 1800 $(PYTHON) -m coverage run -m pytest -q -m "not full and not gui" --timeout 600 \
 		tests/contract tests/addon tests/robustness tests/backend/test_server.py tests/backend/test_server_faults.py \
 		tests/backend/test_shares.py tests/backend/test_sandbox.py tests/backend/test_batch.py \
-		tests/backend/test_serve.py tests/backend/test_words.py tests/backend/test_frozen.py
+		tests/backend/test_serve.py tests/backend/test_words.py tests/backend/test_frozen.py \
+		tests/backend/test_painter.py
 	$(PYTHON) -m coverage combine
 	$(PYTHON) -m coverage report
 

@@ -192,7 +192,9 @@ class TorchEngine:
         return {
             "name": self.name,
             "engine": "torch",
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parameters": sum(
+                weight.numel() for weight in {*self.model.parameters(), *self.voice.parameters()}
+            ),
             "hidden_size": config.text_config.hidden_size,
             "layers": config.text_config.num_hidden_layers,
             "pose_decoder": config.pose_decoder,
