@@ -29,6 +29,7 @@ from typing import Final
 
 from PIL import Image
 
+import blender_addon
 from backend.images import MODEL_SIDE, check_image, decode_image
 from backend.pipes import environment, pieces, receive, receive_from, send
 from blender_addon.contract import codec, frames
@@ -40,7 +41,14 @@ WORK_SECONDS: Final = 20.0
 MEMORY_BYTES: Final = 1536 * 2**20
 _SIZE: Final = struct.Struct("<II")
 _TEXT, _PICTURE, _ERROR = b"T", b"P", b"E"
-_BEGIN: Final = "import sys; sys.path[:] = sys.argv[1:]; from backend.server.sandbox import main; main()"
+_BEGIN: Final = """
+import sys, types
+package = sys.modules["blender_addon"] = types.ModuleType("blender_addon")
+package.__path__, sys.path[:] = [sys.argv[1]], sys.argv[2:]
+from backend.server.sandbox import main
+main()
+"""
+"""The add-on's folder is named: inside an extension it has another name, by which no path leads to the contract."""
 
 
 class Sandbox:
@@ -166,7 +174,7 @@ class Sandbox:
     async def _exchange(self, kind: bytes, head: bytes, body: bytes) -> list[bytes]:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _BEGIN, *sys.path,
+                sys.executable, "-c", _BEGIN, blender_addon.__path__[0], *sys.path,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
                 env=environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )  # fmt: skip

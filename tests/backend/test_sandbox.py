@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +18,20 @@ from backend.pipes import environment, receive, send
 from backend.server import sandbox
 from backend.server.sandbox import Sandbox
 from blender_addon.contract.codec import decode, encode
-from blender_addon.contract.messages import ErrorMessage, Limits, ProtocolError, Request
+from blender_addon.contract.messages import (
+    ErrorMessage,
+    Limits,
+    ProtocolError,
+    Request,
+    new_request_id,
+    no_poses,
+)
+from blender_addon.session import Address, Connection
 
 from .talking import POSES, png
+
+PLAIN_PYTHON: str = getattr(sys, "_base_executable", sys.executable)
+"""Not this environment's, where the add-on's name leads to it whatever the path."""
 
 TEXT = encode(Request("r", "adjust", "raise it", POSES))
 
@@ -196,3 +209,28 @@ def test_the_process_does_not_know_the_token(monkeypatch: pytest.MonkeyPatch) ->
     own = environment(OMP_NUM_THREADS="1")
     assert "secret" not in own.values()
     assert own["OMP_NUM_THREADS"] == "1"
+
+
+def test_pictures_are_read_where_the_add_on_has_another_name_as_in_an_extension(tmp_path: Path) -> None:
+    """The local backend's process: the contract lies in a folder that is not called blender_addon."""
+    root = Path(__file__).parents[2]
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "backend").symlink_to(root / "backend")
+    (tmp_path / "extension").symlink_to(root / "blender_addon")
+    launch = tmp_path / "extension" / "local" / "launch.py"
+    paths = [str(path) for path in sys.path if "site-packages" in path]
+    process = subprocess.Popen(
+        [PLAIN_PYTHON, "-I", "-S", launch, tmp_path / "extension", tmp_path / "server", *paths],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("a-secret-of-sixteen\n")
+        process.stdin.flush()
+        address = Address.parse(process.stdout.readline().split()[1], token="a-secret-of-sixteen")
+        with Connection(address) as connection:
+            request = Request(new_request_id(), "estimate", "", no_poses(), image_png=png(64, 64))
+            result = connection.ask(request)
+        assert result.texts[0]
+        process.stdin.close()
