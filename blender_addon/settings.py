@@ -211,6 +211,7 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
         name="Send Viewport",
         description="Send a small picture of the figure and where it is seen from along with the pose, so that "
         '"turn to the camera" and "the hand on the left of the picture" mean something',
+        default=True,
     )
     range_mode: EnumProperty(
         name="Over a Range", description="How a range of frames is edited", items=ASKED_RANGE_ITEMS

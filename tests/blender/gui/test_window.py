@@ -42,7 +42,6 @@ DESCRIBE_MUTE, IMAGE_BELOW_MUTE = (909, 475), (828, 595)
 """Below the sentence that the model does not speak."""
 IMAGE = (828, 436)
 PAINT_POSE = (909, 560)
-SEND_VIEWPORT = (888, 380)
 VIEWPORT = (250, 620)
 INSTRUCTION_TEXT = "raise your left arm to shoulder height"
 
@@ -333,7 +332,6 @@ def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
     backend = start_backend("--picture", str(picture))
     with Window(extension_zip, url=backend.url, token="") as window:
         _open_and_connect(window)
-        window.click(SEND_VIEWPORT)
         _instruct(window, "raise the left arm")
         window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
         assert picture.exists(), "an edit sends the viewport along"
