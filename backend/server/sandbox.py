@@ -25,13 +25,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-import blender_addon
 from backend.images import MODEL_SIDE, check_image, decode_image
 from backend.pipes import environment, pieces, receive, receive_from, send
+from blender_addon import contract
 from blender_addon.contract import codec, frames
 from blender_addon.contract.messages import ErrorMessage, Limits, Message, ProtocolError
 
@@ -48,7 +49,8 @@ package.__path__, sys.path[:] = [sys.argv[1]], sys.argv[2:]
 from backend.server.sandbox import main
 main()
 """
-"""The add-on's folder is named: inside an extension it has another name, by which no path leads to the contract."""
+_ADD_ON: Final = str(Path(contract.__file__).parents[1])
+"""The add-on's folder is told: inside an extension it has another name, by which no path leads to the contract."""
 
 
 class Sandbox:
@@ -174,7 +176,7 @@ class Sandbox:
     async def _exchange(self, kind: bytes, head: bytes, body: bytes) -> list[bytes]:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _BEGIN, blender_addon.__path__[0], *sys.path,
+                sys.executable, "-c", _BEGIN, _ADD_ON, *sys.path,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
                 env=environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )  # fmt: skip
