@@ -13,8 +13,6 @@ import contextlib
 import io
 import json
 import logging
-import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from backend.painting import Pipeline, StoppedError, maps_of, sides, steps_of
-from backend.pipes import receive, send
+from backend.pipes import receive, send, stand_back
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ def main(told: str) -> None:
 def _paint_all(told: str) -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
-    _restrict()
+    stand_back()
     options: dict[str, Any] = json.loads(told)
     pipeline: Pipeline | None = None
     while (question := receive(source)) is not None:
@@ -107,10 +105,3 @@ def _painted(
 def _sentence(error: Exception) -> bytes:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return f"The picture could not be painted: {reason.rstrip('.')}.".encode()
-
-
-def _restrict() -> None:
-    """Low priority, where the system has a way to say so; Ctrl-C is the other side's to hear."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)

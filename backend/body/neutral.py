@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import blender_addon
+from blender_addon import contract
 
 from .kinematics import forward_kinematics
 from .rotations import axis_angle_to_matrix
 
-BODY_FILE: Final = Path(blender_addon.__file__).parent / "assets" / "neutral_body.npz"
+BODY_FILE: Final = Path(contract.__file__).parents[1] / "assets" / "neutral_body.npz"
 
 
 @dataclass(frozen=True)

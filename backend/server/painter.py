@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from backend.pipes import environment, pieces, receive_from
+from backend.pipes import begin, end, pieces, receive_from
 from blender_addon.contract.messages import (
     PAINTED_TASKS,
     PoseArray,
@@ -46,10 +45,8 @@ MAX_WAITING: Final = 8
 """Pictures that may be unfinished at a time, of all clients; each is held in memory until its turn."""
 MAX_WAITING_PER_CLIENT: Final = 2
 GO_ON, STOP = b"G", b"X"
-_BEGIN: Final = (
-    "import sys; sys.path[:] = sys.argv[2:]; from backend.paint_process import main; main(sys.argv[1])"
-)
-_PIPE_BYTES: Final = 2**20
+PROGRAM: Final = "backend.paint_process"
+"""What the process runs."""
 
 
 @dataclass(frozen=True)
@@ -332,17 +329,10 @@ class Painter:
                 "steps": options.steps,
                 "size": options.size,
             }
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _BEGIN, json.dumps(told), *sys.path,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_PIPE_BYTES,
-                env=environment(),
-            )  # fmt: skip
+            self._process = await begin(PROGRAM, json.dumps(told))
         return self._process
 
     async def _close(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process._transport.close()  # type: ignore[attr-defined]  # see Sandbox.close
-            await process.wait()
+            await end(process)

@@ -18,21 +18,17 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 import struct
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
 from backend.images import MODEL_SIDE, check_image, decode_image
-from backend.pipes import environment, pieces, receive, receive_from, send
-from blender_addon import contract
+from backend.pipes import begin, end, pieces, receive, receive_from, send, stand_back
 from blender_addon.contract import codec, frames
 from blender_addon.contract.messages import ErrorMessage, Limits, Message, ProtocolError
 
@@ -42,15 +38,6 @@ WORK_SECONDS: Final = 20.0
 MEMORY_BYTES: Final = 1536 * 2**20
 _SIZE: Final = struct.Struct("<II")
 _TEXT, _PICTURE, _ERROR = b"T", b"P", b"E"
-_BEGIN: Final = """
-import sys, types
-package = sys.modules["blender_addon"] = types.ModuleType("blender_addon")
-package.__path__, sys.path[:] = [sys.argv[1]], sys.argv[2:]
-from backend.server.sandbox import main
-main()
-"""
-_ADD_ON: Final = str(Path(contract.__file__).parents[1])
-"""The add-on's folder is told: inside an extension it has another name, by which no path leads to the contract."""
 
 
 class Sandbox:
@@ -102,11 +89,7 @@ class Sandbox:
         """End the process."""
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            # wait() waits for the pipes too, and one that is full of an answer that nobody reads any more never ends.
-            process._transport.close()  # type: ignore[attr-defined]
-            await process.wait()
+            await end(process)
 
     async def stop(self) -> None:
         """End the process for good; what it is at, and what waits for it, fails as ``shutting_down``."""
@@ -175,11 +158,7 @@ class Sandbox:
 
     async def _exchange(self, kind: bytes, head: bytes, body: bytes) -> list[bytes]:
         if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _BEGIN, _ADD_ON, *sys.path,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
-                env=environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
-            )  # fmt: skip
+            self._process = await begin(__name__, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -231,10 +210,8 @@ def _error(code: str, sentence: str, request_id: str | None) -> bytes:
 
 
 def _restrict() -> None:
-    """Little memory and low priority, where the system has a way to say so; Ctrl-C is the other side's to hear."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(5)
+    """Little memory, where the system has a way to say so, and low priority."""
+    stand_back()
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from backend.pipes import receive, send
 
-SCRIPTED = "import sys; sys.path[:] = sys.argv[2:]; from tests.backend.scripted_painter import main; main(sys.argv[1])"
-"""What the process runs, in the place of painter._BEGIN."""
+SCRIPTED = "tests.backend.scripted_painter"
+"""This module, in the place of painter.PROGRAM."""
 
 
 def main(told: str) -> None:

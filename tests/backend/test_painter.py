@@ -41,7 +41,7 @@ Connect = Callable[..., Connection]
 @pytest.fixture
 def connect(start_backend: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """connect(**options of PaintOptions) -> a connection to a backend that has scripted_painter.py paint."""
-    monkeypatch.setattr(painter, "_BEGIN", SCRIPTED)
+    monkeypatch.setattr(painter, "PROGRAM", SCRIPTED)
     connections: list[Connection] = []
 
     def connect(**options: Any) -> Connection:
@@ -194,7 +194,7 @@ def test_two_pictures_of_a_client_wait_and_a_third_is_refused(connect: Connect) 
 
 
 def test_a_stop_does_not_wait_for_a_picture(start_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(painter, "_BEGIN", SCRIPTED)
+    monkeypatch.setattr(painter, "PROGRAM", SCRIPTED)
     backend = start_backend(images=PaintOptions(Path("sd"), {"openpose": Path("net")}))
     with Connection(Address.parse(backend.url)) as connection:
         handle = connection.submit(paint("hang"))

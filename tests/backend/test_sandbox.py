@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from backend import pipes
 from backend.pipes import environment, receive, send
 from backend.server import sandbox
 from backend.server.sandbox import Sandbox
@@ -77,7 +79,7 @@ while True:
 def test_a_process_that_is_ended_in_the_middle_of_its_answer_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sandbox, "_BEGIN", ENDLESS)
+    monkeypatch.setattr(pipes, "_BEGIN", ENDLESS)
 
     async def work(box: Sandbox) -> None:
         for _ in range(3):
@@ -196,8 +198,8 @@ def test_inside_a_lack_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -
 def test_the_process_has_little_memory_and_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     asked: list[Any] = []
-    monkeypatch.setattr(sandbox.signal, "signal", lambda *given: asked.append(given))
-    monkeypatch.setattr(sandbox.os, "nice", lambda by: asked.append(by))
+    monkeypatch.setattr(pipes.signal, "signal", lambda *given: asked.append(given))
+    monkeypatch.setattr(pipes.os, "nice", lambda by: asked.append(by))
     monkeypatch.setattr(resource, "setrlimit", lambda *given: asked.append(given))
     sandbox._restrict()
     assert 5 in asked
@@ -212,7 +214,8 @@ def test_the_process_does_not_know_the_token(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_pictures_are_read_where_the_add_on_has_another_name_as_in_an_extension(tmp_path: Path) -> None:
-    """The local backend's process: the contract lies in a folder that is not called blender_addon."""
+    """The local backend's process: the contract lies in a folder that is not called blender_addon, and the user's
+    settings of Python, which may be those of another program, reach neither it nor the process that reads pictures."""
     root = Path(__file__).parents[2]
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "backend").symlink_to(root / "backend")
@@ -221,7 +224,7 @@ def test_pictures_are_read_where_the_add_on_has_another_name_as_in_an_extension(
     paths = [str(path) for path in sys.path if "site-packages" in path]
     process = subprocess.Popen(
         [PLAIN_PYTHON, "-I", "-S", launch, tmp_path / "extension", tmp_path / "server", *paths],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHOME": str(tmp_path)},
     )  # fmt: skip
     with process:
         assert process.stdin is not None

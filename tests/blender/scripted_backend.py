@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--describes", dest="spoken", action="store_const", const=("describe",))
     parser.add_argument("--paints", nargs="+", default=[])
     options = parser.parse_args()
-    painter._BEGIN = SCRIPTED
+    painter.PROGRAM = SCRIPTED
     images = PaintOptions(Path("sd"), {kind: Path("net") for kind in options.paints})
     asyncio.run(
         run_until_signal(
