@@ -3,12 +3,11 @@
 them (PoseLLaVA, figures 1 and 5).
 
 The pipeline's weights are the user's own, see image_weights.py. Drawing needs ``posellava[torch]``, painting
-``posellava[images]``, which brings diffusers. May import backend.body.
+``posellava[images]``, which brings diffusers. May import backend.body and backend.image_weights.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +39,8 @@ DISTANCE: Final = 4.0
 """Metres from the camera to the body."""
 MULTIPLE: Final = 8
 """Pixels; the sides of what is painted are multiples."""
+LEAST_STRENGTH: Final = 0.01
+"""What is weaker counts as that: the weaker, the more steps are planned so that one of them is made, each in memory."""
 
 OnStep = Callable[[int], bool]
 """Told how many steps are done; returns whether anybody still waits for the picture."""
@@ -134,7 +135,7 @@ class Pipeline:
             maps: for each of ``kinds`` its map.
             prompt: what the picture shows, in words.
             steps: of the diffusion, were it to start from noise alone; see steps_of.
-            strength: 1 keeps nothing of the picture.
+            strength: 1 keeps nothing of the picture; at least LEAST_STRENGTH.
             seed: another one makes another picture.
             on_step: see OnStep.
 
@@ -143,6 +144,11 @@ class Pipeline:
         """
         import torch
         from PIL import Image as Pictures
+
+        strength = max(strength, LEAST_STRENGTH)
+        planned = steps
+        while int(planned * strength) < 1:  # as diffusers counts those that are made
+            planned += 1
 
         def after_step(_: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
             if not on_step(step + 1):
@@ -153,7 +159,7 @@ class Pipeline:
             prompt,
             image=picture,
             control_image=[Pictures.fromarray(maps[kind]) for kind in self.kinds],
-            num_inference_steps=max(steps, math.ceil(1 / strength)),  # at least one is made
+            num_inference_steps=planned,
             strength=strength,
             generator=torch.Generator("cpu").manual_seed(seed),
             callback_on_step_end=after_step,
@@ -164,4 +170,4 @@ class Pipeline:
 
 def steps_of(steps: int, strength: float) -> int:
     """How many steps of ``steps`` are made where a picture is painted anew by ``strength``."""
-    return max(1, int(steps * strength))
+    return max(1, int(steps * max(strength, LEAST_STRENGTH)))
