@@ -329,7 +329,9 @@ class Painter:
                 "steps": options.steps,
                 "size": options.size,
             }
-            self._process = await begin(PROGRAM, json.dumps(told))
+            self._process = await begin(
+                PROGRAM, json.dumps(told), DIFFUSERS_VERBOSITY="error"
+            )  # or it logs prompts
         return self._process
 
     async def _close(self) -> None:

@@ -248,16 +248,20 @@ def test_posellava_serve_paints_with_weights_of_diffusers(tmp_path: Path) -> Non
         pytest.skip("no OpenGL here")
     buffer = io.BytesIO()
     person.save(buffer, "PNG")
-    with subprocess.Popen(
-        [*command, *arguments, "--image-size", "64"], stdout=subprocess.PIPE, text=True
-    ) as process:
+    log = tmp_path / "log"
+    with (
+        log.open("w") as said,
+        subprocess.Popen(
+            [*command, *arguments, "--image-size", "64"], stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             with Connection(Address.parse(process.stdout.readline())) as connection:
                 painting = Painting("a dancer", {"openpose": png(64, 96)})
                 steps: list[Progress] = []
 
-                def ask(task: str, **changes: Any) -> Result:
+                def ask(task: str, painting: Painting = painting, **changes: Any) -> Result:
                     request = Request(new_request_id(), task, painting=painting, **changes)
                     return connection.ask(request, timeout=400, on_progress=steps.append)
 
@@ -273,6 +277,9 @@ def test_posellava_serve_paints_with_weights_of_diffusers(tmp_path: Path) -> Non
                 assert left > right + 0.4
                 nobody = ask("repaint", image_png=png(64, 96))
                 assert (nobody.image_png, "nobody" in nobody.texts[0]) == (None, True)
+                long = Painting("a dancer" + " secretly" * 9, painting.maps)
+                assert size_of(ask("paint", long)) == (64, 96)
+                assert "secretly" not in log.read_text(), "diffusers says what it leaves out of a long prompt"
         finally:
             process.kill()
 
