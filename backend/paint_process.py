@@ -3,8 +3,8 @@
 paints one after the other until the other side ends.
 
 It is asked with a head of JSON and the pixels of the pictures that the head names, and answers with a message for each
-step, to which it hears whether to go on, and at last with a PNG, or a sentence that says why there is none. May import
-backend.painting and backend.pipes.
+step, to which it hears whether to go on, and at last with a PNG, or the reason why there is none. After a failure that
+is not the question's it ends: its device may be in disorder. May import backend.painting and backend.pipes.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def _paint_all(told: str) -> None:
         except BrokenPipeError:
             raise
         except ValueError as error:
-            send(target, b"E", [_sentence(error)])
-        except Exception as error:  # such as a device that is full: the next picture may be smaller
+            send(target, b"E", [_reason(error)])
+        except Exception as error:
             log.exception("a picture could not be painted")
-            send(target, b"E", [_sentence(error)])
+            send(target, b"F", [_reason(error)])
+            return
         else:
             send(target, b"P", [png])
 
@@ -102,6 +103,5 @@ def _painted(
     return buffer.getvalue()
 
 
-def _sentence(error: Exception) -> bytes:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"The picture could not be painted: {reason.rstrip('.')}.".encode()
+def _reason(error: Exception) -> bytes:
+    return (str(error) or type(error).__name__).encode("utf-8", "replace")

@@ -34,7 +34,7 @@ from blender_addon.contract.messages import (
 )
 
 from .jobs import Client, Job
-from .scheduler import STOPPING, Scheduler
+from .scheduler import STOPPING, Scheduler, in_short
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -309,8 +309,11 @@ class Painter:
             kind, (part, *_) = await receive_from(process.stdout)
             if kind == b"P":
                 return part
-            if kind == b"E":
-                raise ProtocolError("engine_failed", part.decode("utf-8", "replace"))
+            if kind in (b"E", b"F"):
+                if kind == b"F":  # it ends
+                    await self._close()
+                reason = in_short(part.decode("utf-8", "replace")).rstrip(".")
+                raise ProtocolError("engine_failed", f"The picture could not be painted: {reason}.")
             if kind == b"X":
                 return None
             done, total = json.loads(part)

@@ -424,7 +424,12 @@ def _failure(job: Job, what: str, error: BaseException) -> ProtocolError:
 
 
 def reason_of(error: BaseException) -> str:
-    """The error for a client: one short line, without the addresses in memory that some libraries' texts have."""
-    words = " ".join(str(error).split())
+    """The error for a client, see in_short."""
+    return f"{type(error).__name__}: {in_short(str(error))}"
+
+
+def in_short(text: str) -> str:
+    """The text of an error for a client: one short line, without the addresses in memory that some libraries have."""
+    words = " ".join(text.split())
     printable = "".join(letter for letter in words if letter.isprintable())
-    return f"{type(error).__name__}: {_ADDRESS.sub('…', printable)[:200]}"
+    return _ADDRESS.sub("…", printable)[:200]

@@ -2,7 +2,7 @@
 """In the place of the process that paints: speaks as it does, and does what the prompt says.
 
 It paints a red picture of the request's size in three steps; a prompt that begins with ``keep`` gets the first picture
-that came as it came. ``die`` ends it before, ``fail`` answers a sentence,
+that came as it came. ``die`` ends it before, ``fail`` answers a reason, ``break`` one after which it is of no more use,
 ``hang`` never comes back, ``wait`` makes a step only every twentieth of a second, a hundred of them.
 """
 
@@ -35,7 +35,10 @@ def main(told: str) -> None:
         if prompt == "hang":
             time.sleep(60)
         if prompt == "fail":
-            send(target, b"E", [b"The picture could not be painted: no such luck."])
+            send(target, b"E", [b"no such luck."])
+            continue
+        if prompt == "break":
+            send(target, b"F", [b"<Device at 0x7f00deadbeef>\nis in disorder"])
             continue
         total = 100 if prompt == "wait" else 3
         for step in range(total):

@@ -5,19 +5,21 @@ edit."""
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from backend import serve
+from backend import paint_process, pipes, serve
 from backend.body.camera import Camera
 from backend.body.draw import DrawingUnavailableError
 from backend.body.pictures import draw_poses
@@ -169,11 +171,47 @@ def test_a_client_that_goes_takes_its_pictures_along(connect: Connect, start_bac
 
 def test_a_process_that_fails_or_dies_costs_its_picture_alone(connect: Connect) -> None:
     connection = connect()
-    assert failure_of(connection, paint("fail")).sentence.endswith("no such luck.")
+    assert failure_of(connection, paint("fail")).sentence == "The picture could not be painted: no such luck."
+    broken = failure_of(connection, paint("break")).sentence
+    assert broken == "The picture could not be painted: <Device at …> is in disorder."
     died = failure_of(connection, paint("die"))
     assert died.code == "engine_failed"
     assert "The process that paints ended" in died.sentence
     assert size_of(connection.ask(paint(), timeout=30)) == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [(ValueError("too small"), [b"E", b"E"]), (RuntimeError("the device is in disorder"), [b"F"])],
+)
+def test_the_process_ends_after_a_failure_that_is_not_the_questions(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, answers: list[bytes]
+) -> None:
+    class Failing:
+        kinds = ()
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def paint(self, *_: Any, **__: Any) -> Any:
+            raise error
+
+    monkeypatch.setattr(paint_process, "Pipeline", Failing)
+    monkeypatch.setattr(paint_process, "stand_back", lambda: None)
+    source, target = io.BytesIO(), io.BytesIO()
+    head = {"prompt": "", "strength": 1.0, "seed": 0, "pose": None, "sizes": {"openpose": [8, 8]}}
+    for _ in range(2):
+        pipes.send(source, b"A", [json.dumps(head).encode(), bytes(8 * 8 * 3)])
+    source.seek(0)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=target))
+    options = {"weights": "sd", "controls": {}, "device": "cpu", "steps": 3, "size": 8}
+    paint_process.main(json.dumps(options))
+    target.seek(0)
+    said = []
+    while (answer := pipes.receive(target)) is not None:
+        said.append(answer)
+    assert said == [(kind, [str(error).encode()]) for kind in answers]
 
 
 def test_a_picture_that_takes_too_long_is_given_up_and_the_process_with_it(connect: Connect) -> None:
