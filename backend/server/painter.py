@@ -254,17 +254,17 @@ class Painter:
             if not job.finished:
                 job.end(pose, words, png)
         except TimeoutError:
-            await self._close()
             seconds = self._options.seconds
             sentence = f"The picture was not painted within {seconds:g} seconds; ask for a smaller one."
-            self._give_up(job, ProtocolError("timeout", sentence, identity))
+            job.fail(ProtocolError("timeout", sentence, identity))
+            await self._close()
         except ProtocolError as error:
             job.fail(ProtocolError(error.code, error.sentence, identity))
         except Exception as error:
             log.exception("the process that paints failed")
-            await self._close()
             sentence = f"The process that paints ended ({type(error).__name__}); the backend's log has more."
             job.fail(ProtocolError("engine_failed", sentence, identity))
+            await self._close()
 
     async def _read_pose(self, job: PaintJob) -> tuple[PoseArray | None, str]:
         """The pose that the picture shows, changed as the instruction says, and the engine's words; neither where the
@@ -283,6 +283,7 @@ class Painter:
             result = job.reading.result()
             return result.poses[0], result.texts[0]
         finally:
+            self._scheduler.cancel(job.reading)  # where the time was up before it ended
             self._scheduler.release(job.reading)
             job.reading = None
 

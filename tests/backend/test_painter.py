@@ -221,6 +221,14 @@ def test_a_picture_that_takes_too_long_is_given_up_and_the_process_with_it(conne
     assert size_of(connection.ask(paint(), timeout=30)) == (16, 24)
 
 
+def test_a_pose_that_is_not_read_in_time_is_not_read_after_it(start_backend: Any, engine: Any) -> None:
+    backend = start_backend(images=PaintOptions(Path("sd"), {"openpose": Path("net")}, seconds=0.5))
+    engine.gate.clear()
+    with Connection(Address.parse(backend.url)) as connection:
+        assert failure_of(connection, repaint()).code == "timeout"
+        assert not backend.server._scheduler._jobs, "it would keep its place, and be read for nobody"
+
+
 def test_two_pictures_of_a_client_wait_and_a_third_is_refused(connect: Connect) -> None:
     connection = connect()
     handles: list[Handle] = [connection.submit(paint("wait")) for _ in range(3)]
