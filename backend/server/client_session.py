@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.exceptions import ConnectionClosed
@@ -230,10 +230,13 @@ class ClientSession:
         image = None
         if request.image_png is not None:
             image = await context.sandbox.picture(self, request.image_png, context.limits, request.id)
+        # It may wait long: pictures as they came, 16 MB that nobody looks at again, do not wait with it.
         if request.task in PAINTED_TASKS:
             job: Job | PaintJob = await self._submit_painting(request, image)
         else:
-            job = context.scheduler.submit(self._client, request, image)
+            job = context.scheduler.submit(
+                self._client, replace(request, image_png=None, painting=None), image
+            )
         self._counts["requests"] += 1
         if context.log_requests:
             log.info(
@@ -258,7 +261,8 @@ class ClientSession:
             kind: await context.sandbox.picture(self, data, context.limits, request.id)
             for kind, data in request.painting.maps.items()
         }
-        return context.painter.submit(self._client, request, image, maps)
+        bare = replace(request, image_png=None, painting=replace(request.painting, maps={}))
+        return context.painter.submit(self._client, bare, image, maps)
 
     def _cancel(self, job: Job | PaintJob) -> None:
         if isinstance(job, Job):

@@ -38,7 +38,7 @@ class Job:
     The engine's threads write, the event loop reads; ``changed`` is set in the loop after each change.
 
     Attributes:
-        request: what was asked; its picture is ``image``, decoded.
+        request: what was asked; its picture is ``image``, decoded, and is kept in no other form.
         client: who asked.
         total: how many answers are due.
         taken: how many of them have been handed to the engine.

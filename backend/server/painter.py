@@ -74,7 +74,7 @@ class PaintJob:
     """A picture that is to be painted; to who waits for its answer as jobs.Job. Lives on the event loop alone.
 
     Attributes:
-        request: what was asked.
+        request: what was asked, without its pictures.
         picture: what it starts from, decoded.
         maps: the control maps that it brought, decoded.
         client: who asked.

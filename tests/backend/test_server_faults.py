@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from backend.query import Answer, OnWords, Query
 from backend.server import client_session, door, scheduler, server
 from blender_addon.contract.codec import SUBPROTOCOL, encode
-from blender_addon.contract.messages import Cancel, ErrorMessage, Hello, Request, Result, Welcome
+from blender_addon.contract.messages import Cancel, ErrorMessage, Hello, Painting, Request, Result, Welcome
 from tests.waiting import wait_for
 
 from .talking import POSES, Start, assert_still_answers, client, held_up, outcome, png, receive
@@ -327,6 +327,19 @@ def test_pictures_are_decoded_elsewhere_and_made_small_at_once(start_backend: St
     assert slowest < 1
     sizes = {query.image.size for batch in engine.batches for query in batch if query.image is not None}
     assert sizes == {(1024, 768)}
+
+
+def test_a_picture_that_waits_is_kept_decoded_and_not_as_it_came(start_backend: Start, engine: Any) -> None:
+    backend = start_backend()
+    with held_up(backend, engine, Request("first", "adjust", "raise it", POSES)) as websocket:
+        maps = Painting("of another task", {"depth": png()})
+        websocket.send(encode(Request("second", "estimate", image_png=png(40, 30), painting=maps)))
+        wait_for(lambda: len(backend.server._scheduler._jobs) == 2)
+        waiting = list(backend.server._scheduler._jobs)[1]
+        assert waiting.image.size == (40, 30)
+        assert (waiting.request.image_png, waiting.request.painting) == (None, None)
+        engine.gate.set()
+        assert all(isinstance(outcome(websocket), Result) for _ in range(2))
 
 
 @pytest.mark.slow
