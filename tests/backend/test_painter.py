@@ -95,7 +95,7 @@ def test_a_picture_is_painted_along_the_maps_that_are_sent_and_its_steps_are_tol
     slow = connection.submit(paint("wait"))
     wait_for(lambda: slow.progress is not None and slow.progress.done > 1)
     assert slow.progress is not None
-    assert slow.progress.total == 100
+    assert slow.progress.total == 1200
 
 
 def test_to_repaint_the_engine_reads_the_pose_and_changes_it_as_the_words_say(
@@ -129,21 +129,19 @@ def test_no_edit_waits_for_a_picture(connect: Connect) -> None:
     wait_for(lambda: painted.progress is not None)
     for _ in range(3):
         connection.ask(Request(new_request_id(), "adjust", "raise it", POSES), timeout=30)
-    assert not painted.done, "the picture takes five seconds"
+    assert not painted.done, "the picture takes a minute"
 
 
 def test_one_that_is_cancelled_stops_at_its_next_step_and_the_next_is_painted(connect: Connect) -> None:
     connection = connect()
-    began = time.monotonic()
     first, second = connection.submit(paint("wait")), connection.submit(paint())
     wait_for(lambda: first.progress is not None and first.progress.done > 0)
     assert second.progress is not None
     assert second.progress.ahead == 1
     connection.cancel(first)
-    assert second.wait(30)
+    assert second.wait(30), "the first one takes a minute"
     assert second.result is not None
     assert size_of(second.result) == (16, 24)
-    assert time.monotonic() - began < 4.0, "the first one was not waited for: it takes five seconds"
 
 
 def test_one_that_is_cancelled_while_its_pose_is_read_is_not_painted(connect: Connect, engine: Any) -> None:
@@ -157,16 +155,14 @@ def test_one_that_is_cancelled_while_its_pose_is_read_is_not_painted(connect: Co
     engine.gate.set()
 
 
-def test_a_client_that_goes_takes_its_pictures_along(connect: Connect, start_backend: Any) -> None:
+def test_a_client_that_goes_takes_its_pictures_along(connect: Connect) -> None:
     connection = connect()
     handles = [connection.submit(paint("wait")), connection.submit(paint("wait"))]
     wait_for(lambda: handles[0].progress is not None and handles[0].progress.done > 0)
     other = Connection(connection.address)
     connection.close()
-    began = time.monotonic()
     with other:
-        assert size_of(other.ask(paint(), timeout=30)) == (16, 24)
-    assert time.monotonic() - began < 4.0
+        assert size_of(other.ask(paint(), timeout=30)) == (16, 24), "each of the others takes a minute"
 
 
 def test_a_process_that_fails_or_dies_costs_its_picture_alone(connect: Connect) -> None:
@@ -215,9 +211,9 @@ def test_the_process_ends_after_a_failure_that_is_not_the_questions(
 
 
 def test_a_picture_that_takes_too_long_is_given_up_and_the_process_with_it(connect: Connect) -> None:
-    connection = connect(seconds=1.5)
+    connection = connect(seconds=5.0)  # in which the process that comes after has to begin, too
     late = failure_of(connection, paint("hang"))
-    assert (late.code, "within 1.5 seconds" in late.sentence) == ("timeout", True)
+    assert (late.code, "within 5 seconds" in late.sentence) == ("timeout", True)
     assert size_of(connection.ask(paint(), timeout=30)) == (16, 24)
 
 
@@ -239,12 +235,23 @@ def test_two_pictures_of_a_client_wait_and_a_third_is_refused(connect: Connect) 
         assert not other.submit(paint("wait")).wait(0.5), "somebody else's is taken"
 
 
+def test_of_all_clients_together_so_many_pictures_wait_and_one_more_is_refused(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painter, "MAX_WAITING", 3)
+    connection = connect()
+    with Connection(connection.address) as other:
+        handles = [one.submit(paint("wait")) for one in (connection, connection, other)]
+        wait_for(lambda: all(handle.progress is not None for handle in handles))
+        assert "busy with 3 pictures, 1 of them yours" in failure_of(other, paint()).sentence
+
+
 def test_a_stop_does_not_wait_for_a_picture(start_backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(painter, "PROGRAM", SCRIPTED)
     backend = start_backend(images=PaintOptions(Path("sd"), {"openpose": Path("net")}))
     with Connection(Address.parse(backend.url)) as connection:
         handle = connection.submit(paint("hang"))
-        time.sleep(0.5)
+        wait_for(lambda: backend.server._painter._process is not None)
         began = time.monotonic()
         stopping = threading.Thread(target=backend.stop)
         stopping.start()
