@@ -31,6 +31,7 @@ import numpy as np
 from backend.images import check_image, decode_image, read_photograph
 from backend.query import Answer, Answerer, Query, queries_of
 from blender_addon.contract.messages import (
+    PAINTED_TASKS,
     Limits,
     PoseArray,
     ProtocolError,
@@ -337,6 +338,12 @@ def _read_request(record: dict[str, Any], folder: Path) -> Request:
         raise ProtocolError("bad_message", 'A request needs a task, such as "task": "adjust".')
     if not isinstance(task, str) or not isinstance(instruction, str):
         raise ProtocolError("bad_message", "task and instruction must be texts.")
+    if (
+        task in PAINTED_TASKS
+    ):  # the line has no prompt and the answer no picture, whatever the backend could do
+        raise ProtocolError(
+            "unknown_task", "A batch is answered with poses and words; posellava repaint paints pictures."
+        )
     check_encodable(instruction, "instruction")
     pose, image, variants = record.get("pose"), record.get("image"), record.get("variants", 1)
     if not isinstance(variants, int) or isinstance(variants, bool):

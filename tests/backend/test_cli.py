@@ -126,6 +126,7 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "no task": ({"id": "bad", "instruction": "x"}, "bad", '"task": "adjust"'),
     "a number for a task": ({**GOOD, "id": "bad", "task": 5}, "bad", "must be texts"),
     "an unknown task": ({**GOOD, "id": "bad", "task": "dance"}, "bad", "Unknown task"),
+    "a picture to paint": ({**GOOD, "id": "bad", "task": "paint"}, "bad", "posellava repaint paints"),
     "no pose": ({**GOOD, "id": "bad", "pose": None}, "bad", "start pose"),
     "22 joints": ({**GOOD, "id": "bad", "pose": POSE[:22].tolist()}, "bad", "24 joints"),
     "ragged": ({**GOOD, "id": "bad", "pose": [[0, 0, 0], [0]]}, "bad", "24 triples"),
