@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backend.arguments import above_zero, positive
 from backend.image_weights import check_weights, control_folder
@@ -28,12 +28,28 @@ if TYPE_CHECKING:
     from backend.server import PaintOptions
 
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+Group: TypeAlias = "argparse._ArgumentGroup"
+"""What add_argument_group() returns has no public name."""
 
 log = logging.getLogger(__name__)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those of the engine."""
+    _add_address(parser)
+    _add_limits(parser.add_argument_group("limits"))
+    _add_replicas(
+        parser.add_argument_group("many engines", "with Ray Serve, of the extra [ray]; see docs/serving.md")
+    )
+    _add_pictures(
+        parser.add_argument_group(
+            "pictures", "with diffusers, of the extra [images], and your own weights; see docs/serving.md"
+        )
+    )
+    _add_log(parser.add_argument_group("log"))
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)"
@@ -53,71 +69,77 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name under which a proxy on this machine offers the backend; may be repeated",
     )
-    limits = parser.add_argument_group("limits")
+
+
+def _add_limits(group: Group) -> None:
     for name, default, what in (
         ("--max-waiting", 1024, "requests of all clients that may wait"),
         ("--max-waiting-per-client", 64, "requests of one client that may wait"),
         ("--max-connections", 512, "connections"),
         ("--max-connections-per-address", 128, "connections from one address"),
     ):
-        limits.add_argument(
+        group.add_argument(
             name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
         )
-    limits.add_argument(
-        "--deadline", type=above_zero, default=600.0, metavar="S",
-        help="seconds that a request may take (default: %(default)g)",
-    )  # fmt: skip
-    limits.add_argument(
-        "--engine-deadline", type=above_zero, default=120.0, metavar="S",
-        help="seconds after which an engine that does not come back is loaded anew (default: %(default)g)",
-    )  # fmt: skip
-    grown = parser.add_argument_group(
-        "many engines", "with Ray Serve, of the extra [ray]; see docs/serving.md"
+    _add_seconds(group, "--deadline", 600.0, "seconds that a request may take")
+    _add_seconds(
+        group,
+        "--engine-deadline",
+        120.0,
+        "seconds after which an engine that does not come back is loaded anew",
     )
-    grown.add_argument("--ray", action="store_true", help="answer with replicas of the engine")
-    grown.add_argument(
+
+
+def _add_seconds(group: Group, name: str, default: float, what: str) -> None:
+    group.add_argument(
+        name, type=above_zero, default=default, metavar="S", help=f"{what} (default: {default:g})"
+    )
+
+
+def _add_replicas(group: Group) -> None:
+    group.add_argument("--ray", action="store_true", help="answer with replicas of the engine")
+    group.add_argument(
         "--replicas", type=_replicas, default=(1, 4), metavar="N:M", help="from N to M of them (default: 1:4)"
     )
-    grown.add_argument(
+    group.add_argument(
         "--replica-cpus", type=above_zero, default=1.0, metavar="N", help="of each (default: %(default)g)"
     )
-    grown.add_argument(
+    group.add_argument(
         "--replica-gpus",
         type=float,
         default=0.0,
         metavar="N",
         help="of each, 0.5 for two on a card (default: 0)",
     )
-    grown.add_argument(
+    group.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a cluster that runs, or auto (default: start one here)"
     )
-    images = parser.add_argument_group(
-        "pictures", "with diffusers, of the extra [images], and your own weights; see docs/serving.md"
-    )
-    images.add_argument(
+
+
+def _add_pictures(group: Group) -> None:
+    group.add_argument(
         "--images", type=Path, metavar="FOLDER", help="paint pictures with this Stable Diffusion"
     )
-    images.add_argument(
+    group.add_argument(
         "--control", nargs="+", default=[], metavar="KIND=FOLDER",
         help="a ControlNet for openpose, depth or normal; one at least",
     )  # fmt: skip
-    images.add_argument("--image-device", default="cpu", help="torch device (default: %(default)s)")
-    images.add_argument("--image-steps", type=positive, default=30, metavar="N", help="default: %(default)s")
-    images.add_argument(
+    group.add_argument("--image-device", default="cpu", help="torch device (default: %(default)s)")
+    group.add_argument("--image-steps", type=positive, default=30, metavar="N", help="default: %(default)s")
+    group.add_argument(
         "--image-size", type=positive, default=512, metavar="N",
         help="pixels of the longer side of what is repainted (default: %(default)s)",
     )  # fmt: skip
-    images.add_argument(
-        "--image-deadline", type=above_zero, default=600.0, metavar="S",
-        help="seconds that a picture may take (default: %(default)g)",
-    )  # fmt: skip
-    logs = parser.add_argument_group("log")
-    logs.add_argument(
+    _add_seconds(group, "--image-deadline", 600.0, "seconds that a picture may take")
+
+
+def _add_log(group: Group) -> None:
+    group.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
         help="a line for each connection from info on (default: %(default)s)",
     )  # fmt: skip
-    logs.add_argument("--log-format", choices=("text", "json"), default="text", help="default: %(default)s")
-    logs.add_argument("--log-requests", action="store_true", help="instructions too, at info")
+    group.add_argument("--log-format", choices=("text", "json"), default="text", help="default: %(default)s")
+    group.add_argument("--log-requests", action="store_true", help="instructions too, at info")
 
 
 def run(
