@@ -90,12 +90,14 @@ async def receive_from(source: asyncio.StreamReader) -> tuple[bytes, list[bytes]
     """The next message of a process.
 
     Raises:
-        EOFError: it ended before the message did.
+        EOFError: it ended before the message did, or the message has no end.
     """
     kind = await source.readexactly(1)
     (count,) = _LENGTH.unpack(await source.readexactly(_LENGTH.size))
+    if count > MOST_PARTS:
+        raise EOFError(f"a message of {count} parts")
     parts = []
-    for _ in range(min(count, MOST_PARTS)):
+    for _ in range(count):
         (length,) = _LENGTH.unpack(await source.readexactly(_LENGTH.size))
         parts.append(await source.readexactly(length))
     return kind, parts

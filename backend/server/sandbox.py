@@ -77,11 +77,10 @@ class Sandbox:
         """
         check_image(data, limits, request_id)
         try:
-            size, pixels = await self._work(owner, _PICTURE, b"", data)
-            width, height = _SIZE.unpack(size)
-            if max(width, height) > MODEL_SIDE or len(pixels) != width * height * 3:
+            picture = _believed(await self._work(owner, _PICTURE, b"", data))
+            if picture is None:
                 raise ProtocolError("bad_image", "The image could not be decoded; save it again.")
-            return Image.frombytes("RGB", (width, height), pixels)
+            return picture
         except ProtocolError as error:
             raise ProtocolError(error.code, error.sentence, request_id) from None
 
@@ -171,6 +170,16 @@ class Sandbox:
             assert isinstance(error, ErrorMessage)
             raise ProtocolError(error.code, error.message, error.id)
         return parts
+
+
+def _believed(parts: list[bytes]) -> Image.Image | None:
+    """The picture that the process says it decoded, unless it cannot be one."""
+    if len(parts) != 2 or len(parts[0]) != _SIZE.size:
+        return None
+    (width, height), pixels = _SIZE.unpack(parts[0]), parts[1]
+    if max(width, height) > MODEL_SIDE or len(pixels) != width * height * 3:
+        return None
+    return Image.frombytes("RGB", (width, height), pixels)
 
 
 # Inside.

@@ -89,6 +89,26 @@ def test_a_process_that_is_ended_in_the_middle_of_its_answer_is_not_waited_for(
     run(work, seconds=0.3)
 
 
+MANY_PARTS = """
+import struct, sys
+sys.stdin.buffer.read(1)
+sys.stdout.buffer.write(b"P" + struct.pack("<I", 9) + bytes(4 * 9))
+sys.stdout.buffer.flush()
+sys.stdin.buffer.read()
+"""
+
+
+def test_a_process_that_answers_without_end_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_BEGIN", MANY_PARTS)
+
+    async def work(box: Sandbox) -> None:
+        with pytest.raises(ProtocolError, match="or failed"):
+            await box.picture("a", png(), Limits())
+        assert box._process is None, "what it has yet to say would be taken for the next answer"
+
+    run(work)
+
+
 @pytest.mark.slow
 def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
     async def work(box: Sandbox) -> None:
@@ -128,7 +148,14 @@ def test_who_has_had_the_least_comes_first_and_who_leaves_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [[struct.pack("<II", 9, 9), b"short"], [struct.pack("<II", 5000, 1), bytes(15000)]]
+    "reply",
+    [
+        [struct.pack("<II", 9, 9), b"short"],
+        [struct.pack("<II", 5000, 1), bytes(15000)],
+        [b"no size", bytes(3)],
+        [struct.pack("<II", 1, 1)],
+        [],
+    ],
 )
 def test_a_picture_that_is_not_what_it_says_is_not_believed(reply: list[bytes]) -> None:
     async def work(box: Sandbox) -> None:
