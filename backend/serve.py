@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from backend.server import PaintOptions
 
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
+MAX_IMAGE_SIZE: Final = 2048
+"""Pixels a side: any picture of so many fits into an answer."""
 Group: TypeAlias = "argparse._ArgumentGroup"
 """What add_argument_group() returns has no public name."""
 
@@ -127,8 +129,8 @@ def _add_pictures(group: Group) -> None:
     group.add_argument("--image-device", default="cpu", help="torch device (default: %(default)s)")
     group.add_argument("--image-steps", type=positive, default=30, metavar="N", help="default: %(default)s")
     group.add_argument(
-        "--image-size", type=positive, default=512, metavar="N",
-        help="pixels of the longer side of what is repainted (default: %(default)s)",
+        "--image-size", type=_image_size, default=512, metavar="N",
+        help=f"pixels of the longer side of what is repainted, at most {MAX_IMAGE_SIZE} (default: %(default)s)",
     )  # fmt: skip
     _add_seconds(group, "--image-deadline", 600.0, "seconds that a picture may take")
 
@@ -260,6 +262,15 @@ def _replicas(text: str) -> tuple[int, int]:
     if not 1 <= numbers[0] <= numbers[1]:
         raise argparse.ArgumentTypeError(f"{text} is no range such as 1:4")
     return numbers
+
+
+def _image_size(text: str) -> int:
+    value = positive(text)
+    if value > MAX_IMAGE_SIZE:
+        raise argparse.ArgumentTypeError(
+            f"pictures of {value} pixels a side are too large for an answer; give at most {MAX_IMAGE_SIZE}"
+        )
+    return value
 
 
 def _port(text: str) -> int:

@@ -26,7 +26,7 @@ from backend.body.pictures import draw_poses
 from backend.server import PaintOptions, painter
 from blender_addon.contract.address import Address
 from blender_addon.contract.kinematics import forward_kinematics
-from blender_addon.contract.messages import Painting, Progress, ProtocolError, Request, Result
+from blender_addon.contract.messages import Limits, Painting, Progress, ProtocolError, Request, Result
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, STANDING_POSE
 from blender_addon.session import Connection, Handle, new_request_id
@@ -335,6 +335,13 @@ def test_posellava_serve_paints_with_weights_of_diffusers(tmp_path: Path) -> Non
                 assert "secretly" not in log.read_text(), "diffusers says what it leaves out of a long prompt"
         finally:
             process.kill()
+
+
+def test_a_size_whose_pictures_fit_into_no_answer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options("--image-size", str(serve.MAX_IMAGE_SIZE)).image_size ** 2 * 3 < Limits().max_image_bytes
+    with pytest.raises(SystemExit):
+        options("--image-size", "4096")
+    assert "give at most 2048" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
