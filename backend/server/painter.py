@@ -47,6 +47,8 @@ MAX_WAITING_PER_CLIENT: Final = 2
 GO_ON, STOP = b"G", b"X"
 PROGRAM: Final = "backend.paint_process"
 """What the process runs."""
+QUIET: Final = {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
+"""What it writes goes to the backend's log, where neither prompts belong nor bars of progress."""
 
 
 @dataclass(frozen=True)
@@ -333,9 +335,7 @@ class Painter:
                 "steps": options.steps,
                 "size": options.size,
             }
-            self._process = await begin(
-                PROGRAM, json.dumps(told), DIFFUSERS_VERBOSITY="error"
-            )  # or it logs prompts
+            self._process = await begin(PROGRAM, json.dumps(told), **QUIET)
         return self._process
 
     async def _close(self) -> None:

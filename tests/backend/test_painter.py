@@ -333,6 +333,7 @@ def test_posellava_serve_paints_with_weights_of_diffusers(tmp_path: Path) -> Non
                 long = Painting("a dancer" + " secretly" * 9, painting.maps)
                 assert size_of(ask("paint", long)) == (64, 96)
                 assert "secretly" not in log.read_text(), "diffusers says what it leaves out of a long prompt"
+                assert "%|" not in log.read_text(), "and shows how far it is with loading"
         finally:
             process.kill()
 
