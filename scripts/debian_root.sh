@@ -3,7 +3,7 @@
 # Make a Debian 13 root with Blender 4.3 in the folder given: a real Blender with a window for the GUI test, and a
 # Python 3.13 with all that a bpy module needs for the test matrix.
 #
-# Usage: scripts/debian_root.sh FOLDER        (needs root and debootstrap; about four minutes and 1.6 GB)
+# Usage: scripts/debian_root.sh FOLDER        (needs root and debootstrap; about four minutes and 1.8 GB)
 #
 # The mirror is the one that this machine's own apt uses, Debian's public one where it names none. A finished root
 # carries a stamp with what is in it, so that a second call returns at once, an interrupted one starts over, and one for
@@ -12,7 +12,7 @@ set -euo pipefail
 
 root=${1:?usage: scripts/debian_root.sh FOLDER}
 stamp="$root/.posellava-ready"
-packages=(blender python3-numpy libegl1 libgl1-mesa-dri fonts-dejavu-core libsm6 libice6)
+packages=(blender python3-numpy libegl1 libgl1-mesa-dri mesa-vulkan-drivers fonts-dejavu-core libsm6 libice6)
 [ "$(cat "$stamp" 2>/dev/null)" = "${packages[*]}" ] && exit 0
 
 if [ "$(id -u)" != 0 ]; then

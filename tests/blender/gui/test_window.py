@@ -308,8 +308,9 @@ def test_a_range_asks_once_how_it_is_edited(extension_zip: Path, start_backend: 
         assert chosen == {"mode": "OFFSET"}
 
 
+@pytest.mark.parametrize("gpu_backend", ["opengl", "vulkan"])
 def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
-    extension_zip: Path, start_backend: Callable[..., Any], tmp_path: Path
+    gpu_backend: str, extension_zip: Path, start_backend: Callable[..., Any], tmp_path: Path
 ) -> None:
     from PIL import Image
 
@@ -321,7 +322,7 @@ def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
         window.wait_for(lambda state: not state["running"] and picture.exists())
         time.sleep(0.5)  # until it is all in the file
         image = Image.open(picture).convert("RGB")
-        image.save(OUT / f"sent_{len(taken)}.png")
+        image.save(OUT / f"sent_{gpu_backend}_{len(taken)}.png")
         assert image.size == (336, 336)
         taken.append(np.asarray(image, dtype=float).mean(axis=-1))
         return taken[-1]
@@ -330,7 +331,9 @@ def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
     estimate = 'bpy.ops.posellava.estimate_pose("INVOKE_DEFAULT", picture="VIEWPORT")'
     stand = "bpy.ops.ed.undo()\nbpy.ops.ed.undo_push(message='x')\n"
     backend = start_backend("--picture", str(picture))
-    with Window(extension_zip, url=backend.url, token="") as window:
+    with Window(extension_zip, url=backend.url, token="", gpu_backend=gpu_backend) as window:
+        drawn_by = window.run('import gpu; result["it"] = gpu.platform.backend_type_get()')
+        assert drawn_by == {"it": gpu_backend.upper()}
         _open_and_connect(window)
         _instruct(window, "raise the left arm")
         window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])

@@ -34,11 +34,12 @@ mount --bind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" 
 class Window:
     """Blender with the extension installed and connected to nothing; a context manager."""
 
-    def __init__(self, extension: Path, *, url: str, token: str) -> None:
+    def __init__(self, extension: Path, *, url: str, token: str, gpu_backend: str = "opengl") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="posellava-gui-", dir=DEBIAN / "tmp"))
         shutil.copy(extension, self.folder / "extension.zip")
         shutil.copy(HERE / "setup_window.py", self.folder)
         self._inside = Path("/tmp") / self.folder.name
+        self._gpu_backend = gpu_backend
         self._environment = {"POSELLAVA_URL": url, "POSELLAVA_TOKEN": token, "FOLDER": str(self._inside)}
 
     def __enter__(self) -> Window:
@@ -59,8 +60,8 @@ class Window:
             **self._environment,
         }  # fmt: skip
         blender = [
-            "blender", "--factory-startup", "-noaudio", "--no-window-focus", "--window-geometry", "0", "0", str(WIDTH),
-            str(HEIGHT), "--python", str(self._inside / "setup_window.py"),
+            "blender", "--gpu-backend", self._gpu_backend, "--factory-startup", "-noaudio", "--no-window-focus",
+            "--window-geometry", "0", "0", str(WIDTH), str(HEIGHT), "--python", str(self._inside / "setup_window.py"),
         ]  # fmt: skip
         self._log = (self.folder / "blender.log").open("w")
         self._blender = subprocess.Popen(
