@@ -493,48 +493,42 @@ def _with_loose_bones() -> Any:
     return armature
 
 
-def _metarig(operator: str) -> Callable[[], Any]:
-    def make() -> Any:
-        import addon_utils
-
-        addon_utils.enable("rigify", default_set=True)
-        getattr(bpy.ops.object, operator)()
-        return bpy.context.object
-
-    return make
-
-
-_GENERATE: Final = """
+_RIGIFY: Final = """
 import os, sys
+import bpy
 import addon_utils
+file, operator, *generate = sys.argv[1:]
 bpy.ops.wm.read_factory_settings(use_empty=True)
 addon_utils.enable("rigify", default_set=True)
-bpy.ops.object.armature_basic_human_metarig_add()
-bpy.ops.pose.rigify_generate()
-bpy.data.objects.remove(bpy.data.objects["metarig"])
-bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+getattr(bpy.ops.object, operator)()
+if generate:
+    bpy.ops.pose.rigify_generate()
+    bpy.data.objects.remove(bpy.data.objects["metarig"])
+bpy.ops.wm.save_as_mainfile(filepath=file)
 os._exit(0)
 """
-"""Rigify runs a script of its own for the rig's panels, which can keep a process from ending; so it gets its own."""
+"""Makes a metarig, or a rig of it, in a process of its own: one in which Rigify was ever enabled may hang when it ends,
+and with Blender 4.2's module it crashes then."""
 
 
 @cache
-def _rigify_file() -> bytes:
+def _rigify_file(*arguments: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rig.blend"
-        script = "import bpy\n" + _GENERATE
-        subprocess.run(
-            [sys.executable, "-c", script, str(file)], check=True, timeout=120, capture_output=True
-        )
+        command = [sys.executable, "-c", _RIGIFY, str(file), *arguments]
+        subprocess.run(command, check=True, timeout=120, capture_output=True)
         return file.read_bytes()
 
 
-def _rigify_rig() -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rig.blend"
-        file.write_bytes(_rigify_file())
-        bpy.ops.wm.open_mainfile(filepath=str(file), use_scripts=False)
-    return next(one for one in bpy.data.objects if one.type == "ARMATURE")
+def _by_rigify(*arguments: str) -> Callable[[], Any]:
+    def make() -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "rig.blend"
+            file.write_bytes(_rigify_file(*arguments))
+            bpy.ops.wm.open_mainfile(filepath=str(file), use_scripts=False)
+        return next(one for one in bpy.data.objects if one.type == "ARMATURE")
+
+    return make
 
 
 def _smpl_figure() -> Any:
@@ -570,9 +564,14 @@ HUMANOIDS: Final = (
     Humanoid("mixamo_bare", "Mixamo", _BUILT, _built(_MIXAMO, axes="world", up=_Y_UP)),
     Humanoid("mixamo_namespace", "Mixamo", _BUILT, _built(_renamed(_MIXAMO, prefix="Hero:rig:"))),
     Humanoid("mixamo_001", "Mixamo", _BUILT, _numbered(_renamed(_MIXAMO, prefix="mixamorig:"))),
-    Humanoid("metarig", "Rigify metarig", "Blender's", _metarig("armature_human_metarig_add")),
-    Humanoid("metarig_basic", "Rigify metarig", "Blender's", _metarig("armature_basic_human_metarig_add")),
-    Humanoid("rigify_rig", "Rigify generated rig", "Blender's", _rigify_rig),
+    Humanoid("metarig", "Rigify metarig", "Blender's", _by_rigify("armature_human_metarig_add")),
+    Humanoid("metarig_basic", "Rigify metarig", "Blender's", _by_rigify("armature_basic_human_metarig_add")),
+    Humanoid(
+        "rigify_rig",
+        "Rigify generated rig",
+        "Blender's",
+        _by_rigify("armature_basic_human_metarig_add", "generate"),
+    ),
     Humanoid("unreal_bare", "Unreal 4", "a file", _from_file("unreal_like_bare.glb")),
     Humanoid("unreal_4", "Unreal 4", _BUILT, _built(_UNREAL, "A", "across", height=100.0)),
     Humanoid("unreal_5", "Unreal 5", _BUILT, _built(_UNREAL_5, "A", "across", height=100.0)),
@@ -630,7 +629,7 @@ HUMANOIDS: Final = (
             ("mixamo", "a file, its names taken away", _from_file("mixamo.glb")),
             ("unreal", "a file, its names taken away", _from_file("unreal_like_bare.glb")),
             ("vrm", "a file, its names taken away", _from_file("vrm1_example.vrm")),
-            ("metarig", "Blender's, its names taken away", _metarig("armature_basic_human_metarig_add")),
+            ("metarig", "Blender's, its names taken away", _by_rigify("armature_basic_human_metarig_add")),
             ("daz_8", "built, without names", _built(_DAZ_8, "A", height=100.0)),
             ("makehuman", "built, without names", _built(_MAKEHUMAN, "A")),
             ("unreal_5", "built, without names", _built(_UNREAL_5, "A", "across")),
@@ -645,7 +644,7 @@ HUMANOIDS: Final = (
 NO_HUMANOIDS: Final = (
     Humanoid("one_bone", "", "a file", _from_file("not_humanoid.blend")),
     *(
-        Humanoid(animal, "", "Blender's", _metarig(f"armature_{animal}_metarig_add"))
+        Humanoid(animal, "", "Blender's", _by_rigify(f"armature_{animal}_metarig_add"))
         for animal in ("basic_quadruped", "horse", "bird", "shark", "wolf", "cat")
     ),
 )
