@@ -130,8 +130,12 @@ def a_library_override_is_posed() -> None:
         start()
         with bpy.data.libraries.load(library, link=True) as (_, here):
             here.collections = ["Character"]
-        linked = here.collections[0]
-        linked.override_hierarchy_create(bpy.context.scene, bpy.context.view_layer, do_fully_editable=True)
+        instance = bpy.data.objects.new("Character", None)
+        instance.instance_type, instance.instance_collection = "COLLECTION", here.collections[0]
+        bpy.context.scene.collection.objects.link(instance)
+        bpy.context.view_layer.objects.active = instance
+        instance.select_set(True)
+        bpy.ops.object.make_override_library()
         anna = next(one for one in bpy.context.view_layer.objects if one.type == "ARMATURE")
         assert anna.override_library is not None
         bpy.context.view_layer.objects.active = anna
