@@ -49,6 +49,10 @@ NO_PICTURES: Final = (
     "This backend paints no pictures; start one that does, with your own diffusion weights: "
     "posellava serve --images FOLDER --control openpose=FOLDER."
 )
+NO_REPAINTING: Final = (
+    "This backend paints, but its model reads no pictures, so none can be repainted; "
+    "start it with a model that does."
+)
 
 
 class ProtocolError(ValueError):
@@ -290,7 +294,7 @@ def check_request(
                 f"The model was not taught to {lack}{request.task}; {known}. Load one that was.",
             )
         if request.task in PAINTED_TASKS:
-            raise refuse("unknown_task", NO_PICTURES)
+            raise refuse("unknown_task", NO_REPAINTING if set(PAINTED_TASKS) & set(tasks) else NO_PICTURES)
         raise refuse("unknown_task", f"Unknown task {quote(request.task)}; {known}.")
     if len(request.instruction) > limits.max_text_chars:
         raise refuse(

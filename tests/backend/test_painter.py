@@ -115,7 +115,9 @@ def test_an_engine_that_reads_no_pictures_repaints_none(connect: Connect, engine
     engine.tasks = ("adjust", "generate")
     connection = connect()
     assert size_of(connection.ask(paint(), timeout=30)) == (16, 24)
-    assert failure_of(connection, repaint()).code == "unknown_task"
+    refusal = failure_of(connection, repaint())
+    assert refusal.code == "unknown_task"
+    assert "its model reads no pictures" in refusal.sentence
 
 
 def test_where_no_pose_is_read_the_words_are_the_answer_and_nothing_is_painted(connect: Connect) -> None:
@@ -287,7 +289,9 @@ def test_what_cannot_be_painted_is_refused_in_one_sentence(
 def test_a_backend_without_a_pipeline_says_how_to_start_one(start_backend: Any) -> None:
     with Connection(Address.parse(start_backend().url)) as connection:
         assert "posellava serve --images FOLDER" in failure_of(connection, paint()).sentence
-        assert failure_of(connection, repaint()).code == "unknown_task"
+        refusal = failure_of(connection, repaint())
+    assert refusal.code == "unknown_task"
+    assert "paints no pictures" in refusal.sentence
 
 
 @pytest.mark.slow
