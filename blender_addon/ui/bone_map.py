@@ -11,17 +11,15 @@ from ..rig.bone_map import RigError
 from ..rig.correct import map_so_far
 from ..rig.holders import switches_off
 from ..settings import settings
-from .tab import Tab
+from .tab import Subpanel
 
 _KNOWN_BY = {"names": "by its names", "structure": "by its structure", "user": "as you said"}
 
 
-class POSELLAVA_PT_bone_map(Tab, bpy.types.Panel):
+class POSELLAVA_PT_bone_map(Subpanel, bpy.types.Panel):
     """Which bone plays which joint."""
 
     bl_label = "Bone Map"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -10,18 +10,16 @@ from ..operators import speak
 from ..operators.activity import activity
 from ..operators.ask import PANEL_POINTER
 from ..settings import settings
-from .tab import Tab
+from .tab import Subpanel
 from .text import wrapped
 
 SHOWN_TURNS: Final = 4
 
 
-class POSELLAVA_PT_chat(Tab, bpy.types.Panel):
+class POSELLAVA_PT_chat(Subpanel, bpy.types.Panel):
     """What the model says in words."""
 
     bl_label = "In Words"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""

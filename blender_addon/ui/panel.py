@@ -21,7 +21,7 @@ from .bone_map import POSELLAVA_PT_bone_map
 from .chat import POSELLAVA_PT_chat
 from .image import POSELLAVA_PT_image
 from .light import icon_of
-from .tab import Tab, property_column
+from .tab import Subpanel, Tab, property_column
 from .text import characters, wrapped
 
 LONGEST_RECALL: Final = 12
@@ -76,12 +76,10 @@ class POSELLAVA_PT_options(Tab, bpy.types.Panel):
         column.prop(chosen, "send_view")
 
 
-class POSELLAVA_PT_keys(Tab, bpy.types.Panel):
+class POSELLAVA_PT_keys(Subpanel, bpy.types.Panel):
     """How what the model answers comes into the animation."""
 
     bl_label = "Keys and Limits"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
@@ -92,12 +90,10 @@ class POSELLAVA_PT_keys(Tab, bpy.types.Panel):
         column.prop(chosen, "ik_targets")
 
 
-class POSELLAVA_PT_parts(Tab, bpy.types.Panel):
+class POSELLAVA_PT_parts(Subpanel, bpy.types.Panel):
     """Which body parts may move, laid out as on a body that faces the user."""
 
     bl_label = "Body Parts That May Move"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
@@ -109,12 +105,10 @@ class POSELLAVA_PT_parts(Tab, bpy.types.Panel):
                 row.prop_enum(chosen, "parts", part)
 
 
-class POSELLAVA_PT_estimate(Tab, bpy.types.Panel):
+class POSELLAVA_PT_estimate(Subpanel, bpy.types.Panel):
     """Where Estimate Pose takes the pose from."""
 
     bl_label = "Estimate From"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""

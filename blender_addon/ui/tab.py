@@ -14,6 +14,13 @@ class Tab(PanelMixIn):
     bl_region_type = "UI"
 
 
+class Subpanel(Tab):
+    """A panel below the main one, closed at first."""
+
+    bl_parent_id = "POSELLAVA_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+
 def property_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
     """A column whose names stand left of their fields, without dots for animating them."""
     layout.use_property_split = True
