@@ -49,6 +49,17 @@ def look_from(*place):
 """
 """The scene's camera, and what places it to look at the figure."""
 
+HAND_ON_IK = """
+figure = bpy.data.objects["SMPL Figure"]
+hand = bpy.data.objects.new("Hand", None)
+bpy.context.collection.objects.link(hand)
+hand.location = figure.matrix_world @ figure.pose.bones["L_Wrist"].head
+ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
+ik.target, ik.chain_count = hand, 2
+bpy.context.view_layer.update()
+"""
+"""The figure's left arm follows an object by inverse kinematics."""
+
 COURSE = """
 from bl_ext.user_default.posellava.contract.skeleton import BODY_PARTS
 from bl_ext.user_default.posellava.operators import backend, work

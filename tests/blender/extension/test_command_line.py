@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ..scripted_backend import NO_POSE_WORDS, WORDS
-from .scripts import InBlender
+from .scripts import HAND_ON_IK, InBlender
 
 FIGURE = """
 import contextlib, io, os
@@ -238,14 +238,8 @@ def test_where_ik_drives_a_limb_the_option_that_keys_its_targets_is_told_and_eve
     in_scene: InBlender, start_backend: Callable[..., Any]
 ) -> None:
     result = in_scene(
-        """
-figure = bpy.data.objects["SMPL Figure"]
-hand = bpy.data.objects.new("Hand", None)
-bpy.context.collection.objects.link(hand)
-hand.location = figure.matrix_world @ figure.pose.bones["L_Wrist"].head
-ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
-ik.target, ik.chain_count = hand, 2
-bpy.context.view_layer.update()
+        HAND_ON_IK
+        + """
 run("edit", "--instruction", "raise it")
 result["told"] = result["out"]
 result["hand"] = hand.animation_data is not None

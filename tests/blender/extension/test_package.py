@@ -80,12 +80,11 @@ def test_every_icon_that_is_named_exists(file: Path) -> None:
         for keyword in call.keywords
         if keyword.arg == "icon" and isinstance(keyword.value, ast.Constant)
     ]
-    named += [
-        call.args[3].value
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "_wrapped"
-        if isinstance(call.args[3], ast.Constant)
-    ]
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "wrapped":
+            icon = call.args[3]
+            icons = (icon.body, icon.orelse) if isinstance(icon, ast.IfExp) else (icon,)
+            named += [ast.literal_eval(one) for one in icons]
     assert not set(named) - set(known)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..scripted_backend import TURN_DEGREES
-from .scripts import FIGURE, InBlender, OnFigure
+from .scripts import FIGURE, HAND_ON_IK, InBlender, OnFigure
 
 SAID = """
 said = result["said"] = []
@@ -151,21 +151,15 @@ chat("hello")
 def test_a_pose_in_an_answer_moves_ik_targets_where_the_panel_says_so(on_figure: OnFigure) -> None:
     result = on_figure(
         SAID,
+        HAND_ON_IK,
         """
-figure = bpy.context.object
-target = bpy.data.objects.new("Target", None)
-bpy.context.collection.objects.link(target)
-target.location = figure.matrix_world @ figure.pose.bones["L_Wrist"].head
-ik = figure.pose.bones["L_Elbow"].constraints.new("IK")
-ik.target, ik.chain_count = target, 2
-bpy.context.view_layer.update()
 bpy.context.scene.posellava.ik_targets = True
 chat("show me!")
 result["followed"] = activity.outcome.report.followed
 """,
         backend=("--speaks",),
     )
-    assert result["followed"] == ["Target"], result["said"]
+    assert result["followed"] == ["Hand"], result["said"]
 
 
 def test_a_model_that_describes_alone_says_that_it_does_not_converse(on_figure: OnFigure) -> None:
