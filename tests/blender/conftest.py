@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -74,11 +75,20 @@ def shipped_backend() -> Iterator[Backend]:
     """``posellava serve`` with the model that ships."""
     if not (ROOT / "backend" / "weights" / "mini" / "config.json").exists():
         pytest.skip("no weights have been trained yet")
+    with serving() as backend:
+        yield backend
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[Backend]:
+    """``posellava serve`` on a free port."""
     processes: list[subprocess.Popen[str]] = []
-    command = [str(Path(sys.executable).parent / "posellava"), "serve", "--port", "0"]
-    yield _listen(command, processes, "")
-    processes[0].terminate()
-    processes[0].wait(timeout=30)
+    command = [str(Path(sys.executable).parent / "posellava"), "serve", "--port", "0", *arguments]
+    try:
+        yield _listen(command, processes, "")
+    finally:
+        processes[0].terminate()
+        processes[0].wait(timeout=30)
 
 
 def _listen(command: list[str], processes: list[subprocess.Popen[str]], token: str) -> Backend:
