@@ -299,6 +299,14 @@ class PoseLlavaSettings(bpy.types.PropertyGroup):
     )
 
 
+def option(name: str, **otherwise: Any) -> Any:
+    """The panel's setting ``name`` as a property of an operator, for the values that scripts give it; ``otherwise``:
+    what is declared in another way there."""
+    declared = PoseLlavaSettings.__annotations__[name]
+    said: dict[str, Any] = declared.keywords | otherwise
+    return declared.function(**said | {"options": said.get("options", set()) | {"SKIP_SAVE"}})
+
+
 def preferences(context: bpy.types.Context) -> PoseLlavaPreferences:
     """The add-on's PoseLlavaPreferences."""
     chosen = context.preferences.addons[ADDON].preferences

@@ -2,14 +2,15 @@
 """What the user can do: connect, edit, generate and estimate poses, cancel, look at variants, add the figure, recall an
 instruction.
 
-``target`` finds the armature that is meant, ``ask`` is what the operators of ``pose`` share, ``work`` the course of a
-request from reading poses to writing keys. ``picture`` makes what is sent along: ``photo`` of an image, ``view`` with
-``framing`` of the figure. ``backend`` keeps the one connection, ``local_backend`` the extension's own backend, which
-``local_control`` starts and ends; ``activity`` the request that runs and what came of the last one, ``edit_turns``
-the edits before, ``variant`` keys the last answer in another way; ``handlers`` and ``situation`` say when they are no
-longer true. ``grey`` says why a button is grey. ``certainty`` names what a picture does not show well. ``bone_map``
-corrects which bone plays which joint. ``speak`` has what is answered in words, ``chat`` what was said. ``paint`` has
-pictures painted, ``control_maps`` writes what they follow.
+``target`` finds the armature that is meant, ``ask`` is how a request of an operator runs, ``ask_pose`` what those that
+ask about poses share besides, ``work`` the course of a request from reading poses to writing keys. ``picture`` makes
+what is sent along: ``photo`` of an image, ``view`` with ``framing`` of the figure. ``backend`` keeps the one
+connection, ``local_backend`` the extension's own backend, which ``local_control`` starts and ends; ``activity`` the
+request that runs and what came of the last one, ``edit_turns`` the edits before, ``variant`` keys the last answer in
+another way; ``handlers`` and ``situation`` say when they are no longer true. ``grey`` says why a button is grey.
+``certainty`` names what a picture does not show well. ``bone_map`` corrects which bone plays which joint. ``speak`` has
+what is answered in words, ``chat`` what was said. ``paint`` has pictures painted, ``control_maps`` writes what they
+follow.
 
 May import bpy, the rig, the session, the contract and the settings. In a window nothing here waits for the network:
 work is done in short steps on window timer events. In background the same operators run the same steps to their end.

@@ -6,27 +6,24 @@ script, or in background (execute), it returns when the keys are there and raise
 user when they are not.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.props import StringProperty
 
-from ..contract.messages import MAX_VARIANTS, ProtocolError
-from ..rig.armature import Rig, WriteOptions
-from ..rig.blender_types import ArmatureObject, OperatorMixIn, OperatorResult
+from ..contract.messages import ProtocolError
+from ..rig.blender_types import OperatorMixIn, OperatorResult
 from ..rig.bone_map import RigError
-from ..rig.frames import list_frames
 from ..session import Connection, State
-from ..settings import ALL_PARTS, ANCHOR_ITEMS, PART_ITEMS, PoseLlavaSettings, preferences, settings
-from . import backend, local_backend, picture
+from ..settings import PoseLlavaSettings, preferences, settings
+from . import backend, local_backend
 from .activity import Outcome, activity
 from .grey import is_ready
-from .picture import Wait
+from .picture import PictureError, Wait
 from .situation import situation
 from .target import find_target
-from .work import Course, Order, course
+from .work import Course
 
 TICK_SECONDS: Final = 0.02
 HEARING_SECONDS: Final = 0.1
@@ -36,36 +33,23 @@ PANEL_POINTER: Final = "posellava_panel"
 """Blender polls a panel's button in the context of the viewport beside it; this pointer, which the panel and the menu
 set in their layouts, tells it from a script."""
 
-Failure: Final = (ProtocolError, RigError, backend.BackendError, picture.PictureError)
+Failure: Final = (ProtocolError, RigError, backend.BackendError, PictureError)
 """What a user can mend; the text of each is one sentence that says how. Anything else is a defect and shows itself."""
 
 
 class Ask(OperatorMixIn):
-    """An operator that asks the model. The options that a caller does not give are taken from the panel's settings."""
+    """An operator that asks a backend. The options that a caller does not give are taken from the panel's settings.
+
+    Attributes:
+        task: one of the protocol's.
+        needs_character: whether there has to be an armature for it.
+    """
 
     task: str
     needs_character = True
     _from_panel: tuple[str, ...]
 
     instruction: StringProperty(name="Instruction", options={"SKIP_SAVE"})
-    parts: EnumProperty(
-        name="Body Parts",
-        items=PART_ITEMS,
-        options={"ENUM_FLAG", "SKIP_SAVE"},
-        default=set(ALL_PARTS),
-    )
-    anchors: EnumProperty(name="Other Frames", items=ANCHOR_ITEMS, options={"SKIP_SAVE"})
-    limits: BoolProperty(name="Joint Limits", default=True, options={"SKIP_SAVE"})
-    ik_targets: BoolProperty(name="Key IK Targets", options={"SKIP_SAVE"})
-
-    variants: IntProperty(
-        name="Variants",
-        description="How many different answers to look at, where the model has several; at one frame only",
-        default=1,
-        min=1,
-        max=MAX_VARIANTS,
-        options={"SKIP_SAVE"},
-    )
 
     _course: Course
     _waits_for: Wait | None = None
@@ -88,7 +72,7 @@ class Ask(OperatorMixIn):
             return "A request is running; wait for it or press Cancel."
         if getattr(context, PANEL_POINTER, None) is None:
             return ""
-        lacking = _lacking_backend(context)
+        lacking = _lacking_backend(context) or cls.untaught(context)
         if lacking:
             return lacking
         try:
@@ -97,6 +81,12 @@ class Ask(OperatorMixIn):
         except RigError as error:
             return str(error)
         return cls.lacks(settings(context))
+
+    @classmethod
+    def untaught(cls, context: bpy.types.Context) -> str:
+        """Why the backend cannot do this, a sentence, or an empty text. What is not known before it has greeted is no
+        reason."""
+        return ""
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
@@ -174,63 +164,16 @@ class Ask(OperatorMixIn):
         """Called by Blender for its Adjust Last Operation panel: changing an option there would ask again, waiting."""
         self.layout.label(text=self.instruction or self.bl_label)
 
-    def frames_to_key(self, rig: Rig) -> tuple[float, ...]:
-        """The frames that this operator keys."""
-        return tuple(list_frames(rig, "CURRENT"))
-
-    def share_of_answer(self) -> float:
-        """How far the poses go towards the model's answer, 0 to 1."""
-        return 1.0
-
-    def is_range(self) -> bool:
-        """Whether the frames stand for all from the first to the last of them."""
-        return False
-
-    def own_fields(self, rig: Rig, frames: tuple[float, ...]) -> dict[str, Any]:
-        """The fields of the order that only this operator has a say in."""
-        return {}
-
-    def starts_at_picture(self) -> bool:
-        """Whether the pose in the picture is changed instead of one in the scene."""
-        return False
-
-    def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
-        """What makes the picture to send, or None."""
-        return None
-
     def _begin(self, context: bpy.types.Context, *, keyed: bool) -> None:
         """Collect everything the request needs and put its course together; raises what Failure names."""
         self._take_settings(context)
         activity.begin()
-        self._course = self._course_of(context, keyed=keyed)
+        self._course = self._reach_and(self._prepare(context, keyed=keyed))
 
-    def _course_of(self, context: bpy.types.Context, *, keyed: bool) -> Course:
-        return self._reach_and(functools.partial(course, self._order(context, keyed)))
-
-    def _order(self, context: bpy.types.Context, keyed: bool) -> Order:
-        """What is asked of whom, and how the answer is written."""
-        armature = find_target(context)
-        rig = Rig.of(armature)
-        frames = self.frames_to_key(rig)
-        if not keyed and frames != tuple(list_frames(rig, "CURRENT")):
-            raise RigError(
-                "No keys are set now (see Set Keys in the add-on's preferences), so only the current frame can be "
-                "posed; choose Current under Frames, or have keys set."
-            )
-        at_picture = self.starts_at_picture()
-        return Order(
-            task="adjust" if at_picture else self.task,
-            at_picture=at_picture,
-            instruction=self.instruction.strip(),
-            armature=armature.session_uid,
-            frames=frames,
-            parts=frozenset(self.parts),
-            strength=self.share_of_answer(),
-            variants=self.variants if len(frames) == 1 else 1,
-            take_picture=self.picture_taking(context, armature),
-            options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits, self.ik_targets),
-            **self.own_fields(rig, frames),
-        )
+    def _prepare(self, context: bpy.types.Context, *, keyed: bool) -> Callable[[Connection], Course]:
+        """What makes the request's course once there is a connection; raises what Failure names. ``keyed``: whether
+        poses are keyed."""
+        raise NotImplementedError
 
     def _take_settings(self, context: bpy.types.Context) -> None:
         """Fill in from the panel what the caller did not give."""

@@ -8,25 +8,24 @@ renders go, too.
 
 import functools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..contract.control_maps import png_of
-from ..contract.messages import MAP_KINDS, MAX_SEED, NO_PICTURES, PAINTED_TASKS, Painting, Request
+from ..contract.messages import MAP_KINDS, NO_PICTURES, NO_REPAINTING, PAINTED_TASKS, Painting, Request
 from ..rig.armature import Rig
 from ..rig.blender_types import current_scene
 from ..rig.control import control_maps, sight
 from ..session import Connection, State, new_request_id
-from ..settings import MAX_SIDE, REPAINT_ITEMS, PoseLlavaSettings, settings
-from . import backend
+from ..settings import PoseLlavaSettings, option, settings
+from . import backend, local_backend
 from .activity import Outcome, PaintedPicture
-from .ask import PANEL_POINTER, Ask
-from .picture import PictureError, Taking, Wait, of_file, of_image, of_render
+from .ask import Ask
+from .picture import FromFile, PictureError, Taking, Wait, of_file, of_image, of_render
 from .target import find_rig, find_target
 from .work import Course, answered, give_way, taken
 
@@ -98,11 +97,12 @@ def _is_greeted(connection: Connection) -> Wait:
 
 
 def _maps(armature: int, size: int, connection: Connection) -> Generator[None, None, dict[str, bytes]]:
-    """The control maps that the backend follows, one in a step."""
+    """The control maps that the backend follows: the skeleton in one step, what the mesh shows in another."""
     welcome = connection.status.welcome
+    wanted = frozenset(MAP_KINDS if welcome is None else welcome.maps)
     maps: dict[str, bytes] = {}
-    for kind in MAP_KINDS if welcome is None else welcome.maps:
-        drawn = control_maps(find_rig(armature), frozenset({kind}), size)
+    for kinds in (wanted & {"openpose"}, wanted - {"openpose"}):
+        drawn = control_maps(find_rig(armature), kinds, size) if kinds else {}
         maps |= {kind: png_of(pixels) for kind, pixels in drawn.items()}
         yield from give_way()
     return maps
@@ -144,35 +144,34 @@ def _saved(png: bytes) -> Path:
     )
 
 
-def lack() -> str:
-    """Why the backend that is connected to paints nothing, a sentence, or an empty text."""
+def lack(context: bpy.types.Context, task: str) -> str:
+    """Why one of PAINTED_TASKS cannot be done, a sentence, or an empty text. The extension's own backend, which has no
+    torch, does none of them, so it need not be started to say so."""
     welcome = backend.status().welcome
-    return "" if welcome is None or set(PAINTED_TASKS) & set(welcome.tasks) else NO_PICTURES
+    tasks: tuple[str, ...] = () if welcome is None else welcome.tasks
+    if task in tasks or (welcome is None and not local_backend.is_chosen(context)):
+        return ""
+    return NO_REPAINTING if set(PAINTED_TASKS) & set(tasks) else NO_PICTURES
 
 
 class Paint(Ask):
     """An operator whose answer is a picture."""
 
-    prompt: StringProperty(
-        name="Prompt", description="What the picture shows, in words", options={"SKIP_SAVE"}
-    )
-    paint_strength: FloatProperty(name="Painted Anew", default=0.75, min=0.05, max=1.0, options={"SKIP_SAVE"})
-    seed: IntProperty(name="Seed", default=0, min=0, max=MAX_SEED, options={"SKIP_SAVE"})
+    prompt: option("prompt")
+    seed: option("seed")
 
     @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        """As the base; and a backend that paints nothing is asked nothing."""
-        from_panel = getattr(context, PANEL_POINTER, None) is not None
-        return super().obstacle(context) or (lack() if from_panel else "")
+    def untaught(cls, context: bpy.types.Context) -> str:
+        """A backend that paints nothing is asked nothing."""
+        return lack(context, cls.task)
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
         """A prompt."""
         return "" if chosen.prompt.strip() else "The prompt is empty; say what the picture is to show."
 
-    def _course_of(self, context: bpy.types.Context, *, keyed: bool) -> Course:
-        wish = self._wish(context)
-        return self._reach_and(functools.partial(course, wish))
+    def _prepare(self, context: bpy.types.Context, *, keyed: bool) -> Callable[[Connection], Course]:
+        return functools.partial(course, self._wish(context))
 
     def _wish(self, context: bpy.types.Context) -> Wish:
         """What is to be painted; raises what Failure names."""
@@ -189,15 +188,7 @@ class POSELLAVA_OT_paint_pose(Paint, bpy.types.Operator):
     task = "paint"
     _from_panel = ("prompt", "seed", "size")
 
-    size: IntProperty(
-        name="Size",
-        description="Pixels of the longer side",
-        default=512,
-        min=64,
-        max=MAX_SIDE,
-        subtype="PIXEL",
-        options={"SKIP_SAVE"},
-    )
+    size: option("size")
 
     def _wish(self, context: bpy.types.Context) -> Wish:
         armature = find_target(context)
@@ -206,7 +197,7 @@ class POSELLAVA_OT_paint_pose(Paint, bpy.types.Operator):
         return Wish(self.task, "", self.prompt.strip(), 1.0, self.seed, armature.session_uid, self.size)
 
 
-class POSELLAVA_OT_repaint_picture(Paint, bpy.types.Operator):
+class POSELLAVA_OT_repaint_picture(FromFile, Paint, bpy.types.Operator):
     """Paint a picture anew with its person posed as the instruction says; no pose in the scene is changed"""
 
     bl_idname = "posellava.repaint_picture"
@@ -217,10 +208,8 @@ class POSELLAVA_OT_repaint_picture(Paint, bpy.types.Operator):
     needs_character = False
     _from_panel = ("instruction", "prompt", "paint_strength", "seed", "repaint_from")
 
-    repaint_from: EnumProperty(name="From", items=REPAINT_ITEMS, options={"SKIP_SAVE"})
-    filepath: StringProperty(
-        name="File", description="An image file; overrides From", subtype="FILE_PATH", options={"SKIP_SAVE"}
-    )
+    repaint_from: option("repaint_from")
+    paint_strength: option("paint_strength")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
@@ -231,7 +220,7 @@ class POSELLAVA_OT_repaint_picture(Paint, bpy.types.Operator):
 
     def _wish(self, context: bpy.types.Context) -> Wish:
         if self.filepath:
-            take = of_file(bpy.path.abspath(self.filepath))
+            take = of_file(self.filepath)
         elif self.repaint_from == "RENDER":
             take = of_render()
         else:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import bpy
+from bpy.props import StringProperty
 
 from ..contract.messages import View
 from ..rig.armature import Rig
@@ -40,6 +41,14 @@ class Picture:
 
     png: bytes
     view: View | None = None
+
+
+class FromFile:
+    """An operator that takes an image file, too."""
+
+    filepath: StringProperty(
+        name="File", description="An image file; overrides From", subtype="FILE_PATH", options={"SKIP_SAVE"}
+    )
 
 
 Wait = Callable[[float | None], bool]
@@ -83,7 +92,9 @@ def of_image(image: bpy.types.Image) -> Taking:
 
 
 def of_file(path: str) -> Taking:
-    """An image file of any format that Blender reads. Raises PictureError when there is no such file."""
+    """An image file of any format that Blender reads, its path Blender's. Raises PictureError when there is no such
+    file."""
+    path = bpy.path.abspath(path)
     if not Path(path).is_file():
         raise PictureError(f"There is no file {path}; check the path.")
     return functools.partial(_load, path)

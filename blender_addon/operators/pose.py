@@ -2,36 +2,30 @@
 """Edit Pose, Generate Pose, Estimate Pose, and Cancel.
 
 Every operator has the options as properties of its own, for scripts; those that are not given are taken from the
-panel's settings. How a request runs is in ``ask``.
+panel's settings. What they share is in ``ask_pose``, how a request runs in ``ask``.
 """
 
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import StringProperty
 
 from ..rig.armature import Rig
 from ..rig.blender_types import ArmatureObject, OperatorResult, current_scene
 from ..rig.frames import is_animated_beyond, keyed_among, list_frames
 from ..rig.offset import Blend
 from ..rig.sample import time_of
-from ..settings import (
-    EASE_ITEMS,
-    FRAME_ITEMS,
-    PICTURE_ITEMS,
-    RANGE_ITEMS,
-    REFERENCE_ITEMS,
-    PoseLlavaSettings,
-    settings,
-)
+from ..settings import RANGE_ITEMS, PoseLlavaSettings, option, settings
 from . import picture
 from .activity import activity
-from .ask import Ask, cancel_running
+from .ask import cancel_running
+from .ask_pose import AskPose
 from .frames import parse_frames
 from .grey import is_ready
+from .picture import FromFile
 
 
-class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
+class POSELLAVA_OT_edit_pose(AskPose, bpy.types.Operator):
     """Change the pose as the instruction says, and key it"""
 
     bl_idname = "posellava.edit_pose"
@@ -51,32 +45,30 @@ class POSELLAVA_OT_edit_pose(Ask, bpy.types.Operator):
     )
     _of_a_range = ("range_mode", "reference", "blend_in", "blend_out", "ease", "every_frame")
 
-    frames: EnumProperty(name="Frames", items=FRAME_ITEMS, options={"SKIP_SAVE"})
+    frames: option("frames")
     frame_list: StringProperty(
         name="Frame List",
         description="Frames such as 12, 1:48 or 1,5,9; overrides Frames",
         options={"SKIP_SAVE", "HIDDEN"},
     )
-    strength: FloatProperty(
-        name="Strength", default=1.0, min=0.0, max=1.0, subtype="FACTOR", options={"SKIP_SAVE"}
-    )
-    send_view: BoolProperty(
-        name="Send Viewport",
+    strength: option("strength")
+    send_view: option(
+        "send_view",
         description="Send a small picture along with the pose; in background Blender renders the scene's camera",
-        options={"SKIP_SAVE"},
+        default=False,
     )
 
-    range_mode: EnumProperty(name="Over a Range", items=RANGE_ITEMS, options={"SKIP_SAVE"})
-    reference: EnumProperty(name="Change Of", items=REFERENCE_ITEMS, options={"SKIP_SAVE"})
+    range_mode: option("range_mode", items=RANGE_ITEMS)
+    reference: option("reference")
     reference_list: StringProperty(
         name="Change Of Frames",
         description="Frames such as 12 or 1,40 whose change Offset carries over; overrides Change Of",
         options={"SKIP_SAVE", "HIDDEN"},
     )
-    blend_in: IntProperty(name="Blend In", min=0, options={"SKIP_SAVE"})
-    blend_out: IntProperty(name="Blend Out", min=0, options={"SKIP_SAVE"})
-    ease: EnumProperty(name="Ease", items=EASE_ITEMS, options={"SKIP_SAVE"})
-    every_frame: BoolProperty(name="Every Frame", options={"SKIP_SAVE"})
+    blend_in: option("blend_in", default=0)
+    blend_out: option("blend_out", default=0)
+    ease: option("ease")
+    every_frame: option("every_frame")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
@@ -161,7 +153,7 @@ def _draw_range_question(menu: bpy.types.Menu, context: bpy.types.Context) -> No
         entry.range_mode = mode
 
 
-class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
+class POSELLAVA_OT_generate_pose(AskPose, bpy.types.Operator):
     """Make the pose that the instruction describes, and key it at the current frame"""
 
     bl_idname = "posellava.generate_pose"
@@ -177,7 +169,7 @@ class POSELLAVA_OT_generate_pose(Ask, bpy.types.Operator):
         return "" if chosen.instruction.strip() else "The instruction is empty; type what the pose should be."
 
 
-class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
+class POSELLAVA_OT_estimate_pose(FromFile, AskPose, bpy.types.Operator):
     """Take on the pose of the person in an image or in the viewport, and key it at the current frame"""
 
     bl_idname = "posellava.estimate_pose"
@@ -187,15 +179,8 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
     task = "estimate"
     _from_panel = ("parts", "picture", "changed", "anchors", "limits", "ik_targets")
 
-    picture: EnumProperty(name="From", items=PICTURE_ITEMS, options={"SKIP_SAVE"})
-    changed: BoolProperty(
-        name="Change It as the Instruction Says",
-        description="Start at the pose in the picture and change it: as in the photo, but with the left arm down",
-        options={"SKIP_SAVE"},
-    )
-    filepath: StringProperty(
-        name="File", description="An image file; overrides From", subtype="FILE_PATH", options={"SKIP_SAVE"}
-    )
+    picture: option("picture")
+    changed: option("changed")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:
@@ -217,9 +202,9 @@ class POSELLAVA_OT_estimate_pose(Ask, bpy.types.Operator):
         return bool(self.changed)
 
     def picture_taking(self, context: bpy.types.Context, armature: ArmatureObject) -> picture.Taking | None:
-        """The file, the image or the view."""
+        """The file, the view or the image."""
         if self.filepath:
-            return picture.of_file(bpy.path.abspath(self.filepath))
+            return picture.of_file(self.filepath)
         if self.picture == "VIEWPORT":
             return picture.of_view(context, armature)
         return picture.of_image(settings(context).image)

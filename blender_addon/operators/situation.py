@@ -17,10 +17,10 @@ def situation(context: bpy.types.Context) -> Hashable:
     values = options(chosen).values()
     asked = tuple(frozenset(value) if isinstance(value, set) else value for value in values)
     active = context.view_layer.objects.active
-    image = tuple(one.name for one in (chosen.image, chosen.repaint_image) if one is not None)
+    images = tuple(None if one is None else one.name for one in (chosen.image, chosen.repaint_image))
     figure = None if active is None else (active.name, active.mode, _action_of(active))
     selected = tuple(one.name for one in context.view_layer.objects if one.select_get())
-    return asked, image, figure, selected, context.scene.frame_current, backend_of.url, backend_of.token
+    return asked, images, figure, selected, context.scene.frame_current, backend_of.url, backend_of.token
 
 
 def standing_notice(context: bpy.types.Context) -> Notice | None:

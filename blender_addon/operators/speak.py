@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Describe Pose, What Changed?, and a conversation: what the model answers in words, as far as it was taught to speak.
 
-How a request runs is in ``ask``. A description changes nothing. An answer of a conversation may hold poses: the first
-one is keyed as a generated pose is, the others are its variants.
+What they share with others is in ``ask_pose``, how a request runs in ``ask``. A description changes nothing. An answer
+of a conversation may hold poses: the first one is keyed as a generated pose is, the others are its variants.
 """
 
 from typing import Any
 
 import bpy
 import numpy as np
-from bpy.props import BoolProperty, EnumProperty, IntProperty
+from bpy.props import IntProperty
 
 from ..contract.messages import SPOKEN_TASKS, PoseArray, Turn
 from ..rig.armature import Rig
@@ -17,10 +17,10 @@ from ..rig.blender_types import OperatorResult, current_scene
 from ..rig.bone_map import RigError
 from ..rig.frames import posed_frames
 from ..rig.sample import time_of
-from ..settings import SINCE_ITEMS, PoseLlavaSettings, settings
+from ..settings import SINCE_ITEMS, PoseLlavaSettings, option, settings
 from . import backend
 from .activity import Outcome, activity
-from .ask import PANEL_POINTER, Ask
+from .ask_pose import AskPose
 
 
 def lack(task: str) -> str:
@@ -34,14 +34,13 @@ def lack(task: str) -> str:
     return f"{welcome.model} was not taught to speak; connect to a model that was."
 
 
-class Speak(Ask):
+class Speak(AskPose):
     """An operator whose answer is words."""
 
     @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        """As the base; and a model that was not taught to speak is asked nothing."""
-        from_panel = getattr(context, PANEL_POINTER, None) is not None
-        return super().obstacle(context) or (lack(cls.task) if from_panel else "")
+    def untaught(cls, context: bpy.types.Context) -> str:
+        """A model that was not taught to speak is asked nothing."""
+        return lack(cls.task)
 
 
 class POSELLAVA_OT_describe_pose(Speak, bpy.types.Operator):
@@ -65,10 +64,8 @@ class POSELLAVA_OT_what_changed(Speak, bpy.types.Operator):
     task = "describe"
     _from_panel = ("since",)
 
-    since: EnumProperty(
-        name="Since",
-        items=[*SINCE_ITEMS, ("FRAME", "Frame", "The pose at a frame that a script names")],
-        options={"SKIP_SAVE"},
+    since: option(
+        "since", items=[*SINCE_ITEMS, ("FRAME", "Frame", "The pose at a frame that a script names")]
     )
     since_frame: IntProperty(
         name="Since Frame", description="The earlier frame, with Since set to Frame", options={"SKIP_SAVE"}
@@ -106,12 +103,7 @@ class POSELLAVA_OT_chat(Speak, bpy.types.Operator):
     task = "chat"
     _from_panel = ("parts", "anchors", "limits", "ik_targets", "shows_pose")
 
-    shows_pose: BoolProperty(
-        name="Show the Pose",
-        description="Show the model the pose at the current frame along with the question",
-        default=True,
-        options={"SKIP_SAVE"},
-    )
+    shows_pose: option("shows_pose")
 
     @classmethod
     def lacks(cls, chosen: PoseLlavaSettings) -> str:

@@ -6,23 +6,22 @@ import bpy
 from ..operators import paint
 from ..operators.ask import PANEL_POINTER
 from ..settings import settings
-from .tab import Tab, property_column
+from .tab import Subpanel, property_column
 from .text import wrapped
 
 
-class POSELLAVA_PT_image(Tab, bpy.types.Panel):
+class POSELLAVA_PT_image(Subpanel, bpy.types.Panel):
     """Pictures that a backend with diffusion weights paints, and the maps that any other picture maker follows."""
 
     bl_label = "Image"
-    bl_parent_id = "POSELLAVA_PT_main"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Called by Blender to draw the panel."""
         layout, chosen = self.layout, settings(context)
         layout.context_pointer_set(PANEL_POINTER, chosen)
-        if paint.lack():
-            wrapped(context, layout, paint.lack(), "INFO")
+        lacking = paint.lack(context, "paint")
+        if lacking:
+            wrapped(context, layout, lacking, "INFO")
         layout.prop(chosen, "prompt", text="", placeholder="What the picture shows …")
         _property(layout, chosen, "seed")
         box = layout.box()

@@ -22,7 +22,7 @@ import tomllib
 import build_addon
 
 from .conftest import Run, installed, run_python, script_runner
-from .scripts import InBlender
+from .scripts import CAMERA, InBlender
 
 HERE = Path(__file__).parent
 PREPARE = """
@@ -136,6 +136,25 @@ result["loopback"] = url.startswith("ws://127.0.0.1:")
     assert result["same"]
     assert result["loopback"]
     assert ends(result["pid"])
+
+
+@pytest.mark.slow
+def test_it_reads_pictures_and_says_that_it_paints_none(in_blender: InBlender) -> None:
+    result = in_blender(
+        PREPARE
+        + CAMERA
+        + """
+look_from(0, -4, 0.9)
+bpy.ops.posellava.estimate_pose(picture="VIEWPORT")
+result["estimated"] = activity.outcome.report is not None
+bpy.ops.posellava.edit_pose(instruction="raise your left arm", send_view=True)
+result["keys"] = activity.outcome.report.keys
+result["painting"] = said(lambda: bpy.ops.posellava.paint_pose(prompt="a dancer"))
+"""
+    )
+    assert result["estimated"]
+    assert result["keys"] > 0
+    assert "paints no pictures" in result["painting"]
 
 
 @pytest.mark.slow

@@ -107,8 +107,8 @@ orders = []
 def course(order, connection, real=work.course):
     orders.append(order)
     return real(order, connection)
-from bl_ext.user_default.posellava.operators import ask
-ask.course = course
+from bl_ext.user_default.posellava.operators import ask_pose
+ask_pose.course = course
 result["error"] = call(bpy.ops.posellava.edit_pose, instruction="raise it", frame_list="3:4", strength=0.25)
 bpy.context.scene.posellava.strength = 0.5
 call(bpy.ops.posellava.edit_pose, instruction="raise it")

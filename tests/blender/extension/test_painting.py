@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 
 from tests.backend.tiny_diffusion import tiny_pipeline
 
-from ..conftest import Backend, _listen
+from ..conftest import Backend, serving
 from .scripts import CAMERA, FIGURE, PREPARE, UNTOUCHED, InBlender
 
 SCENE = (
@@ -155,6 +154,40 @@ result["said"], result["images"] = said, [image.name for image in bpy.data.image
     assert list(tmp_path.glob("*.png")) == []
 
 
+def test_a_button_says_what_its_backend_does_not_paint(in_blender: InBlender) -> None:
+    result = in_blender(
+        FIGURE
+        + """
+from types import SimpleNamespace
+from bl_ext.user_default.posellava.contract.messages import Welcome
+from bl_ext.user_default.posellava.operators import backend, local_backend, paint
+from bl_ext.user_default.posellava.session import State, Status
+chosen = bpy.context.scene.posellava
+chosen.prompt, chosen.repaint_from = "a dancer", "RENDER"
+def obstacles():
+    context = SimpleNamespace(scene=bpy.context.scene, view_layer=bpy.context.view_layer,
+                              preferences=bpy.context.preferences, posellava_panel=chosen)
+    return [one.obstacle(context) for one in paint.CLASSES]
+real = local_backend.obstacle
+local_backend.obstacle = lambda: ""
+preferences.url = ""
+result["own"] = obstacles()
+local_backend.obstacle = real
+preferences.url = "ws://127.0.0.1:9"
+for name, tasks in (("none", ("adjust",)), ("one", ("adjust", "paint")), ("both", ("adjust", "paint", "repaint"))):
+    backend.status = lambda: Status(State.CONNECTED, "", Welcome("a model", tasks))
+    result[name] = obstacles()
+""",
+    )
+    assert all("paints no pictures" in sentence for sentence in result["own"]), (
+        "it need not be started to say so"
+    )
+    assert all("paints no pictures" in sentence for sentence in result["none"])
+    assert result["one"][0] == ""
+    assert "its model reads no pictures" in result["one"][1]
+    assert result["both"] == ["", ""]
+
+
 def test_where_renders_cannot_be_saved_a_picture_is_among_blenders_temporary_files(
     in_blender: InBlender, start_backend: Callable[..., Any]
 ) -> None:
@@ -173,18 +206,9 @@ result["temporary"] = bpy.app.tempdir
 def painting_backend(tmp_path: Path) -> Iterator[Backend]:
     """``posellava serve`` with the model that ships and a tiny diffusion pipeline in diffusers' own files."""
     weights, controlnet = tiny_pipeline(tmp_path)
-    processes: list[Any] = []
-    command = [
-        str(Path(sys.executable).parent / "posellava"),
-        "serve",
-        "--port",
-        "0",
-        "--images",
-        str(weights),
-    ]
-    yield _listen([*command, "--control", f"openpose={controlnet}", "--image-steps", "2"], processes, "")
-    processes[0].terminate()
-    processes[0].wait(timeout=30)
+    images = ("--images", str(weights), "--control", f"openpose={controlnet}", "--image-steps", "2")
+    with serving(*images) as backend:
+        yield backend
 
 
 def test_a_pipeline_of_diffusers_paints_the_figure(
