@@ -41,6 +41,7 @@ Model = tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]
 
 @pytest.fixture(scope="module")
 def paper_model() -> Model:
+    torch.manual_seed(0)
     model, processor = fresh_model(FreshModel(**TINY_MODEL))
     processor.templates = processor.prompter.templates = PAPER_TEMPLATES
     prepare_parts(model, TrainableSettings(embeddings="all", vision_projector=True))

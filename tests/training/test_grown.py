@@ -55,6 +55,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(plain: Path) -> tuple[PoseLlavaForConditionalGeneration, PoseLlavaProcessor]:
+    torch.manual_seed(0)
     model, processor = start_model(ModelSettings(plain, changes=ADDED), dtype=torch.float32, attention="sdpa")
     return model.eval(), processor
 

@@ -27,17 +27,17 @@ from training.stages.initialise import FreshModel, fresh_model
 
 from .conftest import TINY_MODEL
 
-RNG = np.random.default_rng(11)
 HEAD, PELVIS = JOINT_INDEX["head"], 0
 TRUNK = [JOINT_INDEX[name] for name in ("spine1", "spine2", "spine3", "neck", "head")]
 
 
-def body(seen: str = "y_up") -> np.ndarray:
+def body(seen: str = "y_up", seed: int = 11) -> np.ndarray:
     """(24, 3) somebody upright, as files of another world have him."""
-    pose = RNG.normal(0, 0.2, (24, 3)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    pose = rng.normal(0, 0.2, (24, 3)).astype(np.float32)
     pose[TRUNK] *= 0.2
     turn = {"y_up": 0.0, "z_up": 90.0, "camera": 180.0}[seen]
-    lean = Rotation.from_euler("yxz", [RNG.uniform(-40, 40), RNG.uniform(-10, 10), 0], degrees=True)
+    lean = Rotation.from_euler("yxz", [rng.uniform(-40, 40), rng.uniform(-10, 10), 0], degrees=True)
     pose[0] = (Rotation.from_euler("x", turn, degrees=True) * lean).as_rotvec()
     return pose
 
@@ -47,7 +47,7 @@ def published(number: int, question: str, answer: str, seen: str = "camera", **m
     conversation = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
     return {
         "id": number,
-        "target_pose": body(seen).reshape(-1).tolist(),
+        "target_pose": body(seen, number).reshape(-1).tolist(),
         "conversations": conversation,
     } | more
 
@@ -67,7 +67,7 @@ def test_people_of_a_file_stand_upright_whatever_its_world(tmp_path: Path, seen:
     question = "There is a person: they stand. Please output this person's SMPL pose."
     records = [published(number, question, "Sure, <POSE>.", seen) for number in range(8)]
     for record in records:
-        record["input_pose"] = body(seen).reshape(-1).tolist()
+        record["input_pose"] = body(seen, 100 + record["id"]).reshape(-1).tolist()
     for sample in read_records(saved(tmp_path / "test.json", records)):
         assert head_above_pelvis(sample.target_aa) > 0.4
         assert head_above_pelvis(sample.pose_aa) > 0.4
@@ -181,7 +181,7 @@ def collator() -> Collator:
 
 
 def test_several_poses_of_an_answer_are_all_learnt(tmp_path: Path, collator: Collator) -> None:
-    poses = [body(), body(), body()]
+    poses = [body(seed=seed) for seed in range(3)]
     record = published(1, "x Give the SMPL pose.", "First <POSE>, then <POSE>, then <POSE>.", "y_up")
     record["target_pose"] = np.concatenate(poses).reshape(-1).tolist()
     sample = from_record(record)
@@ -234,7 +234,7 @@ def test_a_paper_model_is_trained_in_all_wordings_and_asked_in_one() -> None:
     _, processor = fresh_model(FreshModel(**TINY_MODEL))
     processor.prompter.templates = processor.templates = PAPER_TEMPLATES
     collator = Collator(processor)
-    samples = [Sample(f"s{n}", "adjust", "k", "lean back", body(), body()) for n in range(40)]
+    samples = [Sample(f"s{n}", "adjust", "k", "lean back", body(), body(seed=1)) for n in range(40)]
     rows = {tuple(row) for row in collator.instructions(samples).inputs["input_ids"].tolist()}
     assert len(rows) >= 8
     assert len({processor.prompter.prompt(sample) for sample in samples}) == 1
@@ -245,7 +245,9 @@ def test_adjustment_reads_the_pose_the_picture_or_both(given: str) -> None:
     _, processor = fresh_model(FreshModel(**TINY_MODEL))
     processor.prompter.templates = processor.templates = PAPER_TEMPLATES
     image = None if given == "pose" else Image.new("RGB", (40, 30))
-    sample = Sample("s", "adjust", "k", "lean back", None if given == "image" else body(), body(), image)
+    sample = Sample(
+        "s", "adjust", "k", "lean back", None if given == "image" else body(), body(seed=1), image
+    )
     inputs = Collator(processor).instructions([sample]).inputs
     assert ("poses" in inputs) == (given != "image")
     assert ("pixel_values" in inputs) == (given != "pose")

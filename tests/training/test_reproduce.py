@@ -29,7 +29,6 @@ from training.reproduce.paper import CLAIMS, TABLES
 from training.reproduce.tables import Order, Table, Verdict, edited_as_seen
 from training.run_lock import run_lock
 
-RNG = np.random.default_rng(0)
 ROWS = {
     "table2": {"standing pose", "mean pose", "PoseLLaVA"},
     "table3": {"copy", "mean pose", "PoseFix", "ChatPose", "PoseLLaVA-Pose", "PoseLLaVA-Image"},
@@ -150,7 +149,7 @@ def test_a_claim_is_of_the_order_and_of_its_size(low: float, high: float, order:
 
 @pytest.mark.slow
 def test_other_data_is_trained_on_and_measured(tmp_path: Path) -> None:
-    samples = CaptionSampler(PosePool(None)).draw_many(RNG, 8)
+    samples = CaptionSampler(PosePool(None)).draw_many(np.random.default_rng(0), 8)
     path = tmp_path / "script.json"
     path.write_text(json.dumps([to_record(sample) for sample in samples]))
     arguments = ["reproduce", "table4", "--output", str(tmp_path / "out"), "--quick", "--threads", "1"]
@@ -164,9 +163,9 @@ def test_every_contestant_learns_what_it_sees(form: str) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     if form == "vae":
-        samples = CaptionSampler(PosePool(None)).draw_many(RNG, 8)
+        samples = CaptionSampler(PosePool(None)).draw_many(np.random.default_rng(0), 8)
     else:
-        samples = PairSampler(PosePool(None)).draw_many(RNG, 8)
+        samples = PairSampler(PosePool(None)).draw_many(np.random.default_rng(0), 8)
     words = sorted({word for sample in samples for word in sample.instruction.lower().split()})
     model = PoseVae(words, corrects=form == "vae+pose") if form.startswith("vae") else FormModel(form, 0)  # type: ignore[arg-type]
     optimiser = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-3)
@@ -217,14 +216,14 @@ def test_a_contestant_of_another_version_with_other_words_is_not_taken(tmp_path:
 
 def test_chatposes_form_reads_no_pose() -> None:
     model = FormModel("chatpose", 0).eval()
-    first, second = PairSampler(PosePool(None)).draw_many(RNG, 2)
+    first, second = PairSampler(PosePool(None)).draw_many(np.random.default_rng(0), 2)
     same_words = [first, type(first)(**{**vars(first), "pose_aa": second.pose_aa})]
     one, other = model.answer(same_words)
     assert np.allclose(one.pose_aa[1:], other.pose_aa[1:], atol=1e-4)
 
 
 def test_the_joints_of_another_body_are_measured() -> None:
-    poses = RNG.normal(0, 0.3, (2, 4, 24, 3))
+    poses = np.random.default_rng(0).normal(0, 0.3, (2, 4, 24, 3))
     plain = metrics.mpjpe(*poses)
     assert np.allclose(metrics.mpjpe(*poses, 2 * REST_OFFSETS), 2 * plain)
     assert np.allclose(metrics.pa_mpjpe(*poses, 2 * REST_OFFSETS), 2 * metrics.pa_mpjpe(*poses))
@@ -241,7 +240,7 @@ def test_every_claim_is_of_rows_and_columns_that_there_are() -> None:
 
 
 def test_a_picture_in_which_nobody_is_seen_gets_words_and_the_others_are_edited() -> None:
-    pose = RNG.normal(0, 0.2, (24, 3)).astype(np.float32)
+    pose = np.random.default_rng(0).normal(0, 0.2, (24, 3)).astype(np.float32)
     samples = [Sample(str(row), "adjust", "x", "raise the left arm", target_aa=pose) for row in range(2)]
 
     def turned(some: Sequence[Sample]) -> list[Answer]:
