@@ -269,7 +269,7 @@ def _measure_conversations(arguments: argparse.Namespace) -> None:
         )
     if not (arguments.sheet is arguments.retrieval is arguments.poses is None):
         raise ValueError("the suite conversations knows neither poses nor sheets: leave the options out")
-    samples = held_out(arguments.samples, arguments.count)
+    samples = held_out(arguments.samples, arguments.count, arguments.frame)
     where = {"device": arguments.device, "threads": arguments.threads}
     before = None
     if arguments.before is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -25,6 +26,7 @@ from backend.engines.speaking import say
 from backend.engines.torch import TorchEngine
 from backend.model.llava import is_whole, load_base
 from backend.prompt import POSE_OUTPUT, PromptSample
+from training.data.frames import Frame
 from training.data.samples import Sample, open_image
 from training.data.shards import SampleSource
 
@@ -77,16 +79,18 @@ def load_speaker(folder: Path, *, device: str, threads: int | None) -> TorchEngi
     return engine
 
 
-def held_out(source: Path, count: int) -> list[Sample]:
-    """The first ``count`` conversations without poses of a folder of shards or a JSON file.
+def held_out(source: Path, count: int, frame: Frame | None = None) -> list[Sample]:
+    """The first ``count`` conversations without poses of a folder of shards or a JSON file; ``frame`` is the world of
+    the poses that others in the file may have, None to recognise it.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: fewer than two.
     """
-    data = SampleSource(source)
+    data = SampleSource(source, frame=frame)
     rows = (data.read(shard, row) for shard, size in enumerate(data.sizes) for row in range(size))
-    found = [row for row in rows if row.task == TASK and row.reply and not len(row.targets_aa)][:count]
+    wanted = (row for row in rows if row.task == TASK and row.reply and not len(row.targets_aa))
+    found = list(islice(wanted, count))
     if len(found) < 2:
         raise ValueError(f"{source} holds fewer than two conversations without poses")
     return found

@@ -15,6 +15,9 @@ from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
 from backend.model.llava import from_llava
 from tests.training.test_adapters import POSE_SIZES, llava  # noqa: F401 - a fixture
+from training.data.build import write_index
+from training.data.samples import Sample
+from training.data.shards import shard_name, write_shard
 from training.evaluate.cli import evaluate
 from training.evaluate.conversations import Responses, compared, held_out, load_speaker, respond_to
 
@@ -158,6 +161,30 @@ def test_what_cannot_be_measured_is_one_sentence(
     places = {"C": str(conversations), "E": str(tmp_path / "one.json"), "P": "poses.npz", "M": "model"}
     assert evaluate([places.get(argument, argument) for argument in arguments]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_poses_of_others_in_the_file_may_lie_where_their_world_is_named(
+    conversations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = json.loads(conversations.read_text())
+    records[-1]["target_pose"] = [0.0, 0.0, np.pi / 2] + [0.0] * 69  # on the side: up in no world
+    conversations.write_text(json.dumps(records), encoding="utf-8")
+    asked = ["--suite", "conversations", "--samples", str(conversations), "--model", "nowhere"]
+    assert evaluate(asked) == 1
+    assert "not plain which way is up" in capsys.readouterr().err
+    assert evaluate([*asked, "--frame", "camera"]) == 1
+    assert "no model in nowhere" in capsys.readouterr().err
+
+
+def test_no_more_conversations_are_read_than_are_asked_for(tmp_path: Path) -> None:
+    for number in range(2):
+        rows = [Sample(f"{number}-{row}", "chat", "x", "who is it", reply="a man") for row in range(3)]
+        write_shard(tmp_path / shard_name(number), rows)
+    write_index(tmp_path, {}, [3, 3])
+    (tmp_path / shard_name(1)).unlink()
+    assert [sample.id for sample in held_out(tmp_path, 3)] == ["0-0", "0-1", "0-2"]
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        held_out(tmp_path, 4)
 
 
 def test_a_model_without_conversation_is_told() -> None:

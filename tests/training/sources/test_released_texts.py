@@ -18,10 +18,10 @@ from training.data.cli import data
 from training.data.registry import Build
 from training.data.samples import Sample
 from training.data.shards import SampleSource
+from training.data.sources.conversations import conversations
 from training.data.sources.held_out import HeldOut
 from training.data.sources.reading import read_poses
 
-RNG = np.random.default_rng(5)
 FRAMES = 30
 PLACES = {
     "0": ["AMASS", "CMU/CMU/01/01_01_poses.npz", 3],
@@ -40,15 +40,15 @@ def write_json(path: Path, value: Any) -> None:
 @pytest.fixture
 def amass(tmp_path: Path) -> dict[str, np.ndarray]:
     """Two sequences in the folder "amass", one of them without the doubled folder; returned upright, by file."""
-    sequences = {}
+    sequences, rng = {}, np.random.default_rng(5)
     for name, path in (
         ("CMU/CMU/01/01_01_poses.npz", "CMU/01/01_01_poses.npz"),
         ("KIT/KIT/3/kick_poses.npz",) * 2,
     ):
-        pose = RNG.normal(0, 0.3, (FRAMES, 24, 3))
+        pose = rng.normal(0, 0.3, (FRAMES, 24, 3))
         pose[:, 22:] = 0
         upright = Rotation.from_rotvec(pose[:, 0]) * Rotation.from_euler(
-            "y", RNG.uniform(-180, 180, (FRAMES, 1)), degrees=True
+            "y", rng.uniform(-180, 180, (FRAMES, 1)), degrees=True
         )
         pose[:, 0] = upright.as_rotvec()
         z_up = pose.copy()
@@ -284,6 +284,16 @@ def test_one_conversation_in_fifty_is_kept_apart_with_all_about_its_picture(tmp_
     assert 2 <= len(of_val) <= 24
     pictures = [{int(name) // 2 for name in part} for part in (of_train, of_val)]
     assert not pictures[0] & pictures[1]
+
+
+def test_conversations_without_an_id_are_kept_apart_one_by_one(tmp_path: Path) -> None:
+    records = [conversation("", f"What is {number} and one?", f"{number + 1}.") for number in range(400)]
+    for record in records:
+        del record["id"]
+    write_json(tmp_path / "llava.json", records)
+    train, val = (len(conversations(tmp_path / "llava.json", None, split)) for split in ("train", "val"))
+    assert train + val == 400
+    assert 2 <= val <= 24
 
 
 def test_conversations_are_shown_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

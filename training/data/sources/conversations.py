@@ -66,5 +66,5 @@ def conversations(
 
 
 def _number(record: Mapping[str, Any]) -> int:
-    """The same for all conversations about one picture, and otherwise one for each."""
-    return crc32(str(record.get("image") or record.get("id")).encode())
+    """The same for all conversations about one picture, and otherwise one for each, whether it has an id or not."""
+    return crc32(str(record.get("image") or record.get("id") or record.get("conversations")).encode())
