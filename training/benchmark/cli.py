@@ -93,7 +93,7 @@ def _write_cases(arguments: argparse.Namespace) -> str:
 
 def _score(arguments: argparse.Namespace) -> str:
     lines = read_jsonl(arguments.answers)
-    if not all(isinstance(line, dict) and "id" in line for line in lines):
+    if not all(isinstance(line, dict) and isinstance(line.get("id"), str | int) for line in lines):
         raise ValueError(
             f'{arguments.answers} holds no answers: a line is {{"id": ..., "pose": 24 x 3 numbers}}'
         )

@@ -194,6 +194,23 @@ def test_training_files_of_every_form_are_read(files: Path) -> None:
         list(contamination.texts_in(files / "llava.json"))
 
 
+def test_of_texts_that_are_equally_near_always_the_same_is_told() -> None:
+    texts = [f"please {word} bend the left elbow to 90 degrees" for word in "qwertyuiopasdfghjklz"]
+    case = {"id": "bend", "instruction": "Bend the left elbow to 90 degrees"}
+    seen = contamination.check([case], texts, corpora=["x"])
+    assert seen["near"] == {"bend": min(texts)}
+
+
+@pytest.mark.parametrize("identity", [None, [1], {"a": 1}])
+def test_answers_whose_id_is_none_are_refused(
+    files: Path, capsys: pytest.CaptureFixture[str], identity: Any
+) -> None:
+    (files / "some.jsonl").write_text(json.dumps({"id": identity, "pose": None}) + "\n", encoding="utf-8")
+    arguments = ["score", str(files / "some.jsonl"), "--cases", str(files / "cases.jsonl"), "--name", "x"]
+    assert benchmark([*arguments, "--output", str(files / "out.json")]) == 1
+    assert "holds no answers" in capsys.readouterr().err
+
+
 def test_answers_to_other_cases_are_refused_and_missing_ones_told(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
