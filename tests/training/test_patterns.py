@@ -107,6 +107,16 @@ def test_a_fifth_of_the_sentences_is_held_out_by_their_text_alone():
     assert held == [is_held_out("contact", f"sentence {number}") for number in range(2000)]
 
 
+@pytest.mark.parametrize("learnt", [True, False])
+def test_none_of_a_file_whose_words_were_learnt_from_elsewhere_is_held_out(tmp_path, learnt):
+    say = [f"sentence {number}" for number in range(60)]
+    patterns, faults = _read(
+        tmp_path, f"learnt: {str(learnt).lower()}\npatterns:\n- {{say: {say}, set: [turn 90]}}\n"
+    )
+    assert faults == []
+    assert any(one.held_out for one in patterns[0].sentences) is not learnt
+
+
 def test_what_was_learnt_as_directives_is_not_taken_for_unseen():
     """The weights that ship learnt these words from constructors: a held-out one would flatter them."""
     for path in sorted((SENTENCES / "plain").glob("*.yaml")):

@@ -32,7 +32,8 @@ where the words do not ("the raised arm"). Further keys, all optional:
 - ``alone: true``: neither joined with others nor wrapped.
 - ``weight``: how often it is drawn beside others of its kind; 1 where it is left out.
 
-A fifth of the sentences, told by a hash of their text, is never trained on.
+A fifth of the sentences, told by a hash of their text, is never trained on; but none of a file with ``learnt: true``
+beside ``words``, whose words earlier weights have learnt from elsewhere, so that they would flatter these.
 """
 
 from __future__ import annotations
@@ -159,12 +160,12 @@ def read_file(
         data = prepare(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("patterns"), list):
         return [], [f"{path.name}: needs a list under patterns:"]
-    words = {**_shared_words(), **data.get("words", {})}
+    words, learnt = {**_shared_words(), **data.get("words", {})}, data.get("learnt", False)
     patterns, faults = [], []
     for number, entry in enumerate(data["patterns"], start=1):
         name = f"{path.stem}/{number}"
         try:
-            patterns.append(_pattern(kind, name, entry, words))
+            patterns.append(_pattern(kind, name, entry, words, learnt=learnt))
         except PatternError as error:
             faults.append(f"{path.name}, pattern {number}: {error}")
     return patterns, faults
@@ -176,14 +177,14 @@ def _shared_words() -> Mapping[str, str]:
     return words
 
 
-def _pattern(kind: str, name: str, entry: Any, words: Mapping[str, str]) -> Pattern:
+def _pattern(kind: str, name: str, entry: Any, words: Mapping[str, str], *, learnt: bool) -> Pattern:
     if not isinstance(entry, Mapping):
         raise PatternError("is no mapping of do, say, move, want …")
     unknown = sorted(map(str, set(entry) - _KEYS))
     if unknown:
         raise PatternError(f"unknown keys {', '.join(unknown)}; there are {', '.join(sorted(_KEYS))}")
     sentences = tuple(
-        Sentence(text, key == "do", is_held_out(kind, text))
+        Sentence(text, key == "do", not learnt and is_held_out(kind, text))
         for key in ("do", "say")
         for text in _lines(entry, key)
     )
@@ -199,7 +200,7 @@ def _pattern(kind: str, name: str, entry: Any, words: Mapping[str, str]) -> Patt
             raise PatternError(f"{key}: {value!r} is none of {', '.join(map(str, known))}")
     first = None
     if "first" in entry:
-        first = _pattern(kind, f"{name}/first", entry["first"], words)
+        first = _pattern(kind, f"{name}/first", entry["first"], words, learnt=learnt)
     pattern = Pattern(
         kind,
         name if "name" not in entry else f"{kind}/{entry['name']}",
