@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backend.prompt import VERBAL_ANSWERS
+from training.data.patterns import followups
 from training.data.patterns import sampler as sampler_module
 from training.data.patterns.drafts import holds, state_of
 from training.data.patterns.loading import default_patterns
@@ -56,12 +57,17 @@ def test_turns_before_have_poses_and_a_follow_up_starts_where_they_ended(samples
         assert not np.array_equal(sample.history[-1].pose, sample.pose_aa)
 
 
-def test_undoing_is_going_back_to_the_bit(samples):
-    undone = [
-        sample
-        for sample in samples
-        if sample.instruction.lower().strip(" .!") in ("undo", "undo that", "revert")
-    ]
+@pytest.mark.slow
+def test_undoing_is_going_back_to_the_bit(monkeypatch):
+    words = followups.followup_words()
+    undo = [row for row in words["scaled"] if row["scale"] == 0]
+    assert "undo that" in undo[0]["say"]
+    monkeypatch.setattr(followups, "followup_words", lambda: {**words, "scaled": undo})
+    monkeypatch.setattr(sampler_module, "FORMS", {"scaled": 1.0})
+    patterns = [one for one in default_patterns() if one.kind == "degrees"]
+    drawn = PatternSampler(StartPoses(None), patterns).draw_many(np.random.default_rng(2), 60)
+    undone = [sample for sample in drawn if sample.kind == "followup.scaled"]
+    assert len(undone) > 5
     for sample in undone:
         np.testing.assert_array_equal(sample.target_aa, sample.history[-1].pose)
 
