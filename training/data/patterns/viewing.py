@@ -254,11 +254,7 @@ class ViewSampler:
         plan = viewed.plan
         joined = plan.before is not None and not plan.follows
         text, imperative = self._said(rng, plan.asked, plan.numbers, imperative=joined)
-        return replace(
-            viewed,
-            plan=replace(plan, text=text, imperative=imperative),
-            sample=replace(viewed.sample, instruction=text),
-        )
+        return replace(viewed, plan=replace(plan, text=text, imperative=imperative))
 
     def _other_wish(self, rng: np.random.Generator, plan: ViewPlan) -> tuple[Asked, str] | None:
         """Another wish that the start can be asked, of joints that the plan does not turn."""
