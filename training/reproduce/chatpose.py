@@ -74,7 +74,7 @@ class Order:
         count: cases of each column.
         effort: how long each contestant trains.
         retrieval_steps: of each retrieval model.
-        test: data sets whose samples are the cases of ``spg``, ``rpe``, ``3dpw`` or ``human36m``.
+        test: for each column of COLUMNS a data set whose samples are its cases.
         processes: contestants that are trained at a time.
     """
 
