@@ -151,7 +151,8 @@ class TorchEngine:
         """See ``Reader``."""
         inputs = self._inputs(prompts)
         if isinstance(self.voice, TaughtVoice):
-            return self._said(self.voice.embedded(inputs["input_ids"], inputs["poses"]), DynamicCache())
+            embeds = self.voice.embedded(inputs["input_ids"], inputs["poses"])
+            return self._said(embeds.to(self.model.dtype), DynamicCache())
         output = self.model(**inputs, logits_to_keep=None, use_cache=True)
         assert output.hidden_states is not None
         return self._logits(output.hidden_states), output.past_key_values

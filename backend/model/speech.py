@@ -92,7 +92,7 @@ class TaughtVoice(Voice):
             layer.self_attn.layer_idx = number
         shell.norm = copy.deepcopy(own.norm)
         hidden_size = model.lm_head.weight.shape[1]
-        head = nn.Linear(hidden_size, len(tokens), bias=False)
+        head = nn.Linear(hidden_size, len(tokens), bias=False, dtype=model.dtype)
         nn.init.zeros_(head.weight)
         super().__init__(model.get_input_embeddings(), shell, head, torch.tensor(tokens))
         self.facts = FactReader(facts, poses=1, width=width, hidden_size=hidden_size)

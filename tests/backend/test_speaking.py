@@ -16,7 +16,7 @@ from backend.engines.onnx import OnnxEngine
 from backend.engines.torch import TorchEngine
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.graphs import write_graphs
-from backend.model.llava import paper_processor
+from backend.model.llava import load_whole, paper_processor
 from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
 from backend.prompt.speech import SPEECH_FILE, Speech, read_speech, trunk_of
@@ -307,3 +307,17 @@ def test_a_voice_of_other_weights_is_refused(tmp_path: Path) -> None:
     (made / SPEECH_FILE).write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         Prompter.load(made)
+
+
+def test_a_voice_speaks_in_half_precision_as_on_a_gpu(tmp_path: Path) -> None:
+    made = save_model(tmp_path / "m", seed=4, text_encoder=False)
+    give_voice(made)
+    model, processor = load_whole(made, dtype=torch.bfloat16)
+    speech = read_speech(made)
+    assert speech is not None
+    processor.add_speech(speech)
+    engine = TorchEngine(model, processor, name="tiny", voice=TaughtVoice.load(model, made, speech))
+    asked = [Query("describe", "", a_pose(seed), history=(Turn("", a_pose(9)),)) for seed in range(4)]
+    said = " ".join(answer.text.lower() for answer in engine.answer(asked)).replace(".", " .").split()
+    assert said
+    assert set(said) <= set(SAID)
