@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,14 +31,20 @@ def checksum(file: Path) -> str:
 
 
 def held_in(file: Path) -> dict[str, HeldTensor]:
-    """The tensors of a safetensors file by name, told by its header."""
+    """The tensors of a safetensors file by name, told by its header.
+
+    Raises:
+        ValueError: the header is damaged or cut off.
+    """
     with file.open("rb") as content:
-        (length,) = struct.unpack("<Q", content.read(8))
-        header = json.loads(content.read(length))
-    first = 8 + length
-    return {
-        name: HeldTensor(entry["dtype"], tuple(entry["shape"]), first + start, end - start)
-        for name, entry in header.items()
-        if name != "__metadata__"
-        for start, end in [entry["data_offsets"]]
-    }
+        first = 8 + int.from_bytes(content.read(8), "little")
+        header = content.read(first - 8) if first <= file.stat().st_size else b""
+    try:
+        return {
+            name: HeldTensor(entry["dtype"], tuple(entry["shape"]), first + start, end - start)
+            for name, entry in json.loads(header).items()
+            if name != "__metadata__"
+            for start, end in [entry["data_offsets"]]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file} is damaged or cut off: copy or download the model again") from None

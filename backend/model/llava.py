@@ -86,8 +86,8 @@ def load_whole(
         model, info = PoseLlavaForConditionalGeneration.from_pretrained(
             folder, config=config, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
+        scale_rows(model, folder)
     require_whole(info["missing_keys"], allowed=_GROWN if changes else (), folder=folder)
-    scale_rows(model, folder)
     return model, PoseLlavaProcessor.from_pretrained(folder)
 
 

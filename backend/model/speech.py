@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backend.prompt import NUM_POSE_TOKENS
-from backend.prompt.speech import VOICE_FILE, Speech
+from backend.prompt.speech import SPEECH_FILE, VOICE_FILE, Speech
 from backend.weight_files import SCALE
 
 from .fact_reader import FactReader, pose_numbers
@@ -104,10 +104,14 @@ class TaughtVoice(Voice):
         """The voice beside the model that was loaded from a folder.
 
         Raises:
-            ValueError: its weights are damaged.
+            FileNotFoundError: there are no weights of it.
+            ValueError: they are damaged, or of another voice than ``speech``.
         """
+        file = folder / VOICE_FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: copy or download the model again")
         with readable_weights(folder):
-            held = {name.removeprefix(_PREFIX): part for name, part in load_file(folder / VOICE_FILE).items()}
+            held = {name.removeprefix(_PREFIX): part for name, part in load_file(file).items()}
         layers = {name.split(".")[1] for name in held if name.startswith("layers.")}
         voice = cls(
             model,
@@ -115,9 +119,16 @@ class TaughtVoice(Voice):
             layers=len(layers),
             facts=speech.facts,
             changes=speech.changes,
-            width=len(held["facts.second.bias"]),
+            width=len(held.get("facts.second.bias", ())),
         )
-        for name, weight in voice.taught().items():
+        taught = voice.taught()
+        if {name: weight.shape for name, weight in taught.items()} != {
+            name: part.shape for name, part in held.items() if not name.endswith(SCALE)
+        }:
+            raise ValueError(
+                f"{file} and {SPEECH_FILE} beside it are of two voices: copy both again from where one was taught"
+            )
+        for name, weight in taught.items():
             value = held[name].float()
             if name + SCALE in held:
                 value = value * held[name + SCALE].unsqueeze(1)

@@ -19,7 +19,7 @@ from backend.model.graphs import write_graphs
 from backend.model.llava import load_whole, paper_processor
 from backend.model.speech import TaughtVoice
 from backend.prompt import COMPACT_SPEECH, COMPACT_TEMPLATES, POSE_OUTPUT, PromptBatch, Prompter
-from backend.prompt.speech import SPEECH_FILE, Speech, read_speech, trunk_of
+from backend.prompt.speech import SPEECH_FILE, VOICE_FILE, Speech, read_speech, trunk_of
 from backend.query import Query
 from blender_addon.contract.messages import Turn
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
@@ -321,3 +321,27 @@ def test_a_voice_speaks_in_half_precision_as_on_a_gpu(tmp_path: Path) -> None:
     said = " ".join(answer.text.lower() for answer in engine.answer(asked)).replace(".", " .").split()
     assert said
     assert set(said) <= set(SAID)
+
+
+def test_a_voice_of_which_a_half_is_missing_cut_off_or_another_is_told(tmp_path: Path) -> None:
+    """Without checksums, too, as where the graphs were never written."""
+    made = save_model(tmp_path / "m", seed=4, text_encoder=False)
+    give_voice(made)
+    file, told = made / VOICE_FILE, made / SPEECH_FILE
+    whole = file.read_bytes()
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{VOICE_FILE} is missing"):
+        TorchEngine.load(made)
+    file.write_bytes(whole[:-8])
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        TorchEngine.load(made)
+    file.write_bytes(whole[:40])
+    load: list[Callable[[], object]] = [lambda: Prompter.load(made), lambda: write_graphs(made)]
+    for attempt in load:
+        with pytest.raises(ValueError, match="damaged or cut off"):
+            attempt()
+    file.write_bytes(whole)
+    held = json.loads(told.read_text())
+    told.write_text(json.dumps(held | {"tokens": held["tokens"][1:]}))
+    with pytest.raises(ValueError, match="of two voices"):
+        TorchEngine.load(made)
