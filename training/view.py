@@ -13,6 +13,7 @@ stopped goes on. May import what ``training.variants`` may.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from backend.model.llava import load_whole
 from backend.model.storage import VIEW_IN_INT8
 from backend.model.text_encoder import TextEncoder
 from backend.prompt import COMPACT_VIEW, VERBAL_ANSWERS, VIEW_ANSWER
+from backend.prompt.speech import NOT_THE_TRUNKS
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.added_part import write_with_part
 from training.data.directives.slips import type_in
@@ -112,6 +114,7 @@ def teach_weights(
     seconds: float,
     steps: int | None = None,
     keep: Path | None = None,
+    held: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Trains what is added to the weights, for so long; says now and then how well it does.
 
@@ -121,10 +124,11 @@ def teach_weights(
         draw: so many samples about the camera with a pose to answer with.
         seconds: of training, those before a stop included.
         steps: train so many instead, whatever the time: the same seed ends with the same weights.
-        keep: where to keep how far it is, to go on from there; None for nowhere.
+        keep: where to keep how far it is; None for nowhere.
+        held: what was kept there, to go on from; None to begin.
     """
     assert model.view is not None
-    weights = model.view.weights
+    weights, trunk = model.view.weights, _trunk(model)
     weights.requires_grad_(True)
     encoder = model.model.text_encoder
     model.model.text_encoder = KeptStates(encoder, WORDS_LEFT_OUT)  # type: ignore[assignment,arg-type]
@@ -136,8 +140,7 @@ def teach_weights(
         betas=(0.9, 0.99),
     )
     step, spent = 0, 0.0
-    if keep is not None and keep.is_file():
-        held = torch.load(keep)
+    if held is not None:
         weights.load_state_dict(held["weights"])
         optimizer.load_state_dict(held["optimizer"])
         step, spent = held["step"], held["spent"]
@@ -166,12 +169,12 @@ def teach_weights(
                     seen.clear()
             if keep is not None and time.monotonic() - saved > 60:
                 saved = time.monotonic()
-                _keep(keep, weights, optimizer, step, spent)
+                _keep(keep, trunk, weights, optimizer, step, spent)
     finally:
         model.model.text_encoder = encoder
         weights.requires_grad_(False)
     if keep is not None:
-        _keep(keep, weights, optimizer, step, spent)
+        _keep(keep, trunk, weights, optimizer, step, spent)
 
 
 def _step(
@@ -196,9 +199,17 @@ def _step(
     return {"loss": float(loss.detach()), **{n: float(t.detach()) for n, t in terms.items()}, **measures}
 
 
-def _keep(file: Path, weights: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+def _keep(
+    file: Path,
+    trunk: str,
+    weights: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    spent: float,
+) -> None:
     partial = file.with_suffix(".partial")
     held = {
+        "trunk": trunk,
         "weights": weights.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": step,
@@ -206,6 +217,29 @@ def _keep(file: Path, weights: nn.Module, optimizer: torch.optim.Optimizer, step
     }
     torch.save(held, partial)
     partial.replace(file)
+
+
+def _held(file: Path | None, model: PoseLlavaForConditionalGeneration) -> Mapping[str, Any] | None:
+    """What ``_keep`` wrote, if it did.
+
+    Raises:
+        ValueError: beside other weights than the model's.
+    """
+    if file is None or not file.is_file():
+        return None
+    held: Mapping[str, Any] = torch.load(file)
+    if held.get("trunk") != _trunk(model):
+        raise ValueError(f"{file} was learnt beside other weights than the model's: delete it to begin anew")
+    return held
+
+
+def _trunk(model: PoseLlavaForConditionalGeneration) -> str:
+    """SHA-256 of the weights that words about the camera are learnt beside."""
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if not name.startswith(NOT_THE_TRUNKS):
+            digest.update(weight.detach().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _cosine(share: float) -> float:
@@ -412,7 +446,8 @@ def give_view(
 
     Raises:
         FileNotFoundError: no model there, or no data.
-        ValueError: the model has no text encoder, no sample can be learnt from, or ``output`` holds something else.
+        ValueError: the model has no text encoder, no sample can be learnt from, ``keep`` is of other weights, or
+            ``output`` holds something else.
     """
     torch.manual_seed(seed)
     samples = _Samples(data, seed)
@@ -428,9 +463,10 @@ def give_view(
         "verbal_answers": known | {VIEW_ANSWER: VERBAL_ANSWERS[VIEW_ANSWER]},
     }
     processor = PoseLlavaProcessor.from_pretrained(source, **settings)
+    held = _held(keep, model)  # before the head's minutes
     yield from teach_head(model, processor, data, count=count, steps=steps, seed=seed)
     yield from teach_weights(
-        model, Collator(processor), samples.draw, seconds=seconds, steps=weight_steps, keep=keep
+        model, Collator(processor), samples.draw, seconds=seconds, steps=weight_steps, keep=keep, held=held
     )
     write_with_part(
         source,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from backend.engines.onnx import OnnxEngine
@@ -144,6 +145,20 @@ def test_what_is_learnt_lowers_the_error_and_goes_on_where_it_stopped(
     for name, weight in model.view.weights.named_parameters():
         largest = held["weights"][name].abs().max()
         assert (weight - held["weights"][name]).abs().max() <= 0.01 * largest  # int8 and float16
+
+
+def test_what_was_kept_beside_other_weights_is_no_beginning(plain: Path, data: Path, tmp_path: Path) -> None:
+    keep, other = tmp_path / "kept.pt", tmp_path / "other"
+    list(give_view(plain, tmp_path / "model", data, seconds=0.1, keep=keep, count=16, steps=1))
+    before = keep.read_bytes()
+    shutil.copytree(plain, other)
+    file = other / "model-00001-of-00001.safetensors"
+    held = load_file(file)
+    held["pose_decoder.queries"] += 0.1
+    save_file(held, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="other weights than the model's: delete it"):
+        next(give_view(other, tmp_path / "late", data, seconds=1, keep=keep, count=16, steps=1))
+    assert keep.read_bytes() == before
 
 
 def test_a_head_learns_which_texts_are_tied_to_the_camera() -> None:
