@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from backend.body.rotations import matrix_to_rot6d
 from backend.model.fact_reader import pose_numbers
 from backend.model.speech import TaughtVoice
 from backend.prompt import NUM_POSE_TOKENS
@@ -100,9 +101,8 @@ def numbers_of(poses_aa: npt.ArrayLike, yaw: npt.ArrayLike | None = None) -> Ten
     local = axis_angle_to_matrix(poses_aa)
     turn = heading(local[:, 0]) if yaw is None else np.asarray(yaw)
     local[:, 0] = yaw_matrix(-turn) @ local[:, 0]
-    rot6d = local[..., :2].swapaxes(-1, -2).reshape(len(local), -1, 6).astype(np.float32)
     with torch.no_grad():
-        return pose_numbers(torch.from_numpy(rot6d))
+        return pose_numbers(matrix_to_rot6d(torch.from_numpy(local).float()))
 
 
 @dataclass(frozen=True)

@@ -22,23 +22,12 @@ PART_PAIRS: Final = 0.5
 
 
 class SpeechSampler:
-    """Draws samples of the task ``describe`` with their reply.
+    """Draws samples of the task ``describe`` with their reply; poses come from ``pool``."""
 
-    Args:
-        pool: where poses come from.
-        pairs: how many are pairs, of which what changed is told.
-    """
-
-    def __init__(self, pool: PosePool, *, pairs: float = 0.4) -> None:
+    def __init__(self, pool: PosePool) -> None:
         self.pool = pool
         self.teller = Teller(pool.draw(np.random.default_rng(0), COUNTED_POSES))
-        self._pairs = pairs
         self._edits = PairSampler(pool, PairSettings(partial_share=0.3))
-
-    def draw_many(self, rng: np.random.Generator, count: int) -> list[Sample]:
-        """``count`` samples; a pair's earlier pose is its history's."""
-        paired = round(count * self._pairs)
-        return [*self.descriptions(rng, count - paired), *self.differences(rng, paired)]
 
     def descriptions(self, rng: np.random.Generator, count: int) -> list[Sample]:
         """``count`` poses and what is said of them; words say nothing of the heading."""
@@ -50,7 +39,8 @@ class SpeechSampler:
         ]
 
     def differences(self, rng: np.random.Generator, count: int) -> list[Sample]:
-        """``count`` pairs of poses that face the same way and what changed from the first to the second."""
+        """``count`` pairs of poses that face the same way and what changed from the first, which is the history's, to
+        the second."""
         if not count:
             return []
         before, after = self.pairs(rng, count)

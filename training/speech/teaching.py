@@ -53,11 +53,11 @@ class SpeechSettings:
     poses: Path | None = None
     seed: int = 0
     layers: int = 2
-    pairs: float = 0.4
+    pairs: float = 0.5
     reader_width: int = 384
     reader_rate: float = 2e-3
     reader_batch: int = 256
-    reader_minutes: float = 15.0
+    reader_minutes: float = 14.0
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     decay_share: float = 0.5
@@ -110,12 +110,11 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.model, self.processor = load_whole(settings.model, dtype=torch.float32)
-        for task, templates in COMPACT_SPEECH.items():
-            self.processor.templates.setdefault(task, templates)
         self.model.eval().requires_grad_(False)
-        self.sampler = SpeechSampler(pose_pool(settings.poses, "train"), pairs=settings.pairs)
+        self.sampler = SpeechSampler(pose_pool(settings.poses, "train"))
         tokens, (facts, changes) = said_tokens(self.processor), slots()
         self.speech = Speech(dict(COMPACT_SPEECH), tokens, trunk_of(settings.model), facts, changes)
+        self.processor.add_speech(self.speech)
         self.voice = TaughtVoice(
             self.model,
             tokens,
