@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from backend.arguments import positive
+from backend.arguments import above_zero, positive
 from backend.exits import exit_status, print_each
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
 from backend.model.llava import load_whole
@@ -495,7 +495,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="folders of shards by name, view* among them",
     )
-    parser.add_argument("--minutes", type=float, default=55, help="of training (default: %(default)s)")
+    parser.add_argument("--minutes", type=above_zero, default=55, help="of training (default: %(default)s)")
     parser.add_argument(
         "--keep", type=Path, metavar="FILE", help="where to keep how far it is, to go on from there"
     )

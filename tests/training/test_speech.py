@@ -159,6 +159,8 @@ def test_a_model_without_a_voice_and_a_wrong_setting_are_told_in_a_sentence(
     assert "unknown key 'layrs'" in capsys.readouterr().err
     assert train_speech(["--config", str(CONFIG), "--set", "minutes=soon"]) == 1
     assert "minutes must be a number, not 'soon'" in capsys.readouterr().err
+    assert train_speech(["--config", str(CONFIG), "--set", "reader_minutes=0"]) == 1
+    assert "reader_minutes must be above 0, not 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -236,8 +236,12 @@ def test_a_folder_without_the_source_is_said(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]) == 1
+    arguments = [str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]
+    assert main(arguments) == 1
     assert "posellava data build view" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--minutes", "0"])
+    assert "0 is not above 0" in capsys.readouterr().err
 
 
 def test_folders_that_hold_nothing_lend_no_other_sentences(tmp_path: Path) -> None:

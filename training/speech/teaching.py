@@ -68,6 +68,14 @@ class SpeechSettings:
     steps: int | None = None
     """Where it is given each lesson ends after so many, whatever the time."""
 
+    def __post_init__(self) -> None:
+        for name in (
+            "layers", "reader_width", "reader_batch", "reader_minutes", "warmup_steps", "decay_share", "batch",
+            "minutes", "threads",
+        ):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+
 
 def load_speech_settings(path: Path, changes: Sequence[str] = ()) -> SpeechSettings:
     """The settings in a YAML file with changes ``key=value``.
