@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from backend.engines.torch import TorchEngine
 
 SUITES: Final = ("posepart", "posefix", "generation", "spg", "estimation")
-ROBUSTNESS: Final = "robustness"
-VIEW: Final = "view"
-PICTURES: Final = "pictures"
-RPE: Final = "rpe"
-CONVERSATIONS: Final = "conversations"
+"""Those of benchmarks; OTHER_SUITES are further down."""
 VALIDATION_CASES: Final = 1000
 """Poses with descriptions on which a new retrieval model is tried."""
 
@@ -40,8 +36,7 @@ def evaluate(argv: Sequence[str]) -> int:
         prog="posellava eval",
         description="Measure a model on a benchmark, beside leaving the pose as it is and the mean pose.",
     )
-    others = (ROBUSTNESS, VIEW, PICTURES, RPE, CONVERSATIONS)
-    parser.add_argument("--suite", choices=[*SUITES, *others], required=True)
+    parser.add_argument("--suite", choices=[*SUITES, *OTHER_SUITES], required=True)
     parser.add_argument(
         "--poses",
         type=Path,
@@ -130,7 +125,7 @@ def _run(command: str, work: Callable[[], None]) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     # Asked before the work is done, not after it.
-    if arguments.cases is not None and arguments.suite != ROBUSTNESS:
+    if arguments.cases is not None and arguments.suite != "robustness":
         raise ValueError(f"the suite {arguments.suite} takes --samples, not --cases: leave --cases out")
     if arguments.frame is not None and (arguments.samples is None or not arguments.samples.is_file()):
         raise ValueError("--frame is of --samples, a JSON file: leave it out")
@@ -138,25 +133,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError("--start is for cases that are built here, of posepart and posefix: leave it out")
     if arguments.body is not None and arguments.start == "pose":
         raise ValueError("--body draws the starts of edits: give --start image or both")
-    if arguments.before is not None and arguments.suite != CONVERSATIONS:
+    if arguments.before is not None and arguments.suite != "conversations":
         raise ValueError("--before is of the suite conversations: leave it out")
     for path in (arguments.json, arguments.sheet):
         require_apart(path, arguments.samples, arguments.poses, arguments.cases)
     for path in (arguments.json, arguments.sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
-    if arguments.suite == ROBUSTNESS:
-        _measure_robustness(arguments)
-    elif arguments.suite == VIEW:
-        _measure_view(arguments)
-    elif arguments.suite == PICTURES:
-        _measure_pictures(arguments)
-    elif arguments.suite == RPE:
-        _measure_reasoning(arguments)
-    elif arguments.suite == CONVERSATIONS:
-        _measure_conversations(arguments)
-    else:
-        _measure_suite(arguments)
+    OTHER_SUITES.get(arguments.suite, _measure_benchmark)(arguments)
 
 
 def _load_engine(arguments: argparse.Namespace) -> TorchEngine:
@@ -200,7 +184,7 @@ def _measure_robustness(arguments: argparse.Namespace) -> None:
     answering = Answering(engine, arguments.batch_size, lambda done: _show_progress(done, None))
     findings = measure_robustness(edits, answering, arguments.seed)
     about = {
-        "suite": ROBUSTNESS,
+        "suite": arguments.suite,
         "cases": len(edits),
         "seed": arguments.seed,
         "source": "the handwritten cases" if arguments.cases is None else arguments.cases.name,
@@ -278,7 +262,7 @@ def _measure_conversations(arguments: argparse.Namespace) -> None:
     after = respond_to(engine, samples, _show_progress)
     figures = compared(before, after, seed=arguments.seed)
     about = {
-        "suite": CONVERSATIONS,
+        "suite": arguments.suite,
         "cases": len(samples),
         "questions": sum(map(len, after.answers)),
         "seed": arguments.seed,
@@ -290,7 +274,7 @@ def _measure_conversations(arguments: argparse.Namespace) -> None:
     _write_json(arguments, conversations_json(figures, about, samples, before, after))
 
 
-def _measure_suite(arguments: argparse.Namespace) -> None:
+def _measure_benchmark(arguments: argparse.Namespace) -> None:
     from .evaluation import Evaluation, evaluate
     from .pictures import extremes_sheet
     from .report import as_json, as_table
@@ -332,6 +316,16 @@ def _measure_suite(arguments: argparse.Namespace) -> None:
             outcome.errors["copy"].values["mpjpe"],
             arguments.sheet,
         )
+
+
+OTHER_SUITES: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
+    "robustness": _measure_robustness,
+    "view": _measure_view,
+    "pictures": _measure_pictures,
+    "rpe": _measure_reasoning,
+    "conversations": _measure_conversations,
+}
+"""What measures each suite that is no benchmark."""
 
 
 def _show_progress(done: int, total: int | None) -> None:

@@ -94,32 +94,39 @@ def mean_answers(samples: Sequence[Sample], mean_aa: Poses) -> Answers:
     return Answers(poses, np.zeros(len(samples), dtype=bool))
 
 
-def model_answers(
-    replies: Sequence[Answer],
-    targets_aa: Poses,
-    copy: Answers,
-    mean: Answers,
-    *,
-    declines: bool,
-    variants: int = 1,
-) -> Answers:
-    """The model's answers; one without a usable pose is scored as the worse of the two baselines, with ``variants`` as
-    many as were asked for.
+@dataclass(frozen=True)
+class Baselines:
+    """What every contestant of a benchmark stands beside: leaving each pose as it is, and always the mean pose."""
 
-    So a model that does not answer is never better than one that does nothing.
-    """
-    failed = np.array([not _usable(reply) for reply in replies])
-    copy_is_worse = mpjpe(copy.poses_aa, targets_aa) > mpjpe(mean.poses_aa, targets_aa)
-    poses = np.where(copy_is_worse[:, None, None], copy.poses_aa, mean.poses_aa)
-    for case in np.flatnonzero(~failed):
-        poses[case] = replies[case].pose_aa
-    offered = None
-    if variants > 1:
-        offered = np.repeat(poses[:, None], variants, axis=1)
-        for case, reply in enumerate(replies):
-            if not failed[case] and reply.variants_aa is not None:
-                offered[case, : len(reply.variants_aa)] = reply.variants_aa
-    return Answers(poses, failed, declines or bool(failed.any()), offered)
+    copy: Answers
+    mean: Answers
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], mean_aa: Poses) -> Baselines:
+        """Those of the samples; ``mean_aa`` (24, 3) is the mean pose."""
+        return cls(copy_answers(samples), mean_answers(samples, mean_aa))
+
+    def scored(
+        self, replies: Sequence[Answer], targets_aa: Poses, *, declines: bool = False, variants: int = 1
+    ) -> Answers:
+        """A model's answers; one without a usable pose is scored as the worse of the two baselines, with ``variants``
+        as many as were asked for.
+
+        So a model that does not answer is never better than one that does nothing.
+        """
+        copy, mean = self.copy.poses_aa, self.mean.poses_aa
+        failed = np.array([not _usable(reply) for reply in replies])
+        copy_is_worse = mpjpe(copy, targets_aa) > mpjpe(mean, targets_aa)
+        poses = np.where(copy_is_worse[:, None, None], copy, mean)
+        for case in np.flatnonzero(~failed):
+            poses[case] = replies[case].pose_aa
+        offered = None
+        if variants > 1:
+            offered = np.repeat(poses[:, None], variants, axis=1)
+            for case, reply in enumerate(replies):
+                if not failed[case] and reply.variants_aa is not None:
+                    offered[case, : len(reply.variants_aa)] = reply.variants_aa
+        return Answers(poses, failed, declines or bool(failed.any()), offered)
 
 
 def _usable(reply: Answer) -> bool:

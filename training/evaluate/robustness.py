@@ -34,10 +34,8 @@ from .wording import NONSENSE, mirror_words, rewordings
 Pose = npt.NDArray[np.float32]
 
 NONSENSE_STARTS: Final = 40
-ANGLE_CASES: Final = 20
-"""Of each kind."""
-LENGTH_CASES: Final = 20
-"""Of each kind."""
+CASES_OF_A_KIND: Final = 20
+"""Of angles and of lengths."""
 POSE_FOR_NOTHING_DEGREES: Final = 180.0
 """What counts where the model gave a pose and words were right."""
 
@@ -129,8 +127,8 @@ def measure_robustness(cases: Sequence[Case], answer: Answering, seed: int) -> l
         _headings(words, starts, plain, answer, rng),
         _mirrored(words, starts, plain, answer),
         *_nonsense(starts, answer, rng),
-        *_amounts("angle", draw_angle_cases(rng, starts, ANGLE_CASES), answer, 7.0),
-        *_amounts("cm", draw_length_cases(rng, starts, LENGTH_CASES), answer, 5.0),
+        *_amounts("angle", draw_angle_cases(rng, starts, CASES_OF_A_KIND), answer, 7.0),
+        *_amounts("cm", draw_length_cases(rng, starts, CASES_OF_A_KIND), answer, 5.0),
         *_nothing(starts, answer, rng),
     ]
 

@@ -28,14 +28,7 @@ from training.data.pool import PosePool
 from training.data.samples import Sample
 from training.evaluate.benchmarks import SUITES, Benchmark, build_benchmark, pose_pool, read_benchmark
 from training.evaluate.bootstrap import Bootstrap, Estimate
-from training.evaluate.contestants import (
-    Answers,
-    copy_answers,
-    mean_answers,
-    mean_pose,
-    model_answers,
-    query_of,
-)
+from training.evaluate.contestants import Answers, Baselines, mean_pose, query_of
 from training.evaluate.reasoning import Case, ask, draw_cases, judge
 from training.evaluate.retrieval import RetrievalModel
 from training.evaluate.scoring import Errors, PoseVectors, measure, measure_targets
@@ -145,11 +138,11 @@ def _generation(order: Order, say: Callable[[str], None]) -> Table:
             pass
         benchmark = _cases(order, column)
         samples, cases[column] = benchmark.samples, len(benchmark.samples)
-        copy, mean = copy_answers(samples), mean_answers(samples, mean_pose(pool))
-        rows = {"standing pose": copy}
+        baselines = Baselines.of(samples, mean_pose(pool))
+        rows = {"standing pose": baselines.copy}
         for name, (player, _) in players.items():
-            rows[name] = _scored(benchmark, answers_to(player.answer, samples), copy, mean)
-        rows["mini"] = _scored(benchmark, _by_model(engine, samples), copy, mean)
+            rows[name] = baselines.scored(answers_to(player.answer, samples), benchmark.targets_aa)
+        rows["mini"] = baselines.scored(_by_model(engine, samples), benchmark.targets_aa)
         columns[column] = _recalls(order, benchmark, rows, retrieval)
     return Table(order, columns, cases)
 
@@ -209,12 +202,11 @@ def _estimation(order: Order, say: Callable[[str], None]) -> Table:
 def _estimated(order: Order, column: str, engine: TorchEngine) -> tuple[dict[str, dict[str, Estimate]], int]:
     benchmark = _cases(order, column)
     samples = benchmark.samples
-    copy = copy_answers(samples)
-    mean = mean_answers(samples, mean_pose(pose_pool(order.poses, "train")))
+    baselines = Baselines.of(samples, mean_pose(pose_pool(order.poses, "train")))
     rows = {
-        "standing pose": copy,
-        "mean pose": mean,
-        "mini": _scored(benchmark, _by_model(engine, samples), copy, mean),
+        "standing pose": baselines.copy,
+        "mean pose": baselines.mean,
+        "mini": baselines.scored(_by_model(engine, samples), benchmark.targets_aa),
     }
     bootstrap = Bootstrap(len(samples), order.effort.seed)
     found = {
@@ -234,10 +226,6 @@ def _cases(order: Order, column: str) -> Benchmark:
 
 def _by_model(engine: TorchEngine, samples: Sequence[Sample]) -> list[Answer]:
     return answers_to(lambda some: engine.answer([query_of(one) for one in some]), samples)
-
-
-def _scored(benchmark: Benchmark, replies: Sequence[Answer], copy: Answers, mean: Answers) -> Answers:
-    return model_answers(replies, benchmark.targets_aa, copy, mean, declines=False)
 
 
 def _figures(errors: Errors, bootstrap: Bootstrap) -> dict[str, Estimate]:

@@ -25,14 +25,7 @@ from training.data.pool import Poses
 from training.data.samples import Sample
 from training.evaluate.benchmarks import Benchmark, build_benchmark, pose_pool, read_benchmark
 from training.evaluate.bootstrap import Bootstrap, Estimate
-from training.evaluate.contestants import (
-    Answers,
-    copy_answers,
-    mean_answers,
-    mean_pose,
-    model_answers,
-    query_of,
-)
+from training.evaluate.contestants import Answers, Baselines, mean_pose, query_of
 from training.evaluate.embeddings import encoder_embeddings
 from training.evaluate.scoring import Errors, PoseVectors, measure
 
@@ -227,11 +220,12 @@ def _answers(
     given: TorchEngine | None, mean_aa: Poses,
 ) -> dict[str, Answers]:  # fmt: skip
     samples = benchmark.samples
-    copy, mean = copy_answers(samples), mean_answers(samples, mean_aa)
-    rows = {"copy" if order.table in ("table3", "table5") else "standing pose": copy, "mean pose": mean}
+    baselines = Baselines.of(samples, mean_aa)
+    left_alone = "copy" if order.table in ("table3", "table5") else "standing pose"
+    rows = {left_alone: baselines.copy, "mean pose": baselines.mean}
 
     def add(row: str, replies: list[Answer]) -> None:
-        rows[row] = model_answers(replies, benchmark.targets_aa, copy, mean, declines=False)
+        rows[row] = baselines.scored(replies, benchmark.targets_aa)
 
     for name, player in players.items():
         add(_row_of(order, name), answers_to(player.answer, samples))

@@ -16,7 +16,7 @@ from training.data.sources.pose_set import PoseSet
 from training.evaluate import metrics
 from training.evaluate.benchmarks import Benchmark, build_benchmark, pose_pool
 from training.evaluate.bootstrap import Bootstrap
-from training.evaluate.contestants import Answers, copy_answers, mean_answers, mean_pose, model_answers
+from training.evaluate.contestants import Answers, Baselines, copy_answers, mean_answers, mean_pose
 from training.evaluate.pictures import extremes
 from training.evaluate.report import Report, as_json, as_table
 from training.evaluate.scoring import PoseVectors, by_kind, figures, measure
@@ -74,11 +74,12 @@ def test_true_answers_have_no_error_and_are_found_first(posepart):
 
 def test_an_answer_without_a_pose_is_the_worse_baseline_and_never_found(posepart):
     targets, samples = posepart.targets_aa, posepart.samples
-    copy, mean = copy_answers(samples), mean_answers(samples, STANDING_POSE)
+    baselines = Baselines.of(samples, STANDING_POSE)
+    copy, mean = baselines.copy, baselines.mean
     replies = [Answer(pose, "") for pose in targets]
     replies[3] = Answer(None, "no")
     replies[5] = Answer(np.full((24, 3), np.nan, np.float32), "")
-    answers = model_answers(replies, targets, copy, mean, declines=True)
+    answers = baselines.scored(replies, targets, declines=True)
     errors = measure(posepart, answers, [PoseVectors("", flat)], seed=0)
     worse = np.maximum(metrics.mpjpe(copy.poses_aa, targets), metrics.mpjpe(mean.poses_aa, targets))
     assert np.flatnonzero(answers.failed).tolist() == [3, 5]
