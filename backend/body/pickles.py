@@ -142,7 +142,7 @@ def read_pickle(path: Path) -> Any:
 def parse_pickle(data: bytes) -> Any:
     """What the bytes hold; see read_pickle, also for what is raised."""
     try:
-        return _Result().plain(_run(data))
+        return _Result().plain(_Machine().run(data))
     except ForbiddenPickleError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -166,90 +166,122 @@ def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
             return
 
 
-def _run(data: bytes) -> Any:
-    """The value that the program leaves on its stack, arrays still in the making."""
-    stack: list[Any] = []
-    below: list[list[Any]] = []  # stacks put aside by MARK
-    memo: dict[int, Any] = {}
+class _Machine:
+    """What a pickle is a program for: a stack, stacks that MARK puts aside, and numbered values to come back to.
 
-    def since_mark() -> list[Any]:
-        nonlocal stack
-        items, stack = stack, below.pop()
-        return items
+    Arrays stay in the making. Only instructions that build containers and arrays are known.
+    """
 
-    for name, argument in _instructions(data):
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self._below: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> Any:
+        """The value that the program leaves on its stack."""
+        for name, argument in _instructions(data):
+            if name == "STOP":
+                return self.stack.pop()
+            self._step(name, argument)
+        raise ValueError("it ends too early")
+
+    def _step(self, name: str, argument: Any) -> None:
         match name:
             case "PROTO" | "FRAME":
                 pass
-            case "STOP":
-                return stack.pop()
-            case "MARK":
-                below.append(stack)
-                stack = []
-            case "POP":
-                if stack:
-                    stack.pop()
-                else:
-                    since_mark()
-            case "POP_MARK":
-                since_mark()
-            case "DUP":
-                stack.append(stack[-1])
+            case "MARK" | "POP" | "POP_MARK" | "DUP":
+                self._move(name)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+                self._memo[argument] = self.stack[-1]
             case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
+                self._memo[len(self._memo)] = self.stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "LIST":
-                items = since_mark()
-                stack.append(items)
-            case "TUPLE":
-                items = since_mark()
-                stack.append(tuple(items))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(name[-1])
-                if len(stack) < count:
-                    raise ValueError("a tuple lacks its values")
-                stack[-count:] = [tuple(stack[-count:])]
-            case "DICT":
-                items = since_mark()
-                stack.append(_pairs(items))
-            case "APPEND":
-                item = stack.pop()
-                _list(stack[-1]).append(item)
-            case "APPENDS":
-                items = since_mark()
-                _list(stack[-1]).extend(items)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _dict(stack[-1]).update(_pairs([key, value]))
-            case "SETITEMS":
-                items = since_mark()
-                _dict(stack[-1]).update(_pairs(items))
-            case "GLOBAL" | "INST":
-                module, _, named = argument.partition(" ")
-                if name == "INST":
-                    raise ForbiddenPickleError(module, named)
-                stack.append(_named(module, named))
-            case "STACK_GLOBAL":
-                named, module = stack.pop(), stack.pop()
-                stack.append(_named(module, named))
-            case "REDUCE" | "NEWOBJ":
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(_made(function, arguments))
-            case "BUILD":
-                state = stack.pop()
-                _filled(stack[-1], state)
-            case _ if name in _VALUES:
-                stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
-            case _ if name in _CONSTANTS:
-                stack.append(_CONSTANTS[name])
-            case _ if name in _EMPTY:
-                stack.append(_EMPTY[name]())
+                self.stack.append(self._memo[argument])
+            case "LIST" | "TUPLE" | "DICT" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                made = self._container(name)
+                self.stack.append(made)
+            case "APPEND" | "APPENDS" | "SETITEM" | "SETITEMS" | "BUILD":
+                self._fill(name)
+            case "GLOBAL" | "INST" | "STACK_GLOBAL" | "REDUCE" | "NEWOBJ":
+                made = self._called(name, argument)
+                self.stack.append(made)
             case _:
-                raise ForbiddenPickleError("pickle", name)
-    raise ValueError("it ends too early")
+                self.stack.append(_constant(name, argument))
+
+    def _since_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self._below.pop()
+        return items
+
+    def _move(self, name: str) -> None:
+        """What puts stacks aside, takes them back, drops the last value or doubles it."""
+        if name == "MARK":
+            self._below.append(self.stack)
+            self.stack = []
+        elif name == "DUP":
+            self.stack.append(self.stack[-1])
+        elif name == "POP" and self.stack:
+            self.stack.pop()
+        else:
+            self._since_mark()
+
+    def _container(self, name: str) -> Any:
+        """Of all values since the mark, or of as many as the name of a tuple's instruction says."""
+        match name:
+            case "LIST":
+                return self._since_mark()
+            case "TUPLE":
+                return tuple(self._since_mark())
+            case "DICT":
+                return _pairs(self._since_mark())
+        count = int(name.removeprefix("TUPLE"))
+        if len(self.stack) < count:
+            raise ValueError("a tuple lacks its values")
+        items = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        return items
+
+    def _fill(self, name: str) -> None:
+        """What puts into the container below that which lies above it."""
+        match name:
+            case "APPEND":
+                item = self.stack.pop()
+                _list(self.stack[-1]).append(item)
+            case "APPENDS":
+                items = self._since_mark()
+                _list(self.stack[-1]).extend(items)
+            case "SETITEM":
+                value, key = self.stack.pop(), self.stack.pop()
+                _dict(self.stack[-1]).update(_pairs([key, value]))
+            case "SETITEMS":
+                items = self._since_mark()
+                _dict(self.stack[-1]).update(_pairs(items))
+            case "BUILD":
+                state = self.stack.pop()
+                _filled(self.stack[-1], state)
+
+    def _called(self, name: str, argument: Any) -> Any:
+        """One of the known names, or what a call of one stands for."""
+        if name in ("REDUCE", "NEWOBJ"):
+            arguments, function = self.stack.pop(), self.stack.pop()
+            return _made(function, arguments)
+        if name == "STACK_GLOBAL":
+            named, module = self.stack.pop(), self.stack.pop()
+            return _named(module, named)
+        module, _, named = argument.partition(" ")
+        if name == "INST":
+            raise ForbiddenPickleError(module, named)
+        return _named(module, named)
+
+
+def _constant(name: str, argument: Any) -> Any:
+    """A text, a number or an empty container that stands in the file as it is."""
+    if name in _VALUES:
+        return bytes(argument) if isinstance(argument, bytearray) else argument
+    if name in _CONSTANTS:
+        return _CONSTANTS[name]
+    if name in _EMPTY:
+        return _EMPTY[name]()
+    raise ForbiddenPickleError("pickle", name)
 
 
 def _list(value: Any) -> list[Any]:
@@ -326,7 +358,7 @@ def _filled(target: Any, state: Any) -> None:
 
 
 class _Result:
-    """Turns what _run leaves into plain values; every container once, however often it stands in the file."""
+    """Turns what a program leaves into plain values; every container once, however often it stands in the file."""
 
     def __init__(self) -> None:
         self._done: dict[int, tuple[Any, int]] = {}
