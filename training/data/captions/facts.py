@@ -207,82 +207,129 @@ class PoseFacts:
     leg_straight: npt.NDArray[np.bool_]
 
 
+UPWARD, FORWARD = 1, 2
+"""Axes of what is seen in a body's frame."""
 STRAIGHT: Final = 4
 """Elbows and knees from this category on ("slight") make a straight limb."""
 
 
 def pose_facts(bodies: Bodies, rng: np.random.Generator | None = None) -> PoseFacts:
     """Every code of the bodies; with noise where a generator is given."""
-    categories = Categories(rng)
-    rules = categories.rules
-    codes: dict[str, Code] = {}
-    names: dict[str, tuple[str, ...]] = {}
+    found = _Found(Categories(rng), bodies)
+    # The noise is drawn in this order: in another one the same seed would tell other facts.
+    whole, kneel = postures(found.categories, bodies)
+    found.tell("posture", whole, POSTURES)
+    found.tell("kneel", kneel, KNEELS)
+    _trunk_and_head(found)
+    _feet_and_knees(found)
+    _bends_and_tilts(found)
+    arm_straight, leg_straight = _directions(found)
+    _hands(found)
+    _elbows(found)
+    return PoseFacts(found.codes, found.names, arm_straight, leg_straight)
 
-    def add(name: str, values: Array, bounds: str | None = None, noise: str = "degrees") -> None:
-        codes[name] = categories.cut(values, bounds or name, noise)
-        names[name] = categories.names(bounds or name)
 
-    codes["posture"], codes["kneel"] = postures(categories, bodies)
-    names["posture"], names["kneel"] = POSTURES, KNEELS
+class _Found:
+    """What has been found of bodies so far: for each fact its code and its categories' names.
 
-    pitch, lean, twist = trunk_angles(bodies)
-    add("pitch", pitch)
-    add("lean", one_side(lean))
-    add("twist", one_side(twist))
-    look, turn, tilt = head_angles(bodies)
-    add("look", look)
-    add("turn", one_side(turn))
-    add("tilt", one_side(tilt))
+    Attributes:
+        joints: (N, J, 3) the bodies' joints, outward-left, up and forward.
+    """
 
-    joints = bodies.in_frame(bodies.pos)
-    ankles = joints[:, sides("ankle")]
-    knees = joints[:, sides("knee")]
-    add("stance", np.abs(ankles[:, 0, 0] - ankles[:, 1, 0]), noise="metres")
-    add("ahead", ankles[:, :, 2] - ankles[:, ::-1, 2], noise="metres")
-    heights = floor_heights(bodies, rules["skin"])
-    add("lifted", np.minimum(heights["foot"], heights["ankle"]), noise="metres")
-    add("knee_floor", heights["knee"], "contact", "metres")
-    add("hand_floor", heights["hand"], "contact", "metres")
+    def __init__(self, categories: Categories, bodies: Bodies) -> None:
+        self.categories, self.bodies = categories, bodies
+        self.joints = bodies.in_frame(bodies.pos)
+        self.codes: dict[str, Code] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
+
+    def tell(self, name: str, code: Code, names: tuple[str, ...]) -> None:
+        """A fact by its code."""
+        self.codes[name], self.names[name] = code, names
+
+    def cut(self, name: str, values: Array, bounds: str | None = None, noise: str = "degrees") -> None:
+        """A fact by numbers and the bounds between its categories, those of its own name or of ``bounds``."""
+        bounds = bounds or name
+        self.tell(name, self.categories.cut(values, bounds, noise), self.categories.names(bounds))
+
+    def sided(self, joint: str) -> Array:
+        """(N, S, 3) the left and the right joint of that name."""
+        return self.joints[:, sides(joint)]
+
+
+def _trunk_and_head(found: _Found) -> None:
+    pitch, lean, twist = trunk_angles(found.bodies)
+    found.cut("pitch", pitch)
+    found.cut("lean", one_side(lean))
+    found.cut("twist", one_side(twist))
+    look, turn, tilt = head_angles(found.bodies)
+    found.cut("look", look)
+    found.cut("turn", one_side(turn))
+    found.cut("tilt", one_side(tilt))
+
+
+def _feet_and_knees(found: _Found) -> None:
+    ankles, knees = found.sided("ankle"), found.sided("knee")
+    found.cut("stance", np.abs(ankles[:, 0, 0] - ankles[:, 1, 0]), noise="metres")
+    found.cut("ahead", _more_than_other(ankles, FORWARD), noise="metres")
+    heights = floor_heights(found.bodies, found.categories.rules["skin"])
+    found.cut("lifted", np.minimum(heights["foot"], heights["ankle"]), noise="metres")
+    found.cut("knee_floor", heights["knee"], "contact", "metres")
+    found.cut("hand_floor", heights["hand"], "contact", "metres")
     across = np.where(ankles[:, :, 2] + knees[:, :, 2] >= ankles[:, ::-1, 2] + knees[:, ::-1, 2], 1.0, 0.0)
-    add("crossed", across * (ankles[:, 1, 0] - ankles[:, 0, 0])[:, None], "crossing", "metres")
-    add("knees", _distance(knees), noise="metres")
-    add("knee_higher", knees[:, :, 1] - knees[:, ::-1, 1], "higher", "metres")
-    add("knee", bodies.bend("knee", "hip", "ankle"))
-    add("elbow", bodies.bend("elbow", "shoulder", "wrist"))
+    found.cut("crossed", across * (ankles[:, 1, 0] - ankles[:, 0, 0])[:, None], "crossing", "metres")
+    found.cut("knees", _distance(knees), noise="metres")
+    found.cut("knee_higher", _more_than_other(knees, UPWARD), "higher", "metres")
 
+
+def _bends_and_tilts(found: _Found) -> None:
+    bodies = found.bodies
+    found.cut("knee", bodies.bend("knee", "hip", "ankle"))
+    found.cut("elbow", bodies.bend("elbow", "shoulder", "wrist"))
     for code, start, end in SEGMENTS:
         along = unit(bodies.pos[:, sides(end)] - bodies.pos[:, sides(start)])[:, :, 1]
-        add(code, np.degrees(np.arccos(np.clip(np.abs(along), 0, 1))), "verticality")
+        found.cut(code, np.degrees(np.arccos(np.clip(np.abs(along), 0, 1))), "verticality")
 
+
+def _directions(found: _Found) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Where limbs point; (N, S) whether that goes for the whole arm, and for the whole leg."""
+    bodies, nearest, rules = found.bodies, found.categories.nearest, found.categories.rules
+    arm_straight, leg_straight = found.codes["elbow"] >= STRAIGHT, found.codes["knee"] >= STRAIGHT
     arms = Directions.of(rules["arm_directions"])
-    arm_straight = codes["elbow"] >= STRAIGHT
     upper, whole = bodies.sided("shoulder", "elbow"), bodies.sided("shoulder", "wrist")
-    codes["arm"] = categories.nearest(np.where(arm_straight[..., None], whole, upper), arms)
-    names["arm"] = arms.names
+    found.tell("arm", nearest(np.where(arm_straight[..., None], whole, upper), arms), arms.names)
     forearms = Directions.of(rules["forearm_directions"])
-    codes["forearm"] = categories.nearest(bodies.sided("elbow", "wrist"), forearms)
-    codes["forearm"][arm_straight] = 0
-    names["forearm"] = forearms.names
+    forearm = nearest(bodies.sided("elbow", "wrist"), forearms)
+    forearm[arm_straight] = 0
+    found.tell("forearm", forearm, forearms.names)
     thighs = Directions.of(rules["thigh_directions"])
-    leg_straight = codes["knee"] >= STRAIGHT
-    codes["thigh"] = categories.nearest(bodies.sided("hip", "knee"), thighs)
-    names["thigh"] = thighs.names
+    found.tell("thigh", nearest(bodies.sided("hip", "knee"), thighs), thighs.names)
+    return arm_straight, leg_straight
 
-    codes["hand_at"], names["hand_at"] = hand_places(categories, bodies)
-    codes["hand_level"], names["hand_level"] = wrist_levels(categories, bodies)
-    wrists = joints[:, sides("wrist")]
-    chest = joints[:, JOINT_INDEX["spine3"]][:, None]
+
+def _hands(found: _Found) -> None:
+    found.tell("hand_at", *hand_places(found.categories, found.bodies))
+    found.tell("hand_level", *wrist_levels(found.categories, found.bodies))
+    wrists = found.sided("wrist")
+    chest = found.joints[:, JOINT_INDEX["spine3"]][:, None]
     outward = np.array([1.0, -1.0])
-    add("hand_across", -(wrists[..., 0] - chest[..., 0]) * outward, "crossing", "metres")
-    waist = joints[:, JOINT_INDEX["spine1"]][:, None]
-    add("hand_behind", waist[..., 2] - wrists[..., 2], "behind", "metres")
-    add("hand_higher", wrists[:, :, 1] - wrists[:, ::-1, 1], "higher", "metres")
-    add("hand_ahead", wrists[:, :, 2] - wrists[:, ::-1, 2], "ahead", "metres")
-    add("hands", _distance(wrists), noise="metres")
-    elbows = joints[:, sides("elbow")]
-    add("elbow_higher", elbows[:, :, 1] - elbows[:, ::-1, 1], "higher", "metres")
-    add("elbows", _distance(elbows), noise="metres")
-    return PoseFacts(codes, names, arm_straight, leg_straight)
+    found.cut("hand_across", -(wrists[..., 0] - chest[..., 0]) * outward, "crossing", "metres")
+    waist = found.joints[:, JOINT_INDEX["spine1"]][:, None]
+    found.cut("hand_behind", waist[..., 2] - wrists[..., 2], "behind", "metres")
+    found.cut("hand_higher", _more_than_other(wrists, UPWARD), "higher", "metres")
+    found.cut("hand_ahead", _more_than_other(wrists, FORWARD), "ahead", "metres")
+    found.cut("hands", _distance(wrists), noise="metres")
+
+
+def _elbows(found: _Found) -> None:
+    elbows = found.sided("elbow")
+    found.cut("elbow_higher", _more_than_other(elbows, UPWARD), "higher", "metres")
+    found.cut("elbows", _distance(elbows), noise="metres")
+
+
+def _more_than_other(pairs: Array, axis: int) -> Array:
+    """(N, S) by how much more of that axis each of pairs (N, S, 3) has than the one of the other side."""
+    more: Array = pairs[:, :, axis] - pairs[:, ::-1, axis]
+    return more
 
 
 def _distance(pairs: Array) -> Array:
