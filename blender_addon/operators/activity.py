@@ -92,7 +92,7 @@ class Outcome:
         """Whether every joint that should move is where it should be, or the picture is there."""
         if self.picture is not None:
             return True
-        return self.report is not None and not (self.report.short or self.report.adrift)
+        return self.report is not None and not (self.report.short or self.report.adrift or self.report.slid)
 
     def summary(self, most: int = 3) -> str:
         """What was done, for the user: which joints moved most, by how much, on how many frames, and what kept others
@@ -155,11 +155,16 @@ def _hindrances(report: WriteReport, most: int) -> Iterator[str]:
         yield f"{_spoken(joints[:most]).capitalize()}{rest} did not arrive ({worst:.0f}° off): {holder}."
     for joint, degrees in report.stopped.items():
         yield f"{_spoken([joint]).capitalize()} stops at its limit ({abs(degrees):.0f}°)."
+    loose = []
     if report.adrift:
         where = "hangs above" if report.adrift > 0 else "sinks below"
+        loose.append(f"the body {where} its floor by up to {100 * abs(report.adrift):.0f} cm")
+    if report.slid:
+        loose.append(f"planted feet slide by up to {100 * report.slid:.0f} cm")
+    if loose:
+        what = " and ".join(loose)
         yield (
-            f"The body {where} its floor by up to {100 * abs(report.adrift):.0f} cm: the pelvis is locked, connected "
-            "or not among the parts that may move."
+            f"{what[0].upper()}{what[1:]}: the pelvis is locked, connected or not among the parts that may move."
         )
     if report.followed:
         yield f"IK targets moved along: {', '.join(report.followed)}."

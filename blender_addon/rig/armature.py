@@ -117,7 +117,7 @@ class Rig(Body):
 
         before = take_sample(self, ascending)
         plan = make_plan(
-            self, before, wanted[order], turning=joints - kept, may_rise=0 in joints, options=options
+            self, before, wanted[order], turning=joints - kept, may_follow=0 in joints, options=options
         )
         keys = write_plan(self, plan)
         return verify(self, plan, keys)

@@ -5,19 +5,24 @@ A pose holds rotations and no place. Bending both knees of an armature whose pel
 squat would float. When an edit turns the pelvis or a leg, the pelvis therefore follows vertically, until the body's
 lowest point is as high as it was before: standing feet stay on their floor wherever that is, a body laid down comes
 to rest on it, a lifted leg moves nothing (the other foot is still the lowest), and a body in the air stays as high
-above the floor as it was. The body's points are those of the neutral body's skin, on the armature's own joints. Edits
-of trunk, head or arms alone never move the pelvis: hands may reach below the feet. The pelvis follows only when it may
-move at all, and only along location channels that are not locked.
+above the floor as it was. Bending the legs also draws the feet to the front or to the back, along the floor. So the
+pelvis follows horizontally as well, until feet that carried the body before and carry it afterwards stand where they
+stood; a step, which takes them opposite ways, moves nothing, and neither does sitting or lying down on the floor.
+
+The body's points are those of the neutral body's skin, on the armature's own joints. Edits of trunk, head or arms alone
+never move the pelvis: hands may reach below the feet. The pelvis follows only when it may move at all, and only along
+location channels that are not locked.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from ..contract.kinematics import forward_kinematics
-from ..contract.rotations import Array
+from ..contract.rotations import Array, axis_angle_to_matrix, matrix_to_quaternion
 from ..contract.skeleton import BODY_PARTS, JOINT_INDEX, NUM_JOINTS, PARENTS, REST_OFFSETS
 from .rest import BodyFrame
 from .skin import neutral_skin
@@ -36,8 +41,32 @@ _LIMBS: Final = [
 ]
 """Joints at the ends of the bones by which bodies are compared in size."""
 
+_FEET: Final = [[JOINT_INDEX[f"{side}_{name}"] for name in ("ankle", "foot")] for side in ("left", "right")]
+_SEAT: Final = [
+    *(joint for part in ("root", "trunk", "head") for joint in BODY_PARTS[part]),
+    JOINT_INDEX["left_collar"],
+    JOINT_INDEX["right_collar"],
+]
+"""What carries a body that sits or lies."""
+
 STILL: Final = 0.0008
 """Metres, on the neutral body, of a lift that is left out."""
+
+SLIGHT: Final = (0.002, 0.005)
+"""Metres, on the neutral body, up to which a slide is left out, and from which on all of it is taken back."""
+
+TOUCH: Final = (0.01, 0.04)
+"""Metres above the floor, on the neutral body, up to which a foot touches it, and from which on it does not."""
+
+SEATED: Final = (0.02, 0.06)
+"""The same of seat, trunk and head: where they carry the body, the feet may slide."""
+
+UPRIGHT: Final = (0.2, 0.5)
+"""How much of a foot's upward axis goes up where it carries nothing, as of one that lies on its back, and where it
+does."""
+
+SOLE: Final = 0.004
+"""Metres by which a foot's point may be higher than its lowest before it counts by a third."""
 
 
 def rest_offsets(positions: Array, frame: BodyFrame) -> Array:
@@ -67,10 +96,11 @@ def size(offsets: Array) -> float:
     return float(lengths[there].sum() / np.linalg.norm(REST_OFFSETS[_LIMBS], axis=1)[there].sum())
 
 
-def pelvis_lift(
+def pelvis_steps(
     before: Array, after: Array, positions: Array, frame: BodyFrame, stage: Array, object_matrix: Array
 ) -> Array:
-    """Metres (N,) by which the pelvis has to rise in the world for the lowest point to keep its height.
+    """Metres (N, 3) in the world that the pelvis has to go for the lowest point to keep its height and for planted feet
+    to keep their place.
 
     Args:
         before, after: (N, J, 3, 3) SMPL local rotations.
@@ -80,17 +110,103 @@ def pelvis_lift(
         object_matrix: (N, 3, 3) linear part of the object's world matrix.
     """
     offsets = rest_offsets(positions, frame)
-    upward = (object_matrix @ frame.axes)[:, 2, :]  # (N, 3): what a step along SMPL's axes adds to the height
-    length = np.linalg.norm(upward, axis=1, keepdims=True)
-    scale = size(offsets) * length
-    lowest = []
-    for local in (before, after):
-        standing = local.copy()
-        standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
-        rotations, joints = forward_kinematics(standing, offsets)
-        heights = np.einsum("njk,nk->nj", joints, upward)
-        tilts = np.einsum("nk,njkl->njl", upward / length, rotations)
-        heights[:, 0] = heights[:, _HIPS].mean(axis=1) - scale[:, 0] * (tilts[:, 0] @ _TO_HIPS)
-        lowest.append(neutral_skin().lowest(heights, tilts, scale))
-    lift = lowest[0] - lowest[1]
-    return np.where(np.abs(lift) > STILL * scale[:, 0], lift, 0.0)
+    axes = object_matrix @ frame.axes  # (N, 3, 3): its columns are steps along SMPL's axes in the world
+    length = np.linalg.norm(axes[:, 2], axis=1)
+    upward = axes[:, 2] / length[:, None]
+    was, becomes = (_stand(local, offsets, stage, upward) for local in (before, after))
+    lift = was.floor - becomes.floor
+    slide = _slide(was, becomes, upward)
+    still = STILL * size(offsets)
+    steps = (axes @ -slide[..., None])[..., 0]
+    steps[:, 2] = np.where(np.abs(lift) > still, lift * length, 0.0)
+    return np.asarray(steps)
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """How bodies stand, in SMPL's axes and the armature's unit of length; the pelvis is where it was.
+
+    Attributes:
+        pelvis: (N, 3, 3) how it is turned.
+        floor: (N,) the height of the lowest point.
+        feet: for the left and the right, (N, F, 3) the points of its skin.
+        above: for the left and the right, (N, F) their heights above the lowest point of all.
+        carry: for the left and the right, (N,) how far the foot stands on the floor and carries the body, 0 to 1.
+        scale: how large the body is beside the neutral one.
+    """
+
+    pelvis: Array
+    floor: Array
+    feet: tuple[Array, Array]
+    above: tuple[Array, Array]
+    carry: tuple[Array, Array]
+    scale: float
+
+
+def _stand(local: Array, offsets: Array, stage: Array, upward: Array) -> _Stand:
+    """Bodies (N, J, 3, 3) on an object whose ``upward`` (N, 3) is the world's."""
+    scale = size(offsets)
+    standing = local.copy()
+    standing[:, 0] = np.swapaxes(stage, -1, -2) @ local[:, 0]
+    turns, joints = forward_kinematics(standing, offsets)
+    joints[:, 0] = joints[:, _HIPS].mean(axis=1) - scale * turns[:, 0] @ _TO_HIPS
+    skin = neutral_skin()
+    heights = skin.along(
+        np.einsum("njk,nk->nj", joints, upward), np.einsum("nk,njkl->njl", upward, turns), scale
+    )
+    floor = heights.min(axis=1)
+    left, right = (
+        np.stack([foot.along(joints[..., axis], turns[..., axis, :], scale) for axis in range(3)], axis=-1)
+        for foot in map(skin.of, _FEET)
+    )
+    above = [heights[:, np.isin(skin.part, foot)] - floor[:, None] for foot in _FEET]
+    rested = _ramp(heights[:, np.isin(skin.part, _SEAT)].min(axis=1) - floor, SEATED, scale)
+    carry = []
+    for foot, high in zip(_FEET, above, strict=True):
+        upright = (turns[:, foot[0], :, 1] * upward).sum(axis=1)
+        carry.append(rested * _ramp(upright, UPRIGHT) * (1.0 - _ramp(high.min(axis=1), TOUCH, scale)))
+    return _Stand(turns[:, 0], floor, (left, right), (above[0], above[1]), (carry[0], carry[1]), scale)
+
+
+def _slide(was: _Stand, becomes: _Stand, upward: Array) -> Array:
+    """(N, 3) how far planted feet would slide along the floor.
+
+    It is what the ways of both feet have in common: the shortest way between the two, which is none where they go
+    opposite ways, as in a step, or where one of them stays. Where one foot was in the air it is the other's way. All of
+    it comes and goes gradually with what the feet carry, so that nothing jumps from frame to frame.
+    """
+    # A body that turns round does so about its pelvis; what its feet describe then is no slide.
+    turn = _turn_about(becomes.pelvis @ np.swapaxes(was.pelvis, -1, -2), upward)
+    ways = []
+    for side in range(2):
+        low = was.above[side] + becomes.above[side]
+        touch = np.exp((low.min(axis=1, keepdims=True) - low) / (SOLE * was.scale))
+        touch /= touch.sum(axis=1, keepdims=True)
+        before, after = ((touch[:, None] @ one.feet[side])[:, 0] for one in (was, becomes))
+        way = (np.swapaxes(turn, -1, -2) @ after[..., None])[..., 0] - before
+        ways.append(way - (way * upward).sum(axis=1, keepdims=True) * upward)
+    apart = ways[1] - ways[0]
+    share = -(ways[0] * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1e-12)
+    common = ways[0] + np.clip(share, 0.0, 1.0)[:, None] * apart
+    stood = [one[:, None] for one in was.carry]
+    planted = [one * after[:, None] for one, after in zip(stood, becomes.carry, strict=True)]
+    slide = planted[0] * planted[1] * common
+    for side, other in ((0, 1), (1, 0)):
+        alone = planted[side] * (1.0 - planted[other])
+        slide = slide + alone * (stood[other] * common + (1.0 - stood[other]) * ways[side])
+    slide = slide * _ramp(np.linalg.norm(slide, axis=1), SLIGHT, was.scale)[:, None]
+    return np.asarray((turn @ slide[..., None])[..., 0])
+
+
+def _ramp(lengths: Array, between: tuple[float, float], scale: float = 1.0) -> Array:
+    """(N,) from 0 up to the first of two lengths, those of the neutral body, to 1 from the second on."""
+    low, high = between
+    share = np.clip((lengths / scale - low) / (high - low), 0.0, 1.0)
+    return np.asarray(share * share * (3.0 - 2.0 * share))
+
+
+def _turn_about(rotation: Array, axis: Array) -> Array:
+    """(N, 3, 3) that part of rotations (N, 3, 3) that goes about unit vectors (N, 3)."""
+    quat = matrix_to_quaternion(rotation)
+    angle = 2.0 * np.arctan2((quat[:, 1:] * axis).sum(axis=1), quat[:, 0])
+    return axis_angle_to_matrix(angle[:, None] * axis)

@@ -25,7 +25,7 @@ from .body import Body
 from .channels import hold_locked, rotation_locks, rotation_matrices, rotation_property, values_near
 from .convert import basis_from_local, local_from_turns, nearest_rotation, turns_after
 from .curves import Curves, channel_values, curves_of, is_locked, is_muted, key_times, repeats_at
-from .ground import CARRYING_JOINTS, pelvis_lift
+from .ground import CARRYING_JOINTS, pelvis_steps
 from .ik import Move, moves_of_targets
 from .nla import has_nla, in_tweak_mode, paths_in_strips, to_scene
 from .sample import Sample, current_frame, evaluated_channels
@@ -106,8 +106,8 @@ class Plan:
         locked: the joints that should turn and cannot, all their channels being locked.
         channels: what is written.
         keyed: whether keys are set.
-        lift: (N,) metres in the world by which the pelvis rises.
-        adrift: (N,) metres by which it should have risen besides, had it not been locked or left out.
+        shift: (N, 3) metres in the world by which the pelvis follows the legs.
+        adrift: (N, 3) metres by which it should have followed besides, had it not been locked or left out.
         stopped: joint -> degrees, for those held at their limits.
         followed: names of what IK follows and what was moved for it.
     """
@@ -118,7 +118,7 @@ class Plan:
     locked: tuple[int, ...]
     channels: tuple[Channels, ...]
     keyed: bool
-    lift: Array
+    shift: Array
     adrift: Array
     stopped: dict[int, float]
     followed: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ def make_plan(
     poses_aa: Array,
     *,
     turning: frozenset[int],
-    may_rise: bool,
+    may_follow: bool,
     options: WriteOptions,
 ) -> Plan:
     """Work out how the armature takes on the poses.
@@ -139,7 +139,7 @@ def make_plan(
         before: how it stands.
         poses_aa: (N, 24, 3) the poses wanted at the sample's frames.
         turning: joints that may turn.
-        may_rise: whether the pelvis's location may follow the legs.
+        may_follow: whether the pelvis's location may follow the legs.
         options: how poses are written.
     """
     target = axis_angle_to_matrix(poses_aa)
@@ -160,16 +160,17 @@ def make_plan(
     written = frozenset(
         joint for link in body.tree.links if rotations.keys() & set(link.bones) for joint in link.joints
     )
-    rise = np.zeros(len(poses_aa))
+    wished = np.zeros((len(poses_aa), 3))
     if written & CARRYING_JOINTS:
-        rise = pelvis_lift(before.local, reached, body.positions, body.tree.frame, before.stage, before.world)
-    steps = _carrier_steps(body, before, after, rise if may_rise else np.zeros_like(rise))
-    locations = _plan_locations(body, before, steps, curves)
+        wished = pelvis_steps(
+            before.local, reached, body.positions, body.tree.frame, before.stage, before.world
+        )
+    steps = _carrier_steps(body, before, after, wished if may_follow else np.zeros_like(wished))
+    locations, taken = _plan_locations(body, before, steps, curves)
     channels = [*rotations.values(), *locations]
-    lift = rise if locations and may_rise else np.zeros_like(rise)
+    shift = (before.world @ taken[:, 0, :, None])[..., 0]
     followed: list[Channels] = []
     if options.ik_targets and channels:
-        taken = steps if locations else np.zeros_like(steps)
         followed = _plan_moves(moves_of_targets(body, before, after, taken), before.frames)
         channels += followed
     if options.keyed:
@@ -181,8 +182,8 @@ def make_plan(
         locked=tuple(sorted(moving - written)),
         channels=tuple(channels),
         keyed=options.keyed,
-        lift=lift,
-        adrift=rise - lift,
+        shift=shift,
+        adrift=wished - shift,
         stopped=stopped,
         followed=tuple(dict.fromkeys(one.bone or one.owner.name for one in followed)),
     )
@@ -362,16 +363,14 @@ def _beside(kept: list[float], frame: float) -> range:
     return range(max(after - 1, 0), min(after + 1, len(kept)))
 
 
-def _carrier_steps(body: Body, before: Sample, after: Array, lift: Array) -> Array:
-    """(N, R, 3) the steps of the body's carriers, in the armature's space: up by ``lift`` (N,) metres in the world, and
+def _carrier_steps(body: Body, before: Sample, after: Array, shift: Array) -> Array:
+    """(N, R, 3) the steps of the body's carriers, in the armature's space: by ``shift`` (N, 3) metres in the world, and
     what hangs on a root of its own goes where the joint that it belongs to takes it.
 
     ``after`` (N, B, 3, 3): how the bones will be turned.
     """
-    upward = np.zeros((len(lift), 3))
-    upward[:, 2] = lift
-    risen = np.linalg.solve(before.world, upward[..., None])[..., 0]
-    steps = np.tile(risen[:, None], (1, len(body.carriers), 1))
+    shared = np.linalg.solve(before.world, shift[..., None])[..., 0]
+    steps = np.tile(shared[:, None], (1, len(body.carriers), 1))
     first = {body.names[link.bones[0]]: link.joints[0] for link in body.tree.links}
     for place, name in enumerate(body.carriers):
         joint = first[name]
@@ -385,35 +384,43 @@ def _carrier_steps(body: Body, before: Sample, after: Array, lift: Array) -> Arr
     return steps
 
 
-def _plan_locations(body: Body, before: Sample, steps: Array, curves: Curves) -> list[Channels]:
-    """The locations of what carries the body for steps (N, R, 3) in the armature's space; none where a part cannot
-    follow, as the body must not come apart."""
+def _plan_locations(body: Body, before: Sample, steps: Array, curves: Curves) -> tuple[list[Channels], Array]:
+    """The locations of what carries the body for steps (N, R, 3) in the armature's space, and the steps that come of
+    it; none where a part of several cannot follow, as the body must not come apart."""
     size = np.nanmax(body.positions) - np.nanmin(body.positions)
     far = np.abs(steps).max(axis=(0, 2), initial=0.0) > STILL_PART * size
-    moving = [int(place) for place in np.flatnonzero(far)]
-    planned = [_plan_location(body, place, before, steps[:, place], curves) for place in moving]
-    found = [one for one in planned if one is not None]
-    return found if len(found) == len(planned) else []
+    taken = np.zeros_like(steps)
+    found = []
+    for place in map(int, np.flatnonzero(far)):
+        location, taken[:, place] = _plan_location(body, place, before, steps[:, place], curves)
+        if location is not None:
+            found.append(location)
+    short = np.abs(taken - steps)[:, far].max(initial=0.0) > STILL_PART * size
+    if len(body.carriers) > 1 and short:
+        return [], np.zeros_like(steps)
+    return found, taken
 
 
 def _plan_location(
-    body: Body, place: int, before: Sample, in_armature: Array, curves: Curves
-) -> Channels | None:
-    """The location of one of the carriers, or None where it cannot follow."""
+    body: Body, place: int, before: Sample, wished: Array, curves: Curves
+) -> tuple[Channels | None, Array]:
+    """The location of one of the carriers for steps (N, 3) in the armature's space, None where it cannot follow; and
+    the steps that come of it."""
     pbone = body.armature.pose.bones[body.carriers[place]]
     if pbone.bone.use_connect and pbone.parent is not None:
-        return None
+        return None, np.zeros_like(wished)
     axes = _location_axes(body, pbone, before.turns)
-    steps = np.linalg.solve(axes, in_armature[..., None])[..., 0]
+    steps = np.linalg.solve(axes, wished[..., None])[..., 0]
     locked = _locked_channels(pbone, "location", tuple(pbone.lock_location), curves, before.frames)
     left = tuple(
         lock or bool(still)
         for lock, still in zip(locked, np.abs(steps).max(0) < 1e-3 * np.abs(steps).max(), strict=True)
     )
+    steps = np.where(left, 0.0, steps)
+    taken = (axes @ steps[..., None])[..., 0]
     if all(left):
-        return None
-    values = before.location[:, place] + np.where(left, 0.0, steps)
-    return Channels(body.armature, pbone.name, "location", values, left)
+        return None, taken
+    return Channels(body.armature, pbone.name, "location", before.location[:, place] + steps, left), taken
 
 
 def _location_axes(body: Body, pbone: bpy.types.PoseBone, turns: Array) -> Array:

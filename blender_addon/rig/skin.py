@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The skin of the neutral body, as far as it can touch a floor. Pure numpy.
 
-Legend: P points, J joints; ``tilts`` (N, J, 3) what one step along each of a joint's axes adds to the height.
+Legend: P points, J joints; ``tilts`` (N, J, 3) what one step along each of a joint's axes adds to a coordinate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..contract.rotations import Array
 
@@ -29,17 +31,24 @@ class Skin:
     Attributes:
         weights: (P, J) how much each joint carries a point.
         arms: (P, J * 3) the same times the way from the joint to the point, in the zero pose.
+        part: (P,) the joint that carries a point most.
     """
 
     weights: Array
     arms: Array
+    part: NDArray[np.intp]
 
-    def lowest(self, heights: Array, tilts: Array, scale: Array) -> Array:
-        """(N,) the height of the lowest point of bodies ``scale`` (N, 1) times as large, whose joints are at
-        ``heights`` (N, J)."""
+    def along(self, joints: Array, tilts: Array, scale: float) -> Array:
+        """(N, P) a coordinate, such as the height, of the points of bodies ``scale`` times as large, of whose joints it
+        is ``joints`` (N, J)."""
         steps = tilts.reshape(len(tilts), -1) @ self.arms.T
-        lowest: Array = (heights @ self.weights.T + scale * steps).min(axis=1)
-        return lowest
+        found: Array = joints @ self.weights.T + scale * steps
+        return found
+
+    def of(self, joints: Sequence[int]) -> Skin:
+        """The points of these joints' parts of the body."""
+        chosen = np.isin(self.part, joints)
+        return Skin(self.weights[chosen], self.arms[chosen], self.part[chosen])
 
 
 @cache
@@ -59,7 +68,7 @@ def neutral_skin() -> Skin:
     points = sorted(outermost)
     ways = vertices[points][:, None] - joints
     arms = weights[points][:, :, None] * ways
-    return Skin(weights[points], arms.reshape(len(points), -1))
+    return Skin(weights[points], arms.reshape(len(points), -1), part_of[points])
 
 
 def _all_round(count: int) -> Array:

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
@@ -21,7 +22,7 @@ from blender_addon.rig.convert import (
     stage_of,
     turns_from_basis,
 )
-from blender_addon.rig.ground import pelvis_lift
+from blender_addon.rig.ground import pelvis_steps
 from blender_addon.rig.links import Link
 from blender_addon.rig.rest import BodyFrame, body_frame
 
@@ -160,12 +161,25 @@ def test_bones_all_in_one_spot_are_refused() -> None:
         body_frame(np.zeros((24, 3)))
 
 
-def lift(before: np.ndarray, after: np.ndarray, scale: float = 1.0, missing: Sequence[str] = ()) -> float:
+def steps(
+    before: np.ndarray,
+    after: np.ndarray,
+    scale: float = 1.0,
+    missing: Sequence[str] = (),
+    turned: npt.ArrayLike = ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+) -> np.ndarray:
+    """(..., 3) metres by which the pelvis follows from poses (..., 24, 3) to others, on an object that is turned."""
     positions = rest_positions() @ BLENDER_FROM_SMPL.T / scale
     frame = body_frame(positions)
     positions[[JOINT_INDEX[name] for name in missing]] = np.nan
-    pair = (axis_angle_to_matrix(pose)[None] for pose in (before, after))
-    return float(pelvis_lift(*pair, positions, frame, STANDING, scale * np.eye(3)[None])[0])
+    pair = [axis_angle_to_matrix(np.atleast_3d(pose).reshape(-1, 24, 3)) for pose in (before, after)]
+    world = np.tile(scale * np.asarray(turned), (len(pair[0]), 1, 1))
+    found = pelvis_steps(*pair, positions, frame, stage_of(world, frame.axes), world)
+    return found.reshape(*before.shape[:-2], 3)
+
+
+def lift(before: np.ndarray, after: np.ndarray, scale: float = 1.0, missing: Sequence[str] = ()) -> float:
+    return float(steps(before, after, scale, missing)[2])
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.01])
@@ -232,3 +246,107 @@ def test_joints_without_a_bone_are_where_a_body_has_them(
     assert lift(np.zeros((24, 3)), pose, missing=missing) == pytest.approx(
         lift(np.zeros((24, 3)), pose), abs=within
     )
+
+
+def posed(**degrees: float | tuple[float, float, float]) -> np.ndarray:
+    """A pose (24, 3) of joints turned by degrees, one number about the body's left; ``hip``, ``knee`` and ``ankle`` of
+    both legs."""
+    pose = np.zeros((24, 3))
+    for name, turn in degrees.items():
+        sides = [name] if name in JOINT_INDEX else [f"left_{name}", f"right_{name}"]
+        pose[[JOINT_INDEX[one] for one in sides]] = np.radians(
+            turn if isinstance(turn, tuple) else (turn, 0, 0)
+        )
+    return pose
+
+
+def soles(before: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
+    """For the left and the right foot, (V, 2, 3) places before and after of the skin that is within a centimetre of the
+    floor both times, by the backend's body; the pelvis stays in its place."""
+    body = load_neutral_body()
+    skins = [body.pose(torch.tensor(one[None], dtype=torch.float32))[0][0].numpy() for one in (before, after)]
+    low = np.all([skin[:, 1] < skin[:, 1].min() + 0.01 for skin in skins], axis=0)
+    part = body.weights.numpy().argmax(axis=1)
+    feet = ([JOINT_INDEX[f"{side}_{name}"] for name in ("ankle", "foot")] for side in ("left", "right"))
+    return [np.stack(skins, axis=1)[low & np.isin(part, foot)] for foot in feet]
+
+
+SITTING = posed(hip=-90, knee=90)
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        SITTING,
+        posed(hip=-80, knee=110, ankle=-30),
+        posed(pelvis=20, hip=-110, knee=120, ankle=-30, spine1=20),
+        posed(ankle=40),
+        posed(pelvis=15),
+        posed(pelvis=(0, 60, 0)) + posed(hip=-60, knee=70, ankle=-10),
+    ],
+    ids=["sitting", "squatting", "crouching", "tiptoe", "leaning", "turned"],
+)
+def test_planted_feet_stay_where_they_stand(pose: np.ndarray) -> None:
+    start = np.zeros((24, 3))
+    if pose[0, 1]:  # who turns round does so about the pelvis
+        start[0] = pose[0]
+    step = steps(start, pose) @ BLENDER_FROM_SMPL
+    for foot in soles(start, pose):
+        assert len(foot)
+        slid = (foot[:, 1] + step - foot[:, 0]).mean(axis=0)
+        assert np.linalg.norm((foot[:, 1] - foot[:, 0]).mean(axis=0)[[0, 2]]) > 0.02, "or nothing is tried"
+        assert np.abs(slid).max() < 0.006
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        posed(left_hip=-30, right_hip=30),
+        posed(left_hip=-30),
+        posed(left_hip=-80, left_knee=80),
+        posed(left_hip=(0, 0, 20), right_hip=(0, 0, -20)),
+        posed(pelvis=(0, 90, 0)),
+        posed(pelvis=(0, -170, 0)),
+        posed(pelvis=-90),
+        posed(pelvis=(0, 0, 90)),
+        posed(pelvis=-10, hip=-85),
+        posed(knee=90, ankle=60),
+        posed(left_hip=-40, left_knee=40, right_hip=40, right_knee=20),
+    ],
+    ids=["stride", "leg_in_front", "knee_up", "legs_apart", "to_the_left", "about", "on_the_back", "on_a_side",
+         "on_the_seat", "on_the_knees", "lunge"],
+)  # fmt: skip
+def test_steps_and_what_no_feet_carry_moves_nothing_along_the_floor(pose: np.ndarray) -> None:
+    assert np.abs(steps(np.zeros((24, 3)), pose)[:2]).max() < 0.002
+
+
+def test_who_stands_on_one_leg_keeps_its_foot_in_place_whatever_the_other_does() -> None:
+    start = posed(left_hip=-60, left_knee=80)
+    pose = posed(left_hip=20, left_knee=60, right_hip=-50, right_knee=60, right_ankle=-10)
+    step = steps(start, pose) @ BLENDER_FROM_SMPL
+    (_, foot) = soles(start, pose)
+    assert np.abs((foot[:, 1] + step - foot[:, 0]).mean(axis=0)).max() < 0.006
+
+
+def test_a_turned_scaled_object_has_the_same_steps_turned_and_scaled() -> None:
+    turned = Rotation.from_euler("z", 70, degrees=True).as_matrix()
+    upright = steps(np.zeros((24, 3)), SITTING)
+    np.testing.assert_allclose(steps(np.zeros((24, 3)), SITTING, turned=turned), turned @ upright, atol=1e-6)
+    np.testing.assert_allclose(steps(np.zeros((24, 3)), SITTING, scale=0.01), upright, atol=1e-6)
+    np.testing.assert_allclose(
+        steps(np.zeros((24, 3)), SITTING, turned=0.5 * np.eye(3)), 0.5 * upright, atol=1e-6
+    )
+
+
+def test_the_pelvis_follows_a_walk_without_a_jump() -> None:
+    """A stride in very many frames, in which each foot leaves the floor and comes back: what does not jump moves next
+    to nothing from one to the next."""
+    phase = np.linspace(0, 2 * np.pi, 2001)
+    walk = np.zeros((len(phase), 24, 3))
+    for side, sign in (("left", 1), ("right", -1)):
+        swing, lift = sign * np.sin(phase), np.maximum(sign * np.cos(phase), 0)
+        walk[:, JOINT_INDEX[f"{side}_hip"], 0] = -0.4 * swing - 0.3 * lift
+        walk[:, JOINT_INDEX[f"{side}_knee"], 0] = 0.1 + 0.8 * lift
+    found = steps(walk, walk + posed(hip=-50, knee=70, ankle=-20))
+    assert np.ptp(found[:, 1]) > 0.05
+    assert np.abs(np.diff(found, axis=0)).max() < 0.003

@@ -194,8 +194,8 @@ def test_feet_stay_on_the_floor_in_a_squat(extra: bool, local_location: bool, ma
     report = rig.write([1, 2], np.stack([squat() / 2, squat()]) + rig.read_current(), joints=ALL)
     after = world_matrices(rig, 2)[:, 2, 3]
     assert after.min() == pytest.approx(before.min(), abs=1e-6)
-    assert after[0] - before[0] == pytest.approx(report.pelvis_shift[1], abs=1e-6)
-    assert report.pelvis_shift[1] < -0.001
+    assert after[0] - before[0] == pytest.approx(report.pelvis_shift[1][2], abs=1e-6)
+    assert report.pelvis_shift[1][2] < -0.001
 
 
 def test_a_squat_over_a_walk_in_an_nla_strip_goes_on_walking(make_armature) -> None:
@@ -221,7 +221,7 @@ def test_a_squat_sinks_by_what_the_legs_are_shorter(make_armature) -> None:
     rig = Rig.of(make_armature())
     report = rig.write([1], squat()[None], joints=ALL)
     legs = abs(REST_OFFSETS[4, 1] + REST_OFFSETS[7, 1])
-    assert report.pelvis_shift[0] == pytest.approx(-legs / 2, abs=1e-5)
+    assert report.pelvis_shift[0] == pytest.approx((0, 0, -legs / 2), abs=1e-5)
 
 
 def test_legs_that_bend_under_a_pelvis_that_does_not_turn_take_it_along_at_every_frame(make_armature) -> None:
@@ -233,7 +233,47 @@ def test_legs_that_bend_under_a_pelvis_that_does_not_turn_take_it_along_at_every
         3 * [floor], abs=1e-6
     )
     assert "pelvis" not in report.degrees
-    assert report.pelvis_shift[1] < report.pelvis_shift[2] < report.pelvis_shift[0] < 0
+    assert np.diff([report.pelvis_shift[row][2] for row in (1, 2, 0)]).min() > 0 > report.pelvis_shift[0][2]
+
+
+def sitting() -> np.ndarray:
+    pose = np.zeros((24, 3))
+    for side in ("left", "right"):
+        pose[JOINT_INDEX[f"{side}_hip"], 0], pose[JOINT_INDEX[f"{side}_knee"], 0] = np.radians([-90, 90])
+    return pose
+
+
+ANKLES = (7, 8)
+
+
+@pytest.mark.parametrize("extra", [False, True], ids=["24 bones", "extra bones"])
+def test_feet_stay_where_they_stand_at_every_frame(extra: bool, make_armature) -> None:
+    armature = make_armature(extra=extra)
+    armature.rotation_euler, armature.scale = (0, 0, 1.0), (0.02, 0.02, 0.02)
+    rig = Rig.of(armature)
+    shares = np.array([0.1, 0.4, 0.7, 1.0, 0.3])
+    before = world_matrices(rig, 1)[ANKLES, :3, 3]
+    report = rig.write([1, 2, 3, 4, 5], shares[:, None, None] * sitting(), joints=ALL)
+    for frame, shift in enumerate(report.pelvis_shift, start=1):
+        assert world_matrices(rig, frame)[ANKLES, :3, 3] == pytest.approx(before, abs=1e-4)
+        assert np.linalg.norm(shift[:2]) > 0.02 * 0.03
+    assert report.slid == 0
+
+
+def test_where_one_channel_is_locked_the_others_follow_and_what_is_left_is_told(make_armature) -> None:
+    armature = make_armature(bone_axes="smpl")
+    rig = Rig.of(armature)
+    armature.pose.bones["Pelvis"].lock_location = (False, False, True)  # to the front and to the back
+    before = world_matrices(rig, 1)[ANKLES, :3, 3]
+    report = rig.write([1], sitting()[None], joints=ALL)
+    slide = world_matrices(rig, 1)[ANKLES, :3, 3] - before
+    assert slide[:, 2] == pytest.approx(0, abs=1e-5)
+    assert report.adrift == 0
+    assert report.slid == pytest.approx(np.linalg.norm(slide[:, :2], axis=1).mean(), abs=1e-3)
+    armature.pose.bones["Pelvis"].lock_location = (False, True, False)
+    report = rig.write([2], sitting()[None] * 0.5, joints=ALL)
+    assert report.adrift != 0
+    assert report.slid == 0
 
 
 @pytest.mark.parametrize("reason", ["pelvis may not move", "location locked", "arms only"])
@@ -249,7 +289,7 @@ def test_the_pelvis_stays_where_it_may_not_or_need_not_follow(reason: str, make_
         pose = np.zeros((24, 3))
         pose[JOINT_INDEX["left_shoulder"], 2] = 1.0
     report = Rig.of(armature).write([1], pose[None], joints=joints)
-    assert not any(report.pelvis_shift)
+    assert not np.any(report.pelvis_shift)
     assert tuple(pelvis.location) == (0, 0, 0)
 
 

@@ -156,13 +156,27 @@ def lowest(armature: Any, frame: float) -> float:
 
 def skin(armature: Any, frame: float) -> float:
     """Metres of the lowest point of the figure's skin above the world's floor."""
+    return float(_vertices(armature, frame)[:, 2].min())
+
+
+def soles(armature: Any, frame: float) -> np.ndarray:
+    """(2, 3) where the middle of the left and of the right sole is in the world, by the figure's skin."""
+    body = next(child for child in armature.children if child.type == "MESH")
+    rest = np.array([vertex.co for vertex in body.data.vertices])
+    low = rest[:, 2] < rest[:, 2].min() + 0.01
+    places = _vertices(armature, frame)
+    return np.stack([places[low & side].mean(axis=0) for side in (rest[:, 0] > 0, rest[:, 0] < 0)])
+
+
+def _vertices(armature: Any, frame: float) -> np.ndarray:
+    """(V, 3) of the figure's skin as Blender evaluates it, in the world."""
     go(frame)
     body = next(child for child in armature.children if child.type == "MESH")
     mesh = body.evaluated_get(bpy.context.evaluated_depsgraph_get())
     places = np.empty(3 * len(mesh.data.vertices), dtype=np.float32)
     mesh.data.vertices.foreach_get("co", places)
     world = np.array(mesh.matrix_world)
-    return float((places.reshape(-1, 3) @ world[2, :3] + world[2, 3]).min())
+    return np.asarray(places.reshape(-1, 3) @ world[:3, :3].T + world[:3, 3])
 
 
 def near(value: float, wanted: float, within: float = 0.5) -> None:
