@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``posellava data``, ``train``, ``export``, ``graphs`` and ``convert``: arguments in, exit status out.
+"""Training's commands of ``posellava``: arguments in, exit status out.
 
-A problem that the user can mend ends as one sentence on standard error and status 1.
+A problem that the user can mend ends as one sentence on standard error and status 1. What takes long to import is
+imported once the arguments are right.
 """
 
 from __future__ import annotations
@@ -12,6 +13,16 @@ from pathlib import Path
 
 from backend.arguments import positive, share
 from backend.exits import exit_status
+
+from .benchmark.cli import benchmark
+from .evaluate.cli import evaluate, train_retrieval
+from .reproduce.cli import reproduce
+from .speech.cli import measure_speech, train_speech
+
+__all__ = [
+    "benchmark", "convert", "data", "evaluate", "export", "graphs", "measure_speech", "reproduce", "train",
+    "train_retrieval", "train_speech",
+]  # fmt: skip
 
 
 def data(argv: Sequence[str]) -> int:
@@ -163,45 +174,3 @@ def convert(argv: Sequence[str]) -> int:
         print(f"{arguments.output}: the release in {arguments.release}")
 
     return exit_status("posellava convert", work)
-
-
-def evaluate(argv: Sequence[str]) -> int:
-    """``posellava eval``: measure a model on a benchmark built from poses."""
-    from training.evaluate.cli import evaluate as run
-
-    return run(argv)
-
-
-def train_retrieval(argv: Sequence[str]) -> int:
-    """``posellava train-retrieval``: train the model that finds poses by words, for ``eval --retrieval``."""
-    from training.evaluate.cli import train_retrieval as run
-
-    return run(argv)
-
-
-def train_speech(argv: Sequence[str]) -> int:
-    """``posellava train-speech``: teach a voice on a model that stays as it is."""
-    from training.speech.cli import train_speech as run
-
-    return run(argv)
-
-
-def measure_speech(argv: Sequence[str]) -> int:
-    """``posellava measure-speech``: facts right and wrong of what a model says."""
-    from training.speech.cli import measure_speech as run
-
-    return run(argv)
-
-
-def reproduce(argv: Sequence[str]) -> int:
-    """``posellava reproduce``: make one of the paper's tables."""
-    from training.reproduce.cli import reproduce as run
-
-    return run(argv)
-
-
-def benchmark(argv: Sequence[str]) -> int:
-    """``posellava benchmark``: the public benchmark for pose editing."""
-    from training.benchmark.cli import benchmark as run
-
-    return run(argv)
