@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a finished model that was given one part more beside its weights, which stay the same byte for byte.
+"""Writes a finished model that was given one part more beside its weights, which stay the same byte for byte; and what
+is asked of the commands that do so.
 
 May import backend and training.writing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,6 +22,18 @@ from backend.prompt.prompter import PROCESSOR_FILE
 from backend.prompt.speech import SPEECH_FILE, VOICE_FILE
 
 from .writing import model_folder
+
+
+def parser_of(
+    module: str, description: str, *, model: str, data: str = "folders of shards by name"
+) -> argparse.ArgumentParser:
+    """What the commands that give a part to a model have in common; ``model`` and ``data`` say which ones they take."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("model", type=Path, help=model)
+    parser.add_argument("output", type=Path, help="where the model goes; may be the same folder")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help=data)
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    return parser
 
 
 def write_with_part(

@@ -14,7 +14,6 @@ May import the rest of training and backend. Legend: N samples, Q of a batch, K 
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ from backend.model.llava import load_whole
 from backend.model.pose_decoder import DecodedPose, PoseContext
 from backend.model.storage import VARIANTS_IN_INT8
 from backend.model.variants import PoseVariants
-from training.added_part import write_with_part
+from training.added_part import parser_of, write_with_part
 from training.data.samples import Sample
 from training.data.shards import SampleSource
 from training.stages.batches import Collator
@@ -211,18 +210,13 @@ def give_variants(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.variants",
-        description="Give a model other answers to offer beside its own, which stays as it is.",
-    )
-    parser.add_argument("model", type=Path, help="a saved model of the residual form")
-    parser.add_argument("output", type=Path, help="where the model goes; may be the same folder")
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="FOLDER", help="folders of shards by name"
+    parser = parser_of(
+        "training.variants",
+        "Give a model other answers to offer beside its own, which stays as it is.",
+        model="a saved model of the residual form",
     )
     parser.add_argument("--steps", type=positive, default=1500, help="of training (default: %(default)s)")
     parser.add_argument("--samples", type=positive, default=24576, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args(argv)
     sentences = give_variants(
         arguments.model,

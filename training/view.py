@@ -12,7 +12,6 @@ stopped goes on. May import what ``training.variants`` may.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import time
@@ -34,7 +33,7 @@ from backend.model.text_encoder import TextEncoder
 from backend.prompt import COMPACT_VIEW, VERBAL_ANSWERS, VIEW_ANSWER
 from backend.prompt.speech import NOT_THE_TRUNKS
 from blender_addon.contract.skeleton import NUM_JOINTS
-from training.added_part import write_with_part
+from training.added_part import parser_of, write_with_part
 from training.data.directives.slips import type_in
 from training.data.patterns.loading import Pattern, default_patterns
 from training.data.patterns.sampler import Weighted, side_of
@@ -482,18 +481,11 @@ def give_view(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.view",
-        description="Teach a model words about the camera; all that it answered before stays as it was.",
-    )
-    parser.add_argument("model", type=Path, help="a saved model with a text encoder")
-    parser.add_argument("output", type=Path, help="where the model goes; may be the same folder")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="folders of shards by name, view* among them",
+    parser = parser_of(
+        "training.view",
+        "Teach a model words about the camera; all that it answered before stays as it was.",
+        model="a saved model with a text encoder",
+        data="folders of shards by name, view* among them",
     )
     parser.add_argument("--minutes", type=above_zero, default=55, help="of training (default: %(default)s)")
     parser.add_argument(
@@ -502,7 +494,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sentences", type=positive, default=16000, help="that the head learns from (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     arguments = parser.parse_args(argv)
     sentences = give_view(
         arguments.model,
