@@ -24,8 +24,10 @@ from blender_addon.contract.loopback import is_loopback
 from blender_addon.contract.messages import DEFAULT_PORT
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from backend.replicas import Replicas
-    from backend.server import PaintOptions
+    from backend.server import PaintOptions, ServerOptions
 
 TOKEN_VARIABLE: Final = "POSELLAVA_TOKEN"
 MAX_IMAGE_SIZE: Final = 2048
@@ -154,7 +156,7 @@ def run(
     Raises:
         AccessError, OSError, ValueError: what is wrong with the options, in a sentence.
     """
-    from backend.server import ServerOptions, check_options, listen, new_token, run_until_signal, tls_context
+    from backend.server import check_options, new_token, run_until_signal, tls_context
     from backend.server.logs import set_up
 
     set_up(options.log_level, options.log_format)
@@ -168,7 +170,30 @@ def run(
             "--tls-cert, or put a proxy in front (docs/security.md)",
             file=sys.stderr,
         )
-    settings = ServerOptions(
+    settings = _settings(options, token, tls)
+    sockets = _listen(settings)
+    with contextlib.ExitStack() as stack:
+        for listening in sockets:
+            stack.callback(listening.close)
+        if options.ray:
+            replicas = stack.enter_context(_replicas_of(options, load_engine))
+            engine: Answerer = replicas
+            reload: Callable[[], Answerer] = lambda: replicas  # noqa: E731
+        else:
+            engine, reload = load_engine(), load_engine
+
+        def announce(url: str) -> None:
+            print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
+
+        asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=reload))
+    return 0
+
+
+def _settings(options: argparse.Namespace, token: str | None, tls: SSLContext | None) -> ServerOptions:
+    """What the server is told."""
+    from backend.server import ServerOptions
+
+    return ServerOptions(
         host=options.host,
         port=options.port,
         token=token,
@@ -186,31 +211,22 @@ def run(
         log_requests=options.log_requests,
         images=_images_of(options),
     )
+
+
+def _listen(settings: ServerOptions) -> list[socket.socket]:
+    """The address, held before the engine is loaded. Raises OSError with what is wrong with it, in a sentence."""
+    from backend.server import listen
+
     try:
-        sockets = listen(settings)
+        return listen(settings)
     except socket.gaierror as error:
-        raise OSError(f"there is no host {options.host!r}: {error.strerror}") from None
+        raise OSError(f"there is no host {settings.host!r}: {error.strerror}") from None
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         raise OSError(
-            f"port {options.port} is in use; give another with --port, or 0 for a free one"
+            f"port {settings.port} is in use; give another with --port, or 0 for a free one"
         ) from None
-    with contextlib.ExitStack() as stack:
-        for listening in sockets:
-            stack.callback(listening.close)
-        if options.ray:
-            replicas = stack.enter_context(_replicas_of(options, load_engine))
-            engine: Answerer = replicas
-            reload: Callable[[], Answerer] = lambda: replicas  # noqa: E731
-        else:
-            engine, reload = load_engine(), load_engine
-
-        def announce(url: str) -> None:
-            print(f"listening {url}" + (f" token={token}" if token else ""), flush=True)
-
-        asyncio.run(run_until_signal(engine, settings, announce, sockets=sockets, reload=reload))
-    return 0
 
 
 def _images_of(options: argparse.Namespace) -> PaintOptions | None:
