@@ -132,75 +132,117 @@ def build(
         height: of the figure, as a multiple of SMPL's.
         plain: leave out the bones that play no joint.
     """
-    local = Rotation.from_rotvec(_rest_pose(rest)).as_matrix()
-    turned, places = forward_kinematics(local)
-    places = up.apply(height * (places + np.array([0, 0.96, 0])))
-    at = {name: places[joint] for name, joint in JOINT_INDEX.items()}
-    data = bpy.data.armatures.new("Rig")
-    armature = bpy.data.objects.new("Rig", data)
+    turned, places = forward_kinematics(Rotation.from_rotvec(_rest_pose(rest)).as_matrix())
+    body = _Body(names, axes, up, height, plain, up.apply(height * (places + np.array([0, 0.96, 0]))), turned)
+    armature = _in_edit_mode()
+    body.bones = armature.data.edit_bones
+    pelvis, chest = body.add_trunk()
+    for side, word in zip(("left", "right"), names.sides, strict=True):
+        hand = body.add_limb(names.arm, chest, [f"{side}_{one}" for one in _ARM[-1 - len(names.arm) :]], word)
+        if not plain:
+            body.add_fingers(hand, side, word)
+        body.add_limb(names.leg, pelvis, [f"{side}_{one}" for one in _LEG], word)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return armature
+
+
+_ARM: Final = ("collar", "shoulder", "elbow", "wrist", "hand")
+_LEG: Final = ("hip", "knee", "ankle", "foot", "toes")
+
+
+def _in_edit_mode() -> Any:
+    """A new armature, active and ready for bones."""
+    armature = bpy.data.objects.new("Rig", bpy.data.armatures.new("Rig"))
     bpy.context.collection.objects.link(armature)
     bpy.context.view_layer.objects.active = armature
     armature.select_set(True)
     bpy.ops.object.mode_set(mode="EDIT")
+    return armature
 
-    def add(name: str, head: np.ndarray, towards: np.ndarray, parent: Any) -> Any:
-        bone = data.edit_bones.new(names.prefix + name)
+
+@dataclass
+class _Body:
+    """An armature in the making; see ``build``. ``places`` (24, 3) are its joints, ``turned`` (24, 3, 3) their
+    rotations."""
+
+    names: Names
+    axes: str
+    up: Rotation
+    height: float
+    plain: bool
+    places: np.ndarray
+    turned: np.ndarray
+    bones: Any = None
+
+    def at(self, joint: str) -> np.ndarray:
+        return self.places[JOINT_INDEX[joint]]
+
+    def away(self, x: float, y: float, z: float) -> np.ndarray:
+        """So far in SMPL's axes, in the armature's space."""
+        return self.up.apply(self.height * np.array([x, y, z]))
+
+    def add(self, name: str, head: np.ndarray, towards: np.ndarray, parent: Any) -> Any:
+        """One bone."""
+        bone = self.bones.new(self.names.prefix + name)
         along = np.asarray(towards) - head
-        length = max(float(np.linalg.norm(along)), 0.02 * height)
+        length = max(float(np.linalg.norm(along)), 0.02 * self.height)
         bone.head, bone.tail = Vector(head), Vector(head) + Vector((0, length, 0))
-        if axes == "world":
-            bone.matrix = Matrix.Translation(head.tolist()) @ Matrix(up.as_matrix().tolist()).to_4x4()
+        if self.axes == "world":
+            bone.matrix = Matrix.Translation(head.tolist()) @ Matrix(self.up.as_matrix().tolist()).to_4x4()
         elif np.linalg.norm(along) > 1e-6:
-            turn = Vector((0, 1, 0) if axes == "along" else (1, 0, 0)).rotation_difference(Vector(along))
+            turn = Vector((0, 1, 0) if self.axes == "along" else (1, 0, 0)).rotation_difference(Vector(along))
             bone.matrix = Matrix.Translation(head.tolist()) @ turn.to_matrix().to_4x4()
         bone.length = length
         bone.parent = parent
         return bone
 
-    upward, ahead = up.apply([0, 0.1 * height, 0]), up.apply([0, 0, 0.1 * height])
-    parent = None
-    for name in names.above:
-        parent = add(name, np.zeros(3), upward, parent)
-    pelvis = add(names.pelvis, at["pelvis"], at["spine1"], parent)
-    column = _along([at["pelvis"], at["spine1"], at["spine2"], at["spine3"], at["neck"]], len(names.spine))
-    parent = pelvis
-    for number, name in enumerate(names.spine):
-        parent = add(name, column[number], column[number + 1], parent)
-    chest = parent
-    for number, name in enumerate(names.neck):
-        spots = np.linspace(at["neck"], at["head"], len(names.neck) + 1)
-        parent = add(name, spots[number], spots[number + 1], parent)
-    head = add(names.head, at["head"], at["head"] + upward, parent)
-    for name in names.beside.get("head", ()) if not plain else ():
-        add(name, at["head"] + ahead, at["head"] + 2 * ahead, head)
-    for side, word in zip(("left", "right"), names.sides, strict=True):
-        for limb, top, joints in (
-            (names.arm, chest, ("collar", "shoulder", "elbow", "wrist", "hand")),
-            (names.leg, pelvis, ("hip", "knee", "ankle", "foot", "toes")),
-        ):
-            joints = joints[-1 - len(limb) :] if joints[0] == "collar" else joints
-            parent = top
-            for joint, name, following in zip(joints, limb, joints[1:], strict=False):
-                start = at[f"{side}_{joint}"]
-                end = at.get(f"{side}_{following}", start + ahead)
-                bone = add(name.format(s=word), start, end, parent)
-                parts = () if plain else names.between.get(joint, ())
-                for number, part in enumerate(parts, 1):
-                    spot = start + (end - start) * number / (len(parts) + 1)
-                    bone = add(part.format(s=word), spot, end, bone)
-                for other in () if plain else names.beside.get(joint, ()):
-                    add(other.format(s=word), start, end, bone)
-                parent = bone
-            if joints[-2] == "wrist" and not plain:
-                wrist, turn = JOINT_INDEX[f"{side}_wrist"], turned[JOINT_INDEX[f"{side}_wrist"]]
-                out = 1 if side == "left" else -1
-                for number, name in enumerate(names.fingers):
-                    spread = 0.03 - 0.06 * number / max(len(names.fingers) - 1, 1)
-                    knuckle = places[wrist] + up.apply(height * (turn @ [out * 0.09, 0, spread]))
-                    tip = places[wrist] + up.apply(height * (turn @ [out * 0.13, 0, spread]))
-                    add(name.format(s=word), knuckle, tip, parent)
-    bpy.ops.object.mode_set(mode="OBJECT")
-    return armature
+    def others(self, kind: dict[str, Sequence[str]], joint: str) -> Sequence[str]:
+        """Bones of that kind that play no joint, where they are wanted."""
+        return () if self.plain else kind.get(joint.removeprefix("left_").removeprefix("right_"), ())
+
+    def add_trunk(self) -> tuple[Any, Any]:
+        """From what is above the pelvis to the head; returns the pelvis and the chest."""
+        names, upward, ahead = self.names, self.away(0, 0.1, 0), self.away(0, 0, 0.1)
+        parent = None
+        for name in names.above:
+            parent = self.add(name, np.zeros(3), upward, parent)
+        parent = pelvis = self.add(names.pelvis, self.at("pelvis"), self.at("spine1"), parent)
+        corners = [self.at(joint) for joint in ("pelvis", "spine1", "spine2", "spine3", "neck")]
+        for name, (start, end) in zip(names.spine, pairwise(_along(corners, len(names.spine))), strict=True):
+            parent = self.add(name, start, end, parent)
+        chest, top = parent, self.at("head")
+        spots = np.linspace(self.at("neck"), top, len(names.neck) + 1)
+        for name, (start, end) in zip(names.neck, pairwise(spots), strict=True):
+            parent = self.add(name, start, end, parent)
+        head = self.add(names.head, top, top + upward, parent)
+        for name in self.others(names.beside, "head"):
+            self.add(name, top + ahead, top + 2 * ahead, head)
+        return pelvis, chest
+
+    def add_limb(self, limb: Sequence[str], parent: Any, joints: Sequence[str], word: str) -> Any:
+        """The bones that begin at the joints, each with what lies along it and hangs on it; returns the last."""
+        for joint, name, following in zip(joints, limb, joints[1:], strict=False):
+            start = self.at(joint)
+            end = self.at(following) if following in JOINT_INDEX else start + self.away(0, 0, 0.1)
+            bone = self.add(name.format(s=word), start, end, parent)
+            parts = self.others(self.names.between, joint)
+            for number, part in enumerate(parts, 1):
+                spot = start + (end - start) * number / (len(parts) + 1)
+                bone = self.add(part.format(s=word), spot, end, bone)
+            for other in self.others(self.names.beside, joint):
+                self.add(other.format(s=word), start, end, bone)
+            parent = bone
+        return parent
+
+    def add_fingers(self, hand: Any, side: str, word: str) -> None:
+        """Side by side on the hand."""
+        wrist, turn = self.at(f"{side}_wrist"), self.turned[JOINT_INDEX[f"{side}_wrist"]]
+        out = 1 if side == "left" else -1
+        for number, name in enumerate(self.names.fingers):
+            spread = 0.03 - 0.06 * number / max(len(self.names.fingers) - 1, 1)
+            knuckle = wrist + self.away(*(turn @ [out * 0.09, 0, spread]))
+            tip = wrist + self.away(*(turn @ [out * 0.13, 0, spread]))
+            self.add(name.format(s=word), knuckle, tip, hand)
 
 
 def _along(corners: Sequence[np.ndarray], count: int) -> np.ndarray:
