@@ -275,6 +275,7 @@ def test_info_names_model_sizes_tasks_and_versions(
     assert f"{record['parameters']:,}" in printed
 
 
+@pytest.mark.slow
 def test_a_model_that_was_cut_off_is_named(
     saved_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_plain_picture_and_noise_move_nothing_and_say_so(
         assert (answer.pose_aa, answer.text) == (None, NOBODY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "with_torch"])
 def test_doubtful_pictures_and_words_that_are_tokens_are_answered(
     engine: str, request: pytest.FixtureRequest

@@ -240,6 +240,7 @@ def test_the_process_does_not_know_the_token(monkeypatch: pytest.MonkeyPatch) ->
     assert own["OMP_NUM_THREADS"] == "1"
 
 
+@pytest.mark.slow
 def test_pictures_are_read_where_the_add_on_has_another_name_as_in_an_extension(tmp_path: Path) -> None:
     """The local backend's process: the contract lies in a folder that is not called blender_addon, and the user's
     settings of Python, which may be those of another program, reach neither it nor the process that reads pictures."""

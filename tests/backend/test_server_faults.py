@@ -84,6 +84,7 @@ def test_a_client_that_stops_reading_does_not_hold_up_the_stop(start_backend: St
         assert not backend.is_alive
 
 
+@pytest.mark.slow
 def test_answers_that_nobody_takes_are_not_waited_for_at_the_stop(
     start_backend: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

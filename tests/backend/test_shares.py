@@ -139,6 +139,7 @@ def test_a_long_request_gets_most_of_the_time_beside_somebody_who_pauses() -> No
     assert theirs > 0.6 * 20 / 0.005
 
 
+@pytest.mark.slow
 def test_nobody_is_left_out_however_many_edit() -> None:
     many = Simulation([Person(poses=1000), *(Person() for _ in range(60))], lambda kind: 5)
     many.run(20)

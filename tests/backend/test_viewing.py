@@ -131,6 +131,7 @@ def test_every_frame_of_a_request_has_the_one_camera():
     assert second.turned == pytest.approx(0.7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
 def test_the_heading_in_a_render_is_the_cameras_azimuth(engine):
     """By the project's own drawing, camera at azimuth 0: what is read is the exact view up to the reader's error."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,13 @@ def seen_in_mirror(pose_aa: Pose) -> npt.NDArray[np.float64]:
     """(24, 3, 3) rotations of the pose on the other side of the plane x = 0."""
     mirrored = pose_aa[list(MIRROR)] * [1.0, -1.0, -1.0]
     return Rotation.from_rotvec(mirrored.astype(np.float64)).as_matrix()
+
+
+@cache
+def start_and_mirrored(seed: int) -> tuple[Pose, Pose]:
+    """A start pose, and the same on the other side of the plane x = 0."""
+    start = StartPoses(None)(np.random.default_rng((seed, 1)))
+    return start, (start[list(MIRROR)] * np.array([1, -1, -1])).astype(np.float32)
 
 
 class FirstDrawFlipped(np.random.Generator):
@@ -89,14 +97,12 @@ def test_every_family_of_kinds_has_a_file_of_checks() -> None:
 
 @pytest.mark.parametrize("name", [kind.name for kind in KINDS.values() if kind.mirrored])
 def test_a_mirrored_sample_mirrors_both_words_and_pose(name: str, sampler: DirectiveSampler) -> None:
-    starts = StartPoses(None)
     compared = 0
     for seed in range(200):
-        start = starts(np.random.default_rng((seed, 1)))
+        start, mirrored_start = start_and_mirrored(seed)
         one = sampler.draw_kind(np.random.default_rng(seed), start, name)
         if one is None:
             continue
-        mirrored_start = (start[list(MIRROR)] * np.array([1, -1, -1])).astype(np.float32)
         other = sampler.draw_kind(
             FirstDrawFlipped(np.random.default_rng(seed).bit_generator), mirrored_start, name
         )

@@ -249,6 +249,7 @@ def test_an_edge_that_cuts_the_person_off_takes_the_places_along(crowd_alone: Ca
         assert np.abs(whole[y, x].astype(int) - part[v, u]).max() < 40
 
 
+@pytest.mark.slow
 def test_a_share_of_the_photographs_that_are_built_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(images, "SIZES", ((64, 64),))

@@ -168,6 +168,7 @@ def test_rates_are_given_for_all_per_task_and_per_kind() -> None:
     assert rates["arm"].kept == 1.0
 
 
+@pytest.mark.slow
 def test_no_instruction_is_fulfilled_before_the_edit_unless_it_asks_for_nothing() -> None:
     for written in WRITTEN:
         if "start" not in written:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from blender_addon.contract.limits import RANGES, keeps_limits
@@ -22,6 +23,7 @@ def test_constructed_poses_keep_to_the_limits() -> None:
     assert keeps_limits(np.tile(STRAIGHT, (len(local), 1, 1, 1)), local)
 
 
+@pytest.mark.slow
 def test_what_directives_ask_for_keeps_to_the_limits() -> None:
     rng = np.random.default_rng(4)
     sampler = DirectiveSampler(lambda rng: constructed_poses(rng, 1)[0])

@@ -158,6 +158,7 @@ def test_other_data_is_trained_on_and_measured(tmp_path: Path) -> None:
     assert "script.json" in (tmp_path / "out" / "table4.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["vae", "vae+pose", "chatpose", "posellava"])
 def test_every_contestant_learns_what_it_sees(form: str) -> None:
     torch.manual_seed(0)
@@ -199,6 +200,7 @@ def test_a_contestant_is_trained_on_one_core_and_leaves_the_threads_as_they_were
     assert training.kept("PoseScript") is not None
 
 
+@pytest.mark.slow
 def test_a_contestant_of_another_version_with_other_words_is_not_taken(tmp_path: Path) -> None:
     training = Training(Sources(None, {}), Effort(steps=1), tmp_path)
     training.train("ChatPose")

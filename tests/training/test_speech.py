@@ -108,6 +108,7 @@ def test_a_voice_learns_goes_on_and_leaves_the_model_as_it_is(
     assert "40 words, one question at a time" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_readers_are_taught_what_the_captioner_says_of_the_same_poses(sampler: SpeechSampler) -> None:
     """Their labels, read back as facts, are those that a text of the pose is judged by."""
     rng = np.random.default_rng(5)

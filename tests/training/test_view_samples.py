@@ -56,6 +56,7 @@ def test_there_are_many_patterns_and_all_can_be_read():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_sentence_can_be_said_of_either_side():
     rng = np.random.default_rng(0)
     for pattern in view_patterns():
@@ -65,9 +66,9 @@ def test_every_sentence_can_be_said_of_either_side():
             assert not set(said) & set("{}[]|"), said
 
 
-def test_a_wish_that_was_met_is_said_in_several_ways():
-    drawn_samples = ViewSampler(StartPoses(None)).draw_many(np.random.default_rng(8), 64)
-    seen = [one for one in drawn_samples if one.view is not None and one.kind.startswith("view.")]
+@pytest.mark.slow
+def test_a_wish_that_was_met_is_said_in_several_ways(samples):
+    seen = [one for one in samples if one.view is not None and one.kind.startswith("view.")]
     words = defaultdict(set)
     for one in seen:
         words[one.pose_aa.tobytes() + one.target_aa.tobytes()].add(one.instruction)
@@ -126,6 +127,7 @@ def test_a_pattern_with_a_side_of_the_picture_stands_for_both(tmp_path):
     assert right.when == ("rel S_hand O_hand left >= 0.1",)
 
 
+@pytest.mark.slow
 def test_samples_are_of_all_three_forms(samples):
     seen = [one for one in samples if one.view is not None and one.kind.startswith("view.")]
     unseen = [one for one in samples if one.kind.endswith(".unseen")]

@@ -37,6 +37,7 @@ def test_versions_agree() -> None:
     assert f"websockets=={wheel_version}" in project["dependencies"]
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_not_valid_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = (ADDON / "blender_manifest.toml").read_text()
     broken = tmp_path / "addon"

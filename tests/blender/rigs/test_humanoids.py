@@ -162,20 +162,26 @@ def test_a_pose_sent_and_returned_moves_no_bone(humanoid: Humanoid) -> None:
     assert max(turned(before[name], after[name]) for name in played) < 0.1
 
 
-@every
-def test_the_left_arm_is_raised_as_the_figures_is_and_nothing_else_moves(humanoid: Humanoid) -> None:
+@pytest.fixture(scope="module")
+def arm_of_the_figure() -> dict[tuple[str, str], np.ndarray]:
+    """Where the segments of the figure's raised arm point."""
     figure = Rig.of(add_figure(bpy.context))
     write(figure, raised())
     wanted = Seen(figure)
-    arm = [(f"left_{start}", f"left_{end}") for start, end in (("shoulder", "elbow"), ("elbow", "wrist"))]
-    directions = [wanted.direction(*segment) for segment in arm]
+    arm = [("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist")]
+    return {segment: wanted.direction(*segment) for segment in arm}
 
+
+@every
+def test_the_left_arm_is_raised_as_the_figures_is_and_nothing_else_moves(
+    humanoid: Humanoid, arm_of_the_figure: dict[tuple[str, str], np.ndarray]
+) -> None:
     rig = fk_rig(humanoid)
     write(rig, STANDING)
     before, there = bones_now(rig.armature), Seen(rig)
     report = write(rig, raised(), joints=LEFT_ARM)
     after, seen = bones_now(rig.armature), Seen(rig)
-    for segment, direction in zip(arm, directions, strict=True):
+    for segment, direction in arm_of_the_figure.items():
         assert degrees(seen.direction(*segment), direction) < 5
     assert set(report.degrees) <= {"left_shoulder", "left_elbow", "left_wrist"}
     still = [

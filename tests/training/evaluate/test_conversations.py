@@ -74,6 +74,7 @@ def changed(with_poses: Path, tmp_path: Path) -> Path:
     return tmp_path / "changed"
 
 
+@pytest.mark.slow
 def test_loss_and_answers_are_those_of_the_librarys_llava(llava: Path, conversations: Path) -> None:  # noqa: F811
     """Of a conversation in words, laid out by hand: the questions in Mistral's marks, each answer with its end."""
     told = respond_to(load_speaker(llava, device="cpu", threads=1), held_out(conversations, 1000)[:1])

@@ -13,6 +13,8 @@ from training.data.starts import StartPoses
 from training.evaluate.held_out import judge
 from training.evaluate.sheet import held_out_sheet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cases():
@@ -20,7 +22,6 @@ def cases():
     return PatternSampler(StartPoses(None), patterns, held_out=True).cases(np.random.default_rng(4), 60)
 
 
-@pytest.mark.slow
 def test_targets_pass_and_most_starts_do_not(cases):
     edits = [case for case in cases if case.sample.target_aa is not None]
     assert len(edits) > 15
@@ -29,7 +30,6 @@ def test_targets_pass_and_most_starts_do_not(cases):
     assert np.mean(unmoved) < 0.7  # "slightly" is less than what people may differ by
 
 
-@pytest.mark.slow
 def test_words_are_right_where_nothing_is_asked(cases):
     wordy = [case for case in cases if case.sample.target_aa is None]
     assert wordy
