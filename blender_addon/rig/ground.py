@@ -16,6 +16,7 @@ location channels that are not locked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +66,9 @@ UPRIGHT: Final = (0.2, 0.5)
 """How much of a foot's upward axis goes up where it carries nothing, as of one that lies on its back, and where it
 does."""
 
+CHANGE_FRAMES: Final = 2
+"""Frames over which the pelvis goes over from one foot to the other (standard deviation of a bell curve)."""
+
 SOLE: Final = 0.004
 """Metres by which a foot's point may be higher than its lowest before it counts by a third."""
 
@@ -97,13 +101,20 @@ def size(offsets: Array) -> float:
 
 
 def pelvis_steps(
-    before: Array, after: Array, positions: Array, frame: BodyFrame, stage: Array, object_matrix: Array
+    before: Array,
+    after: Array,
+    frames: Sequence[float],
+    positions: Array,
+    frame: BodyFrame,
+    stage: Array,
+    object_matrix: Array,
 ) -> Array:
     """Metres (N, 3) in the world that the pelvis has to go for the lowest point to keep its height and for planted feet
     to keep their place.
 
     Args:
         before, after: (N, J, 3, 3) SMPL local rotations.
+        frames: (N,) the frames at which they are, ascending.
         positions: (J, 3) rest positions of the joints in the armature's space.
         frame: SMPL's axes in that space.
         stage: (N, 3, 3) tilt of the object, as in ``convert``.
@@ -115,7 +126,7 @@ def pelvis_steps(
     upward = axes[:, 2] / length[:, None]
     was, becomes = (_stand(local, offsets, stage, upward) for local in (before, after))
     lift = was.floor - becomes.floor
-    slide = _slide(was, becomes, upward)
+    slide = _slide(was, becomes, upward, np.asarray(frames, dtype=np.float64))
     still = STILL * size(offsets)
     steps = (axes @ -slide[..., None])[..., 0]
     steps[:, 2] = np.where(np.abs(lift) > still, lift * length, 0.0)
@@ -168,12 +179,13 @@ def _stand(local: Array, offsets: Array, stage: Array, upward: Array) -> _Stand:
     return _Stand(turns[:, 0], floor, (left, right), (above[0], above[1]), (carry[0], carry[1]), scale)
 
 
-def _slide(was: _Stand, becomes: _Stand, upward: Array) -> Array:
+def _slide(was: _Stand, becomes: _Stand, upward: Array, frames: Array) -> Array:
     """(N, 3) how far planted feet would slide along the floor.
 
     It is what the ways of both feet have in common: the shortest way between the two, which is none where they go
-    opposite ways, as in a step, or where one of them stays. Where one foot was in the air it is the other's way. All of
-    it comes and goes gradually with what the feet carry, so that nothing jumps from frame to frame.
+    opposite ways, as in a step, or where one of them stays. Where one foot is in the air before and after it is the
+    other's way. How much of each foot's way counts comes and goes with what the feet carry, and over some frames, so
+    that nothing jumps from one to the next where a foot is put down.
     """
     # A body that turns round does so about its pelvis; what its feet describe then is no slide.
     turn = _turn_about(becomes.pelvis @ np.swapaxes(was.pelvis, -1, -2), upward)
@@ -187,15 +199,33 @@ def _slide(was: _Stand, becomes: _Stand, upward: Array) -> Array:
         ways.append(way - (way * upward).sum(axis=1, keepdims=True) * upward)
     apart = ways[1] - ways[0]
     share = -(ways[0] * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1e-12)
-    common = ways[0] + np.clip(share, 0.0, 1.0)[:, None] * apart
-    stood = [one[:, None] for one in was.carry]
-    planted = [one * after[:, None] for one, after in zip(stood, becomes.carry, strict=True)]
-    slide = planted[0] * planted[1] * common
+    common = np.clip(np.stack([1.0 - share, share]), 0.0, 1.0)  # (2, N): how much of each foot's way
+    carry = list(zip(was.carry, becomes.carry, strict=True))
+    planted = [one * after for one, after in carry]
+    aloft = [(1.0 - one) * (1.0 - after) for one, after in carry]
+    parts = planted[0] * planted[1] * common
     for side, other in ((0, 1), (1, 0)):
         alone = planted[side] * (1.0 - planted[other])
-        slide = slide + alone * (stood[other] * common + (1.0 - stood[other]) * ways[side])
+        parts += alone * (1.0 - aloft[other]) * common
+        parts[side] += alone * aloft[other]
+    parts = _gradually(parts, frames)
+    slide = parts[0, :, None] * ways[0] + parts[1, :, None] * ways[1]
     slide = slide * _ramp(np.linalg.norm(slide, axis=1), SLIGHT, was.scale)[:, None]
     return np.asarray((turn @ slide[..., None])[..., 0])
+
+
+def _gradually(parts: Array, frames: Array) -> Array:
+    """``parts`` (2, N) at ascending frames, each the mean of those around it, by a bell curve."""
+    total, weights = parts.copy(), np.ones(len(frames))
+    for step in range(1, 3 * CHANGE_FRAMES + 1):
+        near = np.exp(-0.5 * ((frames[step:] - frames[:-step]) / CHANGE_FRAMES) ** 2)
+        if not len(near):
+            break
+        total[:, step:] += near * parts[:, :-step]
+        total[:, :-step] += near * parts[:, step:]
+        weights[step:] += near
+        weights[:-step] += near
+    return np.asarray(total / weights)
 
 
 def _ramp(lengths: Array, between: tuple[float, float], scale: float = 1.0) -> Array:

@@ -163,7 +163,7 @@ def make_plan(
     wished = np.zeros((len(poses_aa), 3))
     if written & CARRYING_JOINTS:
         wished = pelvis_steps(
-            before.local, reached, body.positions, body.tree.frame, before.stage, before.world
+            before.local, reached, before.frames, body.positions, body.tree.frame, before.stage, before.world
         )
     steps = _carrier_steps(body, before, after, wished if may_follow else np.zeros_like(wished))
     locations, taken = _plan_locations(body, before, steps, curves)

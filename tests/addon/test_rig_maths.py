@@ -167,14 +167,17 @@ def steps(
     scale: float = 1.0,
     missing: Sequence[str] = (),
     turned: npt.ArrayLike = ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    apart: float = 100.0,
 ) -> np.ndarray:
-    """(..., 3) metres by which the pelvis follows from poses (..., 24, 3) to others, on an object that is turned."""
+    """(..., 3) metres by which the pelvis follows from poses (..., 24, 3) to others, on an object that is turned; so
+    many frames apart."""
     positions = rest_positions() @ BLENDER_FROM_SMPL.T / scale
     frame = body_frame(positions)
     positions[[JOINT_INDEX[name] for name in missing]] = np.nan
     pair = [axis_angle_to_matrix(np.atleast_3d(pose).reshape(-1, 24, 3)) for pose in (before, after)]
     world = np.tile(scale * np.asarray(turned), (len(pair[0]), 1, 1))
-    found = pelvis_steps(*pair, positions, frame, stage_of(world, frame.axes), world)
+    frames = [apart * row for row in range(len(pair[0]))]
+    found = pelvis_steps(*pair, frames, positions, frame, stage_of(world, frame.axes), world)
     return found.reshape(*before.shape[:-2], 3)
 
 
@@ -328,6 +331,22 @@ def test_who_stands_on_one_leg_keeps_its_foot_in_place_whatever_the_other_does()
     assert np.abs((foot[:, 1] + step - foot[:, 0]).mean(axis=0)).max() < 0.006
 
 
+@pytest.mark.parametrize(
+    "pose",
+    [
+        SITTING,
+        posed(left_hip=-60, left_knee=60, right_hip=50, right_ankle=-20),
+        posed(left_hip=-70, left_knee=90, right_hip=-20, right_knee=30, right_ankle=-10),
+        posed(left_hip=-20, left_knee=90, right_hip=-10, right_knee=20, right_ankle=-10),
+        posed(knee=90, ankle=60),
+    ],
+    ids=["sitting", "lunging", "knee_up", "heel_up", "kneeling"],
+)
+def test_the_way_back_ends_where_the_way_there_began(pose: np.ndarray) -> None:
+    there, back = steps(np.stack([np.zeros((24, 3)), pose]), np.stack([pose, np.zeros((24, 3))]))
+    np.testing.assert_allclose(there + back, 0, atol=1e-6)
+
+
 def test_a_turned_scaled_object_has_the_same_steps_turned_and_scaled() -> None:
     turned = Rotation.from_euler("z", 70, degrees=True).as_matrix()
     upright = steps(np.zeros((24, 3)), SITTING)
@@ -339,14 +358,26 @@ def test_a_turned_scaled_object_has_the_same_steps_turned_and_scaled() -> None:
 
 
 def test_the_pelvis_follows_a_walk_without_a_jump() -> None:
-    """A stride in very many frames, in which each foot leaves the floor and comes back: what does not jump moves next
-    to nothing from one to the next."""
-    phase = np.linspace(0, 2 * np.pi, 2001)
+    """A stride of a second, in which each foot leaves the floor and comes back, crouched."""
+    phase = np.linspace(0, 2 * np.pi, 25)
     walk = np.zeros((len(phase), 24, 3))
     for side, sign in (("left", 1), ("right", -1)):
         swing, lift = sign * np.sin(phase), np.maximum(sign * np.cos(phase), 0)
         walk[:, JOINT_INDEX[f"{side}_hip"], 0] = -0.4 * swing - 0.3 * lift
         walk[:, JOINT_INDEX[f"{side}_knee"], 0] = 0.1 + 0.8 * lift
-    found = steps(walk, walk + posed(hip=-50, knee=70, ankle=-20))
-    assert np.ptp(found[:, 1]) > 0.05
-    assert np.abs(np.diff(found, axis=0)).max() < 0.003
+    found = steps(walk, walk + posed(hip=-50, knee=70, ankle=-20), apart=1.0)
+    assert found[:, 1].min() > 0.1
+    assert np.abs(np.diff(found[:, :2], axis=0)).max() < 0.03
+
+
+def test_a_foot_that_is_put_down_takes_the_pelvis_over_in_some_frames() -> None:
+    """On the right foot for ten frames, on the left for the next ten; the edit takes the two opposite ways."""
+    on_right, on_left = posed(left_hip=-60, left_knee=80), posed(right_hip=-60, right_knee=80)
+    edit = posed(left_hip=20, right_hip=-20)
+    walk = np.stack([on_right] * 10 + [on_left] * 10)
+    found = steps(walk, walk + edit, apart=1.0)[:, 1]
+    assert found[0] * found[-1] < 0
+    assert np.ptp(found) > 0.3
+    assert np.abs(np.diff(found)).max() < 0.3 * np.ptp(found)
+    far = steps(walk[[0, -1]], (walk + edit)[[0, -1]])[:, 1]
+    np.testing.assert_allclose(found[[0, -1]], far, atol=0.01)
