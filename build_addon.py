@@ -158,8 +158,8 @@ def _find_builder() -> Path:
     spec = importlib.util.find_spec("bpy")
     if spec is None or spec.origin is None:
         raise BuildError(
-            "The extension is built by Blender's own tool, which comes with the bpy package: "
-            "run 'make setup' and then '.venv/bin/python build_addon.py'."
+            "The extension is built by Blender's own tool, which comes with the bpy package, and there is none for "
+            "Python 3.12: run 'make setup' where 'python3.11' or 'python3.13' is installed, then try again."
         )
     found = sorted(Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
     if not found:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from blender_addon.contract.kinematics import mirror_pose
 from training.data.directives.slips import type_in
@@ -21,6 +20,7 @@ from training.data.directives.wording import expand
 from training.data.pool import with_heading
 from training.data.samples import Sample
 from training.data.sources.pose_set import PoseSet
+from training.yaml_file import read_yaml
 
 ACTIONS_FILE: Final = Path(__file__).with_name("actions.yaml")
 KNOWN_SHARE: Final = 0.95
@@ -33,7 +33,7 @@ _SPACES: Final = re.compile(r"\s+")
 @cache
 def load_actions() -> Mapping[str, Any]:
     """The table of labels and the sentences around them."""
-    table: Mapping[str, Any] = yaml.safe_load(ACTIONS_FILE.read_text(encoding="utf-8"))
+    table: Mapping[str, Any] = read_yaml(ACTIONS_FILE)
     return table
 
 

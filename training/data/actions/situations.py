@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from blender_addon.contract.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import JOINT_INDEX
@@ -27,6 +26,7 @@ from training.data.directives.slips import type_in
 from training.data.directives.spine import head_set
 from training.data.directives.wording import expand
 from training.data.samples import Pose, Sample
+from training.yaml_file import read_yaml
 
 SITUATIONS_FILE: Final = Path(__file__).with_name("situations.yaml")
 WHOLE_SENTENCE_SHARE: Final = 0.4
@@ -43,7 +43,7 @@ _LOOSE: Final = [
 @cache
 def load_situations(file: Path = SITUATIONS_FILE) -> Mapping[str, Any]:
     """The table of a file: ``situations``, and ``frames``, which is training's where it has none."""
-    table: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    table: Mapping[str, Any] = read_yaml(file)
     return table if "frames" in table else {**load_situations(), **table}
 
 

@@ -13,7 +13,8 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
-import yaml
+
+from training.yaml_file import read_yaml
 
 RULES_FILE: Final = Path(__file__).with_name("rules.yaml")
 
@@ -56,7 +57,7 @@ def quick_draws(rng: np.random.Generator) -> Draw:
 @cache
 def load_rules(path: Path = RULES_FILE) -> Mapping[str, Any]:
     """The rules as they stand in the file."""
-    rules: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rules: Mapping[str, Any] = read_yaml(path)
     return rules
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
+
+from training.yaml_file import read_yaml
 
 WORDING_FOLDER: Final = Path(__file__).parent / "wording"
 _INNERMOST_CHOICE: Final = re.compile(r"\[([^\[\]]*)\]")
@@ -67,8 +68,7 @@ class Wording:
     def load(cls, folder: Path = WORDING_FOLDER) -> Wording:
         """Reads every wording file. Raises ValueError where two files define the same kind."""
         files: dict[str, dict[str, Any]] = {
-            path.name: yaml.safe_load(path.read_text(encoding="utf-8"))
-            for path in sorted(folder.glob("*.yaml"))
+            path.name: read_yaml(path) for path in sorted(folder.glob("*.yaml"))
         }
         shared = {
             name: text

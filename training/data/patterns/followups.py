@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 
 from backend.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.constraints.prior import FIRST, LAST, load_prior
 from training.data.directives.wording import expand
+from training.yaml_file import read_yaml
 
 from .drafts import State, new_state
 from .language import Side
@@ -65,7 +65,7 @@ class Done:
 @cache
 def followup_words() -> Mapping[str, Any]:
     """The table of words."""
-    words: Mapping[str, Any] = yaml.safe_load(FOLLOWUPS_FILE.read_text(encoding="utf-8"))
+    words: Mapping[str, Any] = read_yaml(FOLLOWUPS_FILE)
     return words
 
 

@@ -29,11 +29,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
-
 from blender_addon.contract.skeleton import BODY_PARTS
 from training.data.constraints.measures import Measure, UnknownMeasureError, measure
 from training.data.constraints.points import JOINT_OF
+from training.yaml_file import read_yaml
 
 TERMS_FILE: Final = Path(__file__).with_name("terms.yaml")
 SOFT_WEIGHT: Final = 0.1
@@ -122,7 +121,7 @@ def _evaluate(node: ast.expr) -> float:
 @cache
 def terms() -> Mapping[str, list[str]]:
     """Names for several lines; $1, $2 … are what stands behind the name."""
-    table: Mapping[str, list[str]] = yaml.safe_load(TERMS_FILE.read_text(encoding="utf-8"))
+    table: Mapping[str, list[str]] = read_yaml(TERMS_FILE)
     return table
 
 

@@ -48,6 +48,8 @@ from typing import Any, Final
 
 import yaml
 
+from training.yaml_file import read_yaml
+
 from .language import PatternError
 from .numbers import LANGUAGES, DrawSpec
 
@@ -153,7 +155,7 @@ def read_file(
 ) -> tuple[list[Pattern], list[str]]:
     """The patterns of a file, once what it holds is prepared, and its faults in a sentence each."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except yaml.YAMLError as error:
         return [], [f"{path.name}: no readable YAML: {error}"]
     if prepare is not None:
@@ -173,7 +175,7 @@ def read_file(
 
 @cache
 def _shared_words() -> Mapping[str, str]:
-    words: Mapping[str, str] = yaml.safe_load(WORDS_FILE.read_text(encoding="utf-8"))
+    words: Mapping[str, str] = read_yaml(WORDS_FILE)
     return words
 
 

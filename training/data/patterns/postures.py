@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from blender_addon.contract.skeleton import MIRROR
@@ -27,6 +26,7 @@ from training.data.directives.postures import (
     standing,
     whole_posture,
 )
+from training.yaml_file import read_yaml
 
 from .language import PatternError, Side, constraints, joints
 from .solving import solve_from
@@ -44,7 +44,7 @@ def mirrored(local: Tensor) -> Tensor:
 @cache
 def own_postures() -> Mapping[str, Mapping[str, Any]]:
     """The entries of ``poses.yaml``."""
-    table: Mapping[str, Mapping[str, Any]] = yaml.safe_load(POSES_FILE.read_text(encoding="utf-8"))
+    table: Mapping[str, Mapping[str, Any]] = read_yaml(POSES_FILE)
     return table
 
 

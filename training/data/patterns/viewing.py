@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from backend.prompt import VERBAL_ANSWERS, VIEW_ANSWER
 from blender_addon.contract.kinematics import yaw_matrix
@@ -36,6 +35,7 @@ from training.data.directives.slips import type_in
 from training.data.directives.wording import expand
 from training.data.samples import Sample
 from training.data.starts import StartPoses
+from training.yaml_file import read_yaml
 
 from .drafts import Asked, Draft, Outcome, State, solve_drafts
 from .language import Side
@@ -127,7 +127,7 @@ def varied(rng: np.random.Generator, text: str) -> str:
 @cache
 def _synonyms() -> tuple[re.Pattern[str], Mapping[str, str]]:
     """What finds the words that have synonyms, the longest first, and these."""
-    synonyms: Mapping[str, str] = yaml.safe_load(SYNONYMS_FILE.read_text(encoding="utf-8"))
+    synonyms: Mapping[str, str] = read_yaml(SYNONYMS_FILE)
     words = sorted(synonyms, key=len, reverse=True)
     return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b"), synonyms
 
@@ -142,7 +142,7 @@ def _for_both_sides(data: Any) -> Any:
 
 @cache
 def _words() -> Mapping[str, str]:
-    words: Mapping[str, str] = yaml.safe_load(WORDS_FILE.read_text(encoding="utf-8"))
+    words: Mapping[str, str] = read_yaml(WORDS_FILE)
     return words
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from training.data.directives.framing import POLITELY, REQUESTS, THANKS, still_parts, with_keep
 from training.data.directives.slips import type_in
 from training.data.directives.wording import expand
+from training.yaml_file import read_yaml
 
 from .language import Side
 
@@ -42,7 +42,7 @@ _SHORT: Final = {
 
 @cache
 def _words() -> Mapping[str, Any]:
-    words: Mapping[str, Any] = yaml.safe_load(WRAPPING_FILE.read_text(encoding="utf-8"))
+    words: Mapping[str, Any] = read_yaml(WRAPPING_FILE)
     return words
 
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from torch import Tensor
 
 from backend.body.camera import Camera
@@ -28,6 +27,7 @@ from training.data.actions.situations import build_posture, loosened
 from training.data.images import draw_heading, turn_to
 from training.data.looks import as_photograph, photograph_look, viewport_look
 from training.data.samples import Pose
+from training.yaml_file import read_yaml
 
 SCENES_FILE: Final = Path(__file__).with_name("scenes.yaml")
 SIZES: Final = ((384, 256), (448, 256), (480, 320))
@@ -90,7 +90,7 @@ class _Crowd:
 @cache
 def load_words() -> Mapping[str, Any]:
     """The words of ``scenes.yaml``."""
-    words: Mapping[str, Any] = yaml.safe_load(SCENES_FILE.read_text(encoding="utf-8"))
+    words: Mapping[str, Any] = read_yaml(SCENES_FILE)
     return words
 
 
