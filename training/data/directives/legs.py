@@ -7,6 +7,7 @@ foot's height over the floor follows from the pose.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -670,14 +671,17 @@ def _heel_lifted(start: PosedBody, side: Side) -> PosedBody:
     )
 
 
-@kind("feet.tiptoe", family="leg", weight=0.9)
-def feet_tiptoe(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    return finish(rng, start, both_legs(start, _heel_lifted), absolute=True)
+def _held_so(move: Callable[[PosedBody, Side], PosedBody | None], *, both: bool) -> KindFunction:
+    """The left leg or both brought to where the move always ends, whatever they did."""
+
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
+        return finish(rng, start, both_legs(start, move) if both else move(start, _L), absolute=True)
+
+    return apply
 
 
-@kind("foot.heel_up", family="leg", weight=0.5)
-def foot_heel_up(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    return finish(rng, start, _heel_lifted(start, _L), absolute=True)
+kind("feet.tiptoe", family="leg", weight=0.9)(_held_so(_heel_lifted, both=True))
+kind("foot.heel_up", family="leg", weight=0.5)(_held_so(_heel_lifted, both=False))
 
 
 @kind("foot.flat", family="leg", weight=0.5)
@@ -694,10 +698,7 @@ def feet_flat(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, both_legs(start, foot_level), absolute=True)
 
 
-@kind("legs.stand", family="leg", weight=1.0)
-def legs_stand(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    """Both legs straight under the body."""
-    return finish(rng, start, both_legs(start, standing_leg), absolute=True)
+kind("legs.stand", family="leg", weight=1.0)(_held_so(standing_leg, both=True))
 
 
 @kind("leg.match", family="leg", weight=0.4)

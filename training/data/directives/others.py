@@ -117,11 +117,16 @@ def _arm_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, mirrored_arm(start, "left", start))
 
 
-@kind("other.leg_same", family="other", weight=9.0)
-def _leg_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    if not leg_rests_beside_posed(start, "left", "right"):
-        return None
-    return KINDS["leg.match"].apply(rng, start)
+def _where_left_leg_rests(name: str) -> KindFunction:
+    """The kind ``name``, where the right leg is posed and the left one is not."""
+
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
+        return KINDS[name].apply(rng, start) if leg_rests_beside_posed(start, "left", "right") else None
+
+    return apply
+
+
+kind("other.leg_same", family="other", weight=9.0)(_where_left_leg_rests("leg.match"))
 
 
 @kind("other.arm_instead", family="other", weight=5.0)
@@ -132,11 +137,7 @@ def _arm_instead(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, both_arms(start, lambda side: mirrored_arm(start, side, start)))
 
 
-@kind("other.leg_instead", family="other", weight=3.5)
-def _leg_instead(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    if not leg_rests_beside_posed(start, "left", "right"):
-        return None
-    return KINDS["mirror.legs"].apply(rng, start)
+kind("other.leg_instead", family="other", weight=3.5)(_where_left_leg_rests("mirror.legs"))
 
 
 @kind("other.arm_down_too", family="other", weight=3.0)
