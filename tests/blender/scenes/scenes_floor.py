@@ -35,6 +35,13 @@ SIT = "; ".join(
 CENTIMETRE = 0.01
 
 
+def leaves_the_pelvis_alone(words: str) -> None:
+    anna = figure()
+    outcome = ask(words)
+    assert not any(map(any, outcome.report.pelvis_shift))
+    assert keyed_frames(anna, "Pelvis", "location") == []
+
+
 @scene
 def a_squat_stands_on_the_floor() -> None:
     anna = figure()
@@ -75,10 +82,7 @@ def a_squat_of_a_small_figure_on_a_slope_stands_on_its_floor() -> None:
 
 @scene
 def one_lifted_leg_moves_nothing_else() -> None:
-    anna = figure()
-    outcome = ask("left_hip x -80; left_knee x 80")
-    assert not any(map(any, outcome.report.pelvis_shift))
-    assert keyed_frames(anna, "Pelvis", "location") == []
+    leaves_the_pelvis_alone("left_hip x -80; left_knee x 80")
 
 
 @scene
@@ -184,10 +188,7 @@ def a_body_in_the_air_stays_as_high_above_the_floor() -> None:
 
 @scene
 def edits_of_arms_leave_the_pelvis_alone() -> None:
-    anna = figure()
-    outcome = ask("left_shoulder z -70; +spine1 x 40")
-    assert not any(map(any, outcome.report.pelvis_shift))
-    assert keyed_frames(anna, "Pelvis", "location") == []
+    leaves_the_pelvis_alone("left_shoulder z -70; +spine1 x 40")
 
 
 @scene

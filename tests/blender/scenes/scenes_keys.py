@@ -35,8 +35,16 @@ def keyed_figure() -> object:
     return anna
 
 
-def bent_at_20_alone(anna: Any) -> None:
-    """The right knee is bent at frame 20, and at no frame around it."""
+def bend_the_knee_at(*frames: int) -> None:
+    """The right one, in one frame after the other."""
+    for frame in frames:
+        go(frame)
+        ask(KNEE)
+
+
+def bends_at_20_alone(anna: Any) -> None:
+    """The right knee is asked to bend at frame 20, and bends at no frame around it."""
+    bend_the_knee_at(20)
     near(bent(anna, "R_Knee", 20), 90)
     for frame in AROUND:
         near(bent(anna, "R_Knee", frame), 0, 0.01)
@@ -45,17 +53,13 @@ def bent_at_20_alone(anna: Any) -> None:
 @scene
 def one_key_on_a_bone_without_keys_holds_at_its_frame_only() -> None:
     anna = keyed_figure()
-    go(20)
-    ask(KNEE)
-    bent_at_20_alone(anna)
+    bends_at_20_alone(anna)
 
 
 @scene
 def a_second_pose_of_such_a_bone_changes_no_frame_between() -> None:
     anna = keyed_figure()
-    for frame in (20, 30, 26):
-        go(frame)
-        ask(KNEE)
+    bend_the_knee_at(20, 30, 26)
     for frame in (20, 26, 30):
         near(bent(anna, "R_Knee", frame), 90)
     for frame in (1, 10, 19, 21, 22.5, 25, 27, 28, 29, 31, 35, 40):
@@ -84,8 +88,7 @@ def a_key_alone_is_there_for_who_wants_it() -> None:
 @scene
 def the_first_pose_of_a_figure_without_keys_is_one_key() -> None:
     anna = figure()
-    go(7)
-    ask(KNEE)
+    bend_the_knee_at(7)
     assert keyed_frames(anna, "R_Knee") == [7]
     near(bent(anna, "R_Knee", 100), 90)
 
@@ -93,8 +96,7 @@ def the_first_pose_of_a_figure_without_keys_is_one_key() -> None:
 @scene
 def a_pose_after_the_last_key_stays_and_changes_nothing_before() -> None:
     anna = keyed_figure()
-    go(60)
-    ask(KNEE)
+    bend_the_knee_at(60)
     for frame in (1, 20, 40, 59):
         near(bent(anna, "R_Knee", frame), 0, 0.01)
     near(bent(anna, "R_Knee", 80), 90)
@@ -104,8 +106,7 @@ def a_pose_after_the_last_key_stays_and_changes_nothing_before() -> None:
 def a_bone_with_keys_on_both_sides_goes_over_from_and_to_them() -> None:
     anna = figure()
     key(anna, "R_Knee", "x", (1, 0), (40, 10))
-    go(20)
-    ask(KNEE)
+    bend_the_knee_at(20)
     assert keyed_frames(anna, "R_Knee") == [1, 20, 40]
 
 
@@ -141,9 +142,7 @@ def every_rotation_mode_is_anchored() -> None:
         anna = bpy.context.object
         key(anna, "Head", "x", (1, 0), (40, 20))
         anna.pose.bones["R_Knee"].rotation_mode = mode
-        go(20)
-        ask(KNEE)
-        bent_at_20_alone(anna)
+        bends_at_20_alone(anna)
 
 
 @scene
@@ -208,8 +207,7 @@ def a_new_curve_follows_the_users_preferences() -> None:
 def new_keys_on_a_curve_take_its_interpolation() -> None:
     anna = figure()
     key(anna, "R_Knee", "x", (1, 0), (40, 10), kind="CONSTANT")
-    go(20)
-    ask(KNEE)
+    bend_the_knee_at(20)
     assert {point.interpolation for curve in curves(anna) for point in curve.keyframe_points} == {"CONSTANT"}
 
 
@@ -265,8 +263,7 @@ def flipped_quaternions_stay_flipped() -> None:
     for frame in (1, 40):
         knee.rotation_quaternion = (-math.cos(0.1), -math.sin(0.1), 0, 0)
         knee.keyframe_insert("rotation_quaternion", frame=frame)
-    go(20)
-    ask(KNEE)
+    bend_the_knee_at(20)
     near(bent(anna, "R_Knee", 20), 90)
     path = knee.path_from_id("rotation_quaternion")
     w = next(curve for curve in curves(anna) if curve.data_path == path and curve.array_index == 0)
@@ -295,8 +292,7 @@ def a_cycle_is_not_broken_by_a_key_in_one_of_its_repeats() -> None:
     outcome = ask("right_knee x 90; left_knee x 30")
     same(turns(anna, ("R_Knee",), every), before)
     says(outcome, "Cycles modifier", "Moved left knee")
-    go(10)
-    ask(KNEE)
+    bend_the_knee_at(10)
     near(bent(anna, "R_Knee", 10), 90)
 
 
@@ -306,8 +302,7 @@ def an_object_that_moves_is_an_animated_character_too() -> None:
     for frame in (1, 40):
         anna.location.x = frame
         anna.keyframe_insert("location", frame=frame)
-    go(20)
-    ask(KNEE)
+    bend_the_knee_at(20)
     near(bent(anna, "R_Knee", 20), 90)
     near(bent(anna, "R_Knee", 10), 0, 0.01)
     near(bent(anna, "R_Knee", 30), 0, 0.01)

@@ -35,6 +35,12 @@ def spread(anna: Any) -> float:
     return float(apart(hips[:, None], hips[None]).max())
 
 
+def offset(hip: int, *references: int, **more: Any) -> None:
+    """Ask for the left hip at so many degrees, all frames to follow by what changes at those."""
+    chosen = ",".join(map(str, references))
+    ask(f"left_hip x {hip}", frame_list="1:40", range_mode="OFFSET", reference_list=chosen, **more)
+
+
 @scene
 def each_frame_is_asked_for_itself() -> None:
     anna = figure()
@@ -60,7 +66,7 @@ def an_offset_keeps_the_motion() -> None:
 def an_offset_of_one_chosen_frame() -> None:
     anna = figure()
     walk(anna)
-    ask("left_hip x -50", frame_list="1:40", range_mode="OFFSET", reference_list="30")
+    offset(-50, 30)
     near(bent(anna, "L_Hip", 30), 50)
 
 
@@ -68,7 +74,7 @@ def an_offset_of_one_chosen_frame() -> None:
 def an_offset_of_two_chosen_frames_goes_over_between_them() -> None:
     anna = figure()
     walk(anna)
-    ask("left_hip x -50", frame_list="1:40", range_mode="OFFSET", reference_list="10,30")
+    offset(-50, 10, 30)
     near(bent(anna, "L_Hip", 10), 50)
     near(bent(anna, "L_Hip", 30), 50)
 
@@ -77,9 +83,9 @@ def an_offset_of_two_chosen_frames_goes_over_between_them() -> None:
 def an_offset_over_a_list_of_frames_keeps_sparse_keys_sparse() -> None:
     anna = figure()
     walk(anna)
-    ask("left_hip x -50", frame_list="1:40", range_mode="OFFSET", reference_list="20")
+    offset(-50, 20)
     assert keyed_frames(anna, "L_Hip") == [1, 10, 20, 30, 40]
-    ask("left_hip x -40", frame_list="1:40", range_mode="OFFSET", reference_list="20", every_frame=True)
+    offset(-40, 20, every_frame=True)
     assert keyed_frames(anna, "L_Hip") == list(EVERY)
 
 

@@ -30,6 +30,18 @@ def pinned_ankle() -> Any:
     return anna
 
 
+def bend_where_curves_are(state: str) -> tuple[Any, Any]:
+    """A figure whose left knee has keys and is asked to bend while their curves are so; what came of it."""
+    anna = figure()
+    key(anna, "L_Knee", "x", (1, 0), (20, 5))
+    for curve in curves(anna):
+        setattr(curve, state, True)
+    go(1)
+    outcome = ask(KNEE)
+    assert outcome.report.held == ("left_knee",)
+    return anna, outcome
+
+
 @scene
 def a_joint_that_arrives_is_told_without_more() -> None:
     anna = figure()
@@ -120,26 +132,14 @@ def of_several_armatures_in_pose_mode_the_active_one_is_posed_and_that_is_said()
 
 @scene
 def muted_curves_show_nothing() -> None:
-    anna = figure()
-    key(anna, "L_Knee", "x", (1, 0), (20, 5))
-    for curve in curves(anna):
-        curve.mute = True
-    go(1)
-    outcome = ask(KNEE)
-    assert outcome.report.held == ("left_knee",)
+    _, outcome = bend_where_curves_are("mute")
     assert not outcome.report.degrees
     says(outcome, "Nothing was keyed", "curves of L_Knee are muted")
 
 
 @scene
 def locked_curves_show_nothing() -> None:
-    anna = figure()
-    key(anna, "L_Knee", "x", (1, 0), (20, 5))
-    for curve in curves(anna):
-        curve.lock = True
-    go(1)
-    outcome = ask(KNEE)
-    assert outcome.report.held == ("left_knee",)
+    anna, outcome = bend_where_curves_are("lock")
     says(outcome, "locked (left knee)")
     near(bent(anna, "L_Knee", 1), 0)
 
