@@ -8,8 +8,9 @@ waits for what it does to show, however busy the machine is; how long the add-on
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,7 @@ def test_buttons_are_grey_with_a_reason_until_all_is_there(
 def test_a_typed_instruction_moves_the_figure_and_one_undo_takes_it_back(
     extension_zip: Path, shipped_backend: Any
 ) -> None:
-    with Window(extension_zip, url=shipped_backend.url, token=shipped_backend.token) as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, shipped_backend) as window:
         window.screenshot(OUT / "gui_connected.png")
         before = _type(window, INSTRUCTION_TEXT)
         after = window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
@@ -121,8 +121,7 @@ def test_a_request_can_be_cancelled_while_the_window_stays_usable(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
     backend = start_backend("--delay", "600")
-    with Window(extension_zip, url=backend.url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, backend) as window:
         before = _instruct(window, "raise the left arm")
         window.click_until(EDIT_POSE, lambda state: state["running"])
         window.move(VIEWPORT)
@@ -141,8 +140,7 @@ def test_a_killed_backend_is_reported_and_the_connection_comes_back_by_itself(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
     backend = start_backend("--delay", "600")
-    with Window(extension_zip, url=backend.url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, backend) as window:
         before = _instruct(window, "raise the left arm")
         window.click_until(EDIT_POSE, lambda state: state["sent"])
         time.sleep(1.0)  # from being handed over to being on its way
@@ -161,8 +159,7 @@ def test_another_address_in_the_preferences_is_gone_to(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
     first, second = start_backend(), start_backend(token="secret")
-    with Window(extension_zip, url=first.url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, first) as window:
         change = "bpy.context.preferences.addons['bl_ext.user_default.posellava'].preferences"
         window.run(f"{change}.url = {second.url!r}")
         window.wait_for(lambda state: state["connection"] == "failed")  # it wants a token
@@ -174,8 +171,7 @@ def test_another_address_in_the_preferences_is_gone_to(
 
 
 def test_variants_and_words_alone_are_shown(extension_zip: Path, start_backend: Callable[..., Any]) -> None:
-    with Window(extension_zip, url=start_backend().url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend()) as window:
         _instruct(window, "raise the left arm")
         one = window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
         window.move(VIEWPORT)
@@ -195,8 +191,7 @@ def test_variants_and_words_alone_are_shown(extension_zip: Path, start_backend: 
 def test_a_conversation_is_held_in_the_panel_while_its_words_come(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    with Window(extension_zip, url=start_backend("--speaks", "--delay", "6").url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend("--speaks", "--delay", "6")) as window:
         _open_words(window)
         before = window.state
         _ask(window, "How many poses do you see", ASK_FIRST)
@@ -225,8 +220,7 @@ def test_a_conversation_is_held_in_the_panel_while_its_words_come(
 def test_what_a_backend_does_not_do_is_told_in_plain_sight(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    with Window(extension_zip, url=start_backend().url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend()) as window:
         _open_words(window)
         window.click_until(IMAGE_BELOW_MUTE, lambda state: "POSELLAVA_PT_image" in state["longest_ms"])
         time.sleep(1.5)
@@ -240,8 +234,7 @@ def test_what_a_backend_does_not_do_is_told_in_plain_sight(
 
 
 def test_the_model_that_ships_says_what_it_sees(extension_zip: Path, shipped_backend: Any) -> None:
-    with Window(extension_zip, url=shipped_backend.url, token=shipped_backend.token) as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, shipped_backend) as window:
         if not window.run(SPEAKS)["it"]:
             pytest.skip("the model that ships was not taught to speak")
         _open_words(window)
@@ -261,8 +254,7 @@ def test_the_model_that_ships_says_what_it_sees(extension_zip: Path, shipped_bac
 def test_a_picture_is_painted_step_by_step_and_can_be_cancelled(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    with Window(extension_zip, url=start_backend("--paints", "openpose").url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend("--paints", "openpose")) as window:
         window.run(LOOK)
         window.click(EDIT_OPTIONS)
         time.sleep(1.5)
@@ -288,8 +280,7 @@ def test_a_picture_is_painted_step_by_step_and_can_be_cancelled(
 
 
 def test_a_range_asks_once_how_it_is_edited(extension_zip: Path, start_backend: Callable[..., Any]) -> None:
-    with Window(extension_zip, url=start_backend().url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend()) as window:
         _instruct(window, "raise it")
         window.run("""
             scene = bpy.context.scene
@@ -331,10 +322,9 @@ def test_the_figure_fills_the_picture_of_a_far_and_dark_view_and_of_a_quarter(
     estimate = 'bpy.ops.posellava.estimate_pose("INVOKE_DEFAULT", picture="VIEWPORT")'
     stand = "bpy.ops.ed.undo()\nbpy.ops.ed.undo_push(message='x')\n"
     backend = start_backend("--picture", str(picture))
-    with Window(extension_zip, url=backend.url, token="", gpu_backend=gpu_backend) as window:
+    with _connected(extension_zip, backend, gpu_backend=gpu_backend) as window:
         drawn_by = window.run('import gpu; result["it"] = gpu.platform.backend_type_get()')
         assert drawn_by == {"it": gpu_backend.upper()}
-        _open_and_connect(window)
         _instruct(window, "raise the left arm")
         window.click_until(EDIT_POSE, lambda state: state["degrees"] and not state["running"])
         assert picture.exists(), "an edit sends the viewport along"
@@ -403,8 +393,7 @@ def test_the_eyedropper_takes_the_bone_that_is_clicked(extension_zip: Path) -> N
 def test_a_window_that_is_not_shown_gets_its_answer(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
-    with Window(extension_zip, url=start_backend("--delay", "3").url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, start_backend("--delay", "3")) as window:
         window.run(ASK)
         window.wait_for(lambda state: state["running"])
         window.hide()
@@ -415,8 +404,7 @@ def test_what_the_user_does_while_the_model_works_loses_nothing(
     extension_zip: Path, start_backend: Callable[..., Any]
 ) -> None:
     slow = start_backend("--delay", "5")
-    with Window(extension_zip, url=slow.url, token="") as window:
-        _open_and_connect(window)
+    with _connected(extension_zip, slow) as window:
         window.run("bpy.context.scene.posellava.frames = 'RANGE'\nbpy.ops.ed.undo_push(message='Frames')")
         before = window.state
 
@@ -511,10 +499,13 @@ def _undo_until(window: Window, condition: Callable[[dict[str, Any]], Any]) -> d
     return window.wait_for(condition)
 
 
-def _open_and_connect(window: Window) -> None:
-    """Open the add-on's tab and press Connect."""
-    _open_tab(window)
-    _connect(window)
+@contextlib.contextmanager
+def _connected(extension_zip: Path, backend: Any, **how: Any) -> Iterator[Window]:
+    """A window with the add-on's tab open, connected to the backend."""
+    with Window(extension_zip, url=backend.url, token=backend.token, **how) as window:
+        _open_tab(window)
+        _connect(window)
+        yield window
 
 
 def test_the_first_minutes_take_no_terminal(whole_zip: Path) -> None:
