@@ -2,6 +2,7 @@
 """Feet that stood on the floor stand on it after an edit."""
 
 import math
+from typing import Any
 
 import bpy
 import numpy as np
@@ -12,6 +13,7 @@ from stage import (
     go,
     key,
     keyed_frames,
+    leg_on_ik,
     lowest,
     near,
     says,
@@ -33,6 +35,18 @@ SIT = "; ".join(
     for joint, degrees in (("hip", -80), ("knee", 90), ("ankle", -10))
 )
 CENTIMETRE = 0.01
+
+
+def figure_on_ik() -> Any:
+    """A figure whose legs targets drive, the knees a little bent so that they know which way."""
+    anna = figure()
+    for side in ("L", "R"):
+        leg_on_ik(anna, side)
+    anna.pose.bones["L_Knee"].rotation_quaternion = anna.pose.bones["R_Knee"].rotation_quaternion = (
+        math.cos(0.05), math.sin(0.05), 0, 0,
+    )  # fmt: skip
+    bpy.context.view_layer.update()
+    return anna
 
 
 def leaves_the_pelvis_alone(words: str) -> None:
@@ -224,17 +238,7 @@ def the_height_is_anchored_with_the_legs() -> None:
 
 @scene
 def legs_that_follow_ik_targets_bend_when_the_pelvis_sinks() -> None:
-    anna = figure()
-    for side in ("L", "R"):
-        target = bpy.data.objects.new(f"Target {side}", None)
-        bpy.context.collection.objects.link(target)
-        target.location = anna.matrix_world @ anna.pose.bones[f"{side}_Ankle"].head
-        ik = anna.pose.bones[f"{side}_Knee"].constraints.new("IK")
-        ik.target, ik.chain_count = target, 2
-    anna.pose.bones["L_Knee"].rotation_quaternion = anna.pose.bones["R_Knee"].rotation_quaternion = (
-        math.cos(0.05), math.sin(0.05), 0, 0,
-    )  # fmt: skip
-    bpy.context.view_layer.update()
+    anna = figure_on_ik()
     floor = lowest(anna, 1)
     ask(SQUAT)
     near(lowest(anna, 1), floor, 0.1)
@@ -242,17 +246,7 @@ def legs_that_follow_ik_targets_bend_when_the_pelvis_sinks() -> None:
 
 @scene
 def targets_of_planted_feet_stay_where_they_are() -> None:
-    anna = figure()
-    for side in ("L", "R"):
-        target = bpy.data.objects.new(f"Target {side}", None)
-        bpy.context.collection.objects.link(target)
-        target.location = anna.matrix_world @ anna.pose.bones[f"{side}_Ankle"].head
-        ik = anna.pose.bones[f"{side}_Knee"].constraints.new("IK")
-        ik.target, ik.chain_count = target, 2
-    anna.pose.bones["L_Knee"].rotation_quaternion = anna.pose.bones["R_Knee"].rotation_quaternion = (
-        math.cos(0.05), math.sin(0.05), 0, 0,
-    )  # fmt: skip
-    bpy.context.view_layer.update()
+    anna = figure_on_ik()
     stood = soles(anna, 1)
     outcome = ask(SIT, ik_targets=True)
     assert not outcome.report.short, outcome.summary(24)

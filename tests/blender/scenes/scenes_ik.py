@@ -1,35 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where IK drives a limb, its targets can be keyed so that the limb arrives."""
 
-import math
 from typing import Any
 
 import bpy
 from mathutils import Vector
-from stage import ask, bent, figure, go, key, keyed_frames, lowest, near, part, says, scene, shown
+from stage import ask, bent, figure, go, key, keyed_frames, leg_on_ik, lowest, near, part, says, scene, shown
 
 LEG = "left_hip x -50; left_knee x 92"
-
-
-def empty(name: str, place: Vector) -> Any:
-    """An empty in the world."""
-    made = bpy.data.objects.new(name, None)
-    bpy.context.collection.objects.link(made)
-    made.location = place
-    return made
-
-
-def leg_on_ik(anna: Any, side: str = "L", pole: bool = False) -> tuple[Any, Any]:
-    """Have an empty drive a leg; the leg stays as it is."""
-    ankle = anna.matrix_world @ anna.pose.bones[f"{side}_Ankle"].head
-    knee = anna.matrix_world @ anna.pose.bones[f"{side}_Knee"].head
-    ik = anna.pose.bones[f"{side}_Knee"].constraints.new("IK")
-    ik.target, ik.chain_count = empty(f"Target {side}", ankle), 2
-    if pole:
-        ik.pole_target = empty(f"Pole {side}", knee + Vector((0, -1, 0)))
-        ik.pole_angle = math.radians(90)  # from the thigh's x to its z, which is ahead
-    bpy.context.view_layer.update()
-    return ik.target, ik.pole_target
 
 
 def arrived(anna: Any, outcome: Any, frame: float = 1) -> None:

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import bpy
-from stage import ask, bent, curves, figure, go, key, near, refused, says, scene
+from stage import ask, bent, curves, figure, go, key, leg_on_ik, near, refused, says, scene
 
 KNEE = "left_knee x 92"
 
@@ -21,12 +21,7 @@ def held(anna: Any, outcome: Any, *words: str, joint: str = "left_knee", bone: s
 def pinned_ankle() -> Any:
     """A figure whose left leg an IK constraint on the knee's bone holds where the ankle is."""
     anna = figure()
-    target = bpy.data.objects.new("Target", None)
-    bpy.context.collection.objects.link(target)
-    target.location = anna.matrix_world @ anna.pose.bones["L_Ankle"].head
-    ik = anna.pose.bones["L_Knee"].constraints.new("IK")
-    ik.target, ik.chain_count = target, 2
-    bpy.context.view_layer.update()
+    leg_on_ik(anna)
     return anna
 
 

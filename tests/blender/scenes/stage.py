@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 EXTENSION = "bl_ext.user_default.posellava"
 WALK = ((1, 30.0), (10, -20.0), (20, 35.0), (30, -25.0), (40, 30.0))
@@ -83,6 +84,27 @@ def walk(armature: Any) -> None:
     """Key a walk of sorts."""
     key(armature, "L_Hip", "x", *WALK)
     key(armature, "R_Hip", "x", *((frame, -degrees) for frame, degrees in WALK))
+
+
+def empty(name: str, place: Vector) -> Any:
+    """An empty in the world."""
+    made = bpy.data.objects.new(name, None)
+    bpy.context.collection.objects.link(made)
+    made.location = place
+    return made
+
+
+def leg_on_ik(armature: Any, side: str = "L", pole: bool = False) -> tuple[Any, Any]:
+    """Have an empty drive a leg; the leg stays as it is."""
+    ankle = armature.matrix_world @ armature.pose.bones[f"{side}_Ankle"].head
+    knee = armature.matrix_world @ armature.pose.bones[f"{side}_Knee"].head
+    ik = armature.pose.bones[f"{side}_Knee"].constraints.new("IK")
+    ik.target, ik.chain_count = empty(f"Target {side}", ankle), 2
+    if pole:
+        ik.pole_target = empty(f"Pole {side}", knee + Vector((0, -1, 0)))
+        ik.pole_angle = math.radians(90)  # from the thigh's x to its z, which is ahead
+    bpy.context.view_layer.update()
+    return ik.target, ik.pole_target
 
 
 def curves(armature: Any) -> list[Any]:
