@@ -211,6 +211,48 @@ def test_an_armature_that_cannot_be_posed_is_refused_before_the_model_is_asked(
         assert word in result["error"]
 
 
+def test_a_long_instruction_is_shown_whole_and_the_figure_is_offered_where_it_is_named(
+    in_blender: InBlender,
+) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    result = in_blender(
+        PREPARE
+        + """
+from types import SimpleNamespace
+from bl_ext.user_default.posellava.ui import panel
+class Layout:
+    def __init__(self, labels, operators):
+        self.labels, self.operators = labels, operators
+    def label(self, text="", **options):
+        self.labels.append(text)
+    def operator(self, name, **options):
+        self.operators.append(name)
+        return SimpleNamespace()
+    def __getattr__(self, name):
+        return lambda *rest, **options: Layout(self.labels, self.operators)
+def draw(scene):
+    labels, operators = [], []
+    chosen = SimpleNamespace(addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0))
+    context = SimpleNamespace(
+        scene=scene, view_layer=bpy.context.view_layer, window_manager=bpy.context.window_manager,
+        preferences=chosen, region=SimpleNamespace(width=300))
+    panel.POSELLAVA_PT_main.draw(SimpleNamespace(layout=Layout(labels, operators)), context)
+    return labels, operators
+result["empty"], result["offered"] = draw(bpy.context.scene)
+bpy.ops.posellava.add_figure()
+bpy.context.scene.posellava.instruction = os.environ["WORDS"]
+result["long"], result["then"] = draw(bpy.context.scene)
+""",
+        WORDS=words,
+    )
+    assert "Add SMPL Figure" in " ".join(result["empty"])
+    assert "posellava.add_figure" in result["offered"]
+    assert "posellava.add_figure" not in result["then"]
+    lines = [line for line in result["long"] if "word" in line]
+    assert " ".join(lines) == f"“{words}”"
+    assert max(map(len, lines)) < 60
+
+
 def test_search_and_menus_lead_to_the_operators(in_blender: InBlender) -> None:
     result = in_blender(
         PREPARE
