@@ -198,7 +198,7 @@ def _slide(was: _Stand, becomes: _Stand, upward: Array, frames: Array) -> Array:
         way = (np.swapaxes(turn, -1, -2) @ after[..., None])[..., 0] - before
         ways.append(way - (way * upward).sum(axis=1, keepdims=True) * upward)
     apart = ways[1] - ways[0]
-    share = -(ways[0] * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1e-12)
+    share = -(ways[0] * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1e-12 * was.scale**2)
     common = np.clip(np.stack([1.0 - share, share]), 0.0, 1.0)  # (2, N): how much of each foot's way
     carry = list(zip(was.carry, becomes.carry, strict=True))
     planted = [one * after for one, after in carry]
