@@ -13,7 +13,7 @@ Legend: N cases; poses (N, 24, 3) axis-angle, radians.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,8 +35,9 @@ from training.evaluate.scoring import Errors, PoseVectors, measure, measure_targ
 from training.evaluate.train_retrieval import RetrievalSettings, TextSampler, new_model, train_retrieval
 
 from .chatpose_paper import ESTIMATION, REASONING, RECALLS, Row
-from .contestants import Effort, Sources, Training, answers_to, trained
+from .contestants import Sources, Training, answers_to, trained
 from .report import cells, write_texts
+from .wanted import Wanted
 
 COLUMNS: Final = {
     "chatpose1": ("generation", "spg"),
@@ -57,28 +58,14 @@ COMPARABLE: Final = (
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to reproduce, and of what.
+class Order(Wanted):
+    """One of ChatPose's tables.
 
     Attributes:
-        table: one of COLUMNS.
-        output: the folder; contestants are kept in it.
-        poses: a pose file or folder; None for constructed poses.
-        count: cases of each column.
-        effort: how long each contestant trains.
         retrieval_steps: of each retrieval model.
-        test: for each column of COLUMNS a data set whose samples are its cases.
-        processes: contestants that are trained at a time.
     """
 
-    table: str
-    output: Path
-    poses: Path | None = None
-    count: int = 300
-    effort: Effort = field(default_factory=Effort)
     retrieval_steps: int = RETRIEVAL_STEPS
-    test: Mapping[str, Path] = field(default_factory=dict)
-    processes: int = 1
 
 
 @dataclass(frozen=True)

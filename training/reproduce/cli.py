@@ -9,14 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from backend.arguments import above_zero, at_least_two, positive
 from backend.exits import exit_status
 from training.run_lock import run_lock
-
-if TYPE_CHECKING:
-    from .contestants import Effort
 
 TABLES: Final = ("table2", "table3", "table4", "table5")
 CHATPOSE_TABLES: Final = ("chatpose1", "chatpose2", "chatpose3")
@@ -116,9 +113,8 @@ def _posellava(arguments: argparse.Namespace) -> tuple[str, list[Path]]:
     from .tables import reproduce as make
 
     order = Order(
-        arguments.table, arguments.output, arguments.poses, _count(arguments), _effort(arguments),
-        _named(arguments.train), _named(arguments.test), arguments.model, arguments.body, arguments.processes,
-    )  # fmt: skip
+        **_wanted(arguments), train=_named(arguments.train), model=arguments.model, body=arguments.body
+    )
     table = make(order, _say)
     return markdown(table), write(table)
 
@@ -130,22 +126,24 @@ def _chatpose(arguments: argparse.Namespace) -> tuple[str, list[Path]]:
 
     if arguments.train or arguments.model is not None or arguments.body is not None:
         raise ValueError(f"{arguments.table} takes no --train, --model or --body: leave them out")
-    order = Order(
-        arguments.table, arguments.output, arguments.poses, _count(arguments), _effort(arguments),
-        QUICK_STEPS if arguments.quick else RETRIEVAL_STEPS, _named(arguments.test), arguments.processes,
-    )  # fmt: skip
+    order = Order(**_wanted(arguments), retrieval_steps=QUICK_STEPS if arguments.quick else RETRIEVAL_STEPS)
     table = make(order, _say)
     return markdown(table), write(table)
 
 
-def _count(arguments: argparse.Namespace) -> int:
-    return QUICK_CASES if arguments.quick else int(arguments.count)
-
-
-def _effort(arguments: argparse.Namespace) -> Effort:
+def _wanted(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every table is ordered by."""
     from .contestants import NEVER, Effort
 
-    return Effort(arguments.minutes, QUICK_STEPS if arguments.quick else NEVER, arguments.seed)
+    return {
+        "table": arguments.table,
+        "output": arguments.output,
+        "poses": arguments.poses,
+        "count": QUICK_CASES if arguments.quick else arguments.count,
+        "effort": Effort(arguments.minutes, QUICK_STEPS if arguments.quick else NEVER, arguments.seed),
+        "test": _named(arguments.test),
+        "processes": arguments.processes,
+    }
 
 
 def _named(given: Sequence[str]) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -103,7 +103,7 @@ class Sources:
     data set that takes its place."""
 
     poses: Path | None
-    datasets: dict[str, Path]
+    datasets: Mapping[str, Path]
 
     def about(self, suite: str) -> str:
         """What a suite's samples are made of; with other data another contestant is trained."""

@@ -6,7 +6,7 @@ Legend: N cases; poses (N, 24, 3) axis-angle, radians.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,9 @@ from training.evaluate.contestants import Answers, Baselines, mean_pose, query_o
 from training.evaluate.embeddings import encoder_embeddings
 from training.evaluate.scoring import Errors, PoseVectors, measure
 
-from .contestants import ROSTER, Contestant, Effort, Sources, Training, answers_to, trained
+from .contestants import ROSTER, Contestant, Sources, Training, answers_to, trained
 from .paper import CLAIMS
+from .wanted import Wanted
 
 COLUMNS: Final = {
     "table2": ("drawn", "human36m", "3dpw"),
@@ -52,32 +53,18 @@ FIGURES: Final = ("mpjpe", "pa_mpjpe", "r_at_1", "r_at_5", "r_at_10")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to reproduce, and of what.
+class Order(Wanted):
+    """One of PoseLLaVA's tables.
 
     Attributes:
-        table: ``table2`` to ``table5``.
-        output: the folder; the contestants are kept in it for the other tables.
-        poses: a pose file or folder for the project's own data; None for constructed poses.
-        count: cases of each column.
-        effort: how long each contestant trains.
         train: for each suite a data set to train on instead, such as PoseFix's.
-        test: for each column a data set whose samples are the cases.
         model: a trained PoseLLaVA to measure in the place of the small one.
         body: a licensed body whose joints are measured; also drawn.
-        processes: contestants that are trained at a time.
     """
 
-    table: str
-    output: Path
-    poses: Path | None = None
-    count: int = 300
-    effort: Effort = field(default_factory=Effort)
-    train: dict[str, Path] = field(default_factory=dict)
-    test: dict[str, Path] = field(default_factory=dict)
+    train: Mapping[str, Path] = field(default_factory=dict)
     model: Path | None = None
     body: Path | None = None
-    processes: int = 1
 
 
 @dataclass(frozen=True)
