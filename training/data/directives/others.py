@@ -8,6 +8,7 @@ of one limb; doing the same, doing it instead, and doing it too have sentences o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -155,19 +156,23 @@ def _leg_down_too(rng: np.random.Generator, start: PosedBody) -> Edit | None:
     return finish(rng, start, standing_leg(start, "left"))
 
 
-@kind("other.elbow_same", family="other", weight=2.0)
-def _elbow_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    """The left elbow bent as far as the right one; the upper arm stays."""
-    bend = start.elbow_flexion("right")
-    if bend < 35.0 or start.elbow_flexion("left") > bend - 20.0:
-        return None
-    return finish(rng, start, start.elbow_bent_to("left", min(bend, 145.0)))
+def _bent_as_the_right(
+    flexion: Callable[[PosedBody, Side], float], bent_to: Callable[[PosedBody, Side, float], PosedBody]
+) -> KindFunction:
+    """The left elbow or knee bent as far as the right one; the upper arm or the thigh stays."""
+
+    def apply(rng: np.random.Generator, start: PosedBody) -> Edit | None:
+        bend = flexion(start, "right")
+        if bend < 35.0 or flexion(start, "left") > bend - 20.0:
+            return None
+        return finish(rng, start, bent_to(start, "left", min(bend, 145.0)))
+
+    return apply
 
 
-@kind("other.knee_same", family="other", weight=2.0)
-def _knee_same(rng: np.random.Generator, start: PosedBody) -> Edit | None:
-    """The left knee bent as far as the right one; the thigh stays."""
-    bend = start.knee_flexion("right")
-    if bend < 35.0 or start.knee_flexion("left") > bend - 20.0:
-        return None
-    return finish(rng, start, start.knee_bent_to("left", min(bend, 145.0)))
+kind("other.elbow_same", family="other", weight=2.0)(
+    _bent_as_the_right(PosedBody.elbow_flexion, PosedBody.elbow_bent_to)
+)
+kind("other.knee_same", family="other", weight=2.0)(
+    _bent_as_the_right(PosedBody.knee_flexion, PosedBody.knee_bent_to)
+)
