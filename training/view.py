@@ -16,6 +16,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,16 +129,7 @@ def teach_weights(
     """
     assert model.view is not None
     weights, trunk = model.view.weights, _trunk(model)
-    weights.requires_grad_(True)
-    encoder = model.model.text_encoder
-    model.model.text_encoder = KeptStates(encoder, WORDS_LEFT_OUT)  # type: ignore[assignment,arg-type]
-    matrices = [weight for weight in weights.parameters() if weight.ndim == 2]
-    vectors = [weight for weight in weights.parameters() if weight.ndim != 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
-        lr=RATE,
-        betas=(0.9, 0.99),
-    )
+    optimizer = _optimizer(weights)
     step, spent = 0, 0.0
     if held is not None:
         weights.load_state_dict(held["weights"])
@@ -145,8 +137,8 @@ def teach_weights(
         step, spent = held["step"], held["spent"]
     begun, saved = time.monotonic() - spent, time.monotonic()
     share = 0.0
-    seen: list[Mapping[str, Any]] = []
-    try:
+    seen: list[Mapping[str, float]] = []
+    with _learning(model):
         while share < 1:
             samples = sorted(draw(BATCH * WINDOW), key=collator.length)
             for row in torch.randperm(WINDOW).tolist():
@@ -160,20 +152,44 @@ def teach_weights(
                 seen.append(_step(model, collator, samples[row * BATCH : (row + 1) * BATCH], optimizer))
                 step += 1
                 if step % LOG_STEPS == 0:
-                    means = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
-                    yield (
-                        f"step {step}, {spent:.0f} of {seconds:.0f} s: "
-                        + ", ".join(f"{name} {value:.3g}" for name, value in means.items())
-                    )
+                    yield f"step {step}, {spent:.0f} of {seconds:.0f} s: {_means(seen)}"
                     seen.clear()
             if keep is not None and time.monotonic() - saved > 60:
                 saved = time.monotonic()
                 _keep(keep, trunk, weights, optimizer, step, spent)
-    finally:
-        model.model.text_encoder = encoder
-        weights.requires_grad_(False)
     if keep is not None:
         _keep(keep, trunk, weights, optimizer, step, spent)
+
+
+def _optimizer(weights: nn.Module) -> torch.optim.Optimizer:
+    """Only matrices decay."""
+    matrices = [weight for weight in weights.parameters() if weight.ndim == 2]
+    vectors = [weight for weight in weights.parameters() if weight.ndim != 2]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
+        lr=RATE,
+        betas=(0.9, 0.99),
+    )
+
+
+@contextmanager
+def _learning(model: PoseLlavaForConditionalGeneration) -> Iterator[None]:
+    """What is added to the weights learns, and what the text encoder makes of a text is kept for the next time."""
+    assert model.view is not None
+    encoder = model.model.text_encoder
+    model.view.weights.requires_grad_(True)
+    model.model.text_encoder = KeptStates(encoder, WORDS_LEFT_OUT)  # type: ignore[assignment,arg-type]
+    try:
+        yield
+    finally:
+        model.model.text_encoder = encoder
+        model.view.weights.requires_grad_(False)
+
+
+def _means(seen: Sequence[Mapping[str, float]]) -> str:
+    """The mean of each figure over the steps."""
+    means = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
+    return ", ".join(f"{name} {value:.3g}" for name, value in means.items())
 
 
 def _step(
