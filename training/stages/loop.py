@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from backend.model import PoseLlavaForConditionalGeneration, PoseLlavaProcessor
+from training.data.stream import StreamState
 from training.run_lock import run_lock
 from training.writing import is_disk_full
 
@@ -182,38 +183,18 @@ class Trainer:
         last_saved = self.progress.elapsed
         stopping = False
         while not stopping and self.schedule.progress(self.progress.step, self.progress.elapsed) < 1.0:
-            rate = self.schedule.rate(self.progress.step, self.progress.elapsed)
-            for group in self.engine.optimizer.param_groups:
-                group["lr"] = rate * group["ratio"]
-            own = _Step()
-            for number in range(run.accumulation):
-                if number > 0:
-                    self.engine.step()  # Between passes DeepSpeed only counts; the last one, below, updates.
-                batch, stream = next(batches)
-                terms, of_tasks = self._backward(batch.to(self.device))
-                own.add(terms, batch.tokens, of_tasks, passes=run.accumulation)
-            step = self.progress.step + 1
+            rate = self._set_rate()
+            own, stream, names = self._passes(batches)
             clock_now = self.progress.elapsed + time.monotonic() - clock
             everyone, elapsed, stopping = self._agree(own, clock_now)
             clock = time.monotonic()
-            self._require_finite(everyone.terms, step, batch.names)
-            is_logged = step % run.log_steps == 0
-            norm = norm_before_step(self.engine) if is_logged else None
-            self.engine.step()
-            count = run.micro_batch * world() * run.accumulation
-            meter.add(everyone.terms, count, everyone.tokens, everyone.of_tasks)
-            self.progress = replace(
-                self.progress,
-                step=step,
-                elapsed=elapsed,
-                samples=self.progress.samples + count,
-                stream=stream,
-            )
-            if is_logged and self.log is not None:
-                told = gradient_norm(self.engine)
-                self._write_line(self.log, meter.read(), rate, norm if told is None else told)
+            self._require_finite(everyone.terms, self.progress.step + 1, names)
+            norm = self._update()
+            self._count(everyone, elapsed, stream, meter)
+            if self.log is not None and self.progress.step % run.log_steps == 0:
+                self._write_line(self.log, meter.read(), rate, norm)
             due = run.checkpoint_minutes > 0 and elapsed - last_saved >= 60 * run.checkpoint_minutes
-            if step % run.checkpoint_steps == 0 or due or stopping:
+            if self.progress.step % run.checkpoint_steps == 0 or due or stopping:
                 self.save()
                 last_saved = elapsed
                 clock = time.monotonic()
@@ -222,6 +203,46 @@ class Trainer:
         if self.log is not None:
             sentence = "stopped as asked; --resume goes on from here" if stopping else "training is complete"
             self.log.say(f"step {self.progress.step}: {sentence}")
+
+    def _set_rate(self) -> float:
+        """The learning rate of the step that comes, which the optimiser is told."""
+        rate = self.schedule.rate(self.progress.step, self.progress.elapsed)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate * group["ratio"]
+        return rate
+
+    def _passes(self, batches: Iterator[tuple[Batch, StreamState]]) -> tuple[_Step, StreamState, list[str]]:
+        """A step's passes, forward and back: what they gave, where the stream is after them, the last one's samples."""
+        passes = self.settings.run.accumulation
+        own = _Step()
+        for number in range(passes):
+            if number > 0:
+                self.engine.step()  # Between passes DeepSpeed only counts; the step in _update changes the weights.
+            batch, stream = next(batches)
+            terms, of_tasks = self._backward(batch.to(self.device))
+            own.add(terms, batch.tokens, of_tasks, passes=passes)
+        return own, stream, batch.names
+
+    def _update(self) -> float | None:
+        """Changes the weights; the norm of the gradients where the log is to tell it."""
+        is_logged = (self.progress.step + 1) % self.settings.run.log_steps == 0
+        norm = norm_before_step(self.engine) if is_logged else None
+        self.engine.step()
+        told = gradient_norm(self.engine) if is_logged else None
+        return norm if told is None else told
+
+    def _count(self, everyone: _Step, elapsed: float, stream: StreamState, meter: Meter) -> None:
+        """One step more, of all processes."""
+        run = self.settings.run
+        samples = run.micro_batch * world() * run.accumulation
+        meter.add(everyone.terms, samples, everyone.tokens, everyone.of_tasks)
+        self.progress = replace(
+            self.progress,
+            step=self.progress.step + 1,
+            elapsed=elapsed,
+            samples=self.progress.samples + samples,
+            stream=stream,
+        )
 
     def _backward(self, batch: Batch) -> tuple[dict[str, float], TaskSums]:
         """One pass; returns this process's terms and losses by task."""
