@@ -67,6 +67,12 @@ case "$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 3.12) echo "Python 3.12: Blender has no module for it, so what runs inside Blender is left out." ;;
 3.13) echo "Python 3.13: Blender's module is that of 5.2 LTS; a fresh pose reader cannot be made." ;;
 esac
+# Ubuntu 22.04's Python 3.11 is a release candidate: numbers of any length are read, and torch asks for the limit.
+if ! .venv/bin/python -c 'import sys; sys.get_int_max_str_digits' 2>/dev/null; then
+    packages_folder=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo 'import sys; sys.__dict__.update(get_int_max_str_digits=lambda: 0, set_int_max_str_digits=lambda digits: None)' \
+        >"$packages_folder/no_limit_of_digits.pth"
+fi
 # Every file is the one whose hash is listed; torch alone is taken by its version, since where a build for machines
 # without a GPU is offered that is another file, and PyPI's brings CUDA's libraries.
 listed=$(mktemp)
