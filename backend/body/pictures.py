@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -52,10 +53,16 @@ def draw_poses(
         DrawingUnavailableError: the machine has no OpenGL.
     """
     renderer = _renderer(size)
-    vertices = renderer.body.pose(torch.from_numpy(np.asarray(poses_aa, dtype=np.float32)))[0].numpy()
+    vertices = renderer.body.pose(torch.from_numpy(np.array(poses_aa, dtype=np.float32)))[0].numpy()
     vertices[..., 1] -= vertices[..., 1].min(axis=1, keepdims=True)
     framed = camera.framing(vertices.reshape(-1, 3))
     return [Image.fromarray(renderer.draw(body, framed)) for body in vertices]
+
+
+def save_sheet(rows: Sequence[Row], path: Path, columns: int = 3) -> None:
+    """Write a contact sheet of these rows; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet(rows, columns).save(path)
 
 
 def sheet(rows: Sequence[Row], columns: int = 3, font_size: int = 13) -> Image.Image:

@@ -45,7 +45,7 @@ def edit(instruction: str, kind: str, target_aa: np.ndarray, pose_aa: np.ndarray
 def test_show_writes_a_line_for_each_sample_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines_path, picture = tmp_path / "lines.jsonl", tmp_path / "sheet.png"
+    lines_path, picture = tmp_path / "lines.jsonl", tmp_path / "new" / "sheet.png"
     arguments = [
         "show",
         "directives",

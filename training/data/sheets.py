@@ -21,7 +21,7 @@ Poses = npt.NDArray[np.float32]
 
 def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, size: int = 150) -> None:
     """Draws the samples to an image file: before, after and the words. Both are turned to face as the first does."""
-    from backend.body.pictures import Row, draw_poses, sheet
+    from backend.body.pictures import Row, draw_poses, save_sheet
 
     rows = []
     for sample in samples:
@@ -35,7 +35,7 @@ def contact_sheet(samples: Sequence[Sample], path: Path, *, columns: int = 5, si
             pictures.append(Image.new("RGB", (2 * size, 1), "white"))
         answer = "" if sample.reply is None else f"\n- {sample.reply}"
         rows.append(Row(pictures, f"{sample.kind}: {sample.instruction}{answer}"))
-    sheet(rows, columns).save(path)
+    save_sheet(rows, path, columns=columns)
 
 
 def facing(poses: Poses) -> Poses:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from backend.body.camera import Camera
-from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, sheet
+from backend.body.pictures import THREE_QUARTERS, Row, draw_poses, save_sheet
 from blender_addon.contract.rotations import Array
 from training.data.samples import Sample, open_image
 from training.data.sheets import facing
@@ -68,7 +68,7 @@ def extremes_sheet(
                 *draw_poses(poses, SIZE, AS_PHOTOGRAPHED),
             ]
         rows.append(Row(pictures, _caption(sample, sort, failed[case], errors[case], copy_errors[case])))
-    sheet(rows, COLUMNS).save(path)
+    save_sheet(rows, path, columns=COLUMNS)
 
 
 def _caption(sample: Sample, sort: str, failed: bool, error: float, copy_error: float) -> str:

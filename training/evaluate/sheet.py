@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.body.draw import DrawingUnavailableError
-from backend.body.pictures import Row, draw_poses, sheet
+from backend.body.pictures import Row, draw_poses, save_sheet
 from training.data.pool import with_heading
 
 from .benchmarks import pose_pool
@@ -96,7 +96,7 @@ def ten_starts_sheet(engine: Answerer, instructions: Sequence[str], starts_aa: P
         missing = sum(one.pose_aa is None for one in answers)
         note = f" ({missing} without an answer: the start is shown)" if missing else ""
         rows.append(Row(draw_poses(np.stack(poses), SIZE), words + note))
-    sheet(rows, columns=1).save(path)
+    save_sheet(rows, path, columns=1)
 
 
 def variants_sheet(engine: Answerer, descriptions: Sequence[str], path: Path) -> None:
@@ -110,7 +110,7 @@ def variants_sheet(engine: Answerer, descriptions: Sequence[str], path: Path) ->
             raise ValueError(f"the model has only words for {words!r}: {answer.text}")
         offered = answer.pose_aa[None] if answer.variants_aa is None else answer.variants_aa
         rows.append(Row(draw_poses(offered, SIZE), words))
-    sheet(rows, columns=2).save(path)
+    save_sheet(rows, path, columns=2)
 
 
 def held_out_sheet(
@@ -147,7 +147,7 @@ def held_out_sheet(
         told = "done" if done and kept else "not done" if not done else "something else moved"
         words = "" if answer.pose_aa is not None else f" - {answer.text}"
         rows.append(Row(draw_poses(facing(np.stack(poses)), SIZE), f"{said}{words} [{told}]"))
-    sheet(rows, columns=3).save(path)
+    save_sheet(rows, path, columns=3)
     return succeeded, len(cases)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from backend.body.camera import Camera
-from backend.body.pictures import Row, draw_poses, sheet
+from backend.body.pictures import Row, draw_poses, save_sheet
 from training.data.samples import Sample
 
 SHOWN: Final = 20
@@ -24,4 +24,4 @@ def draw_sheet(poses: Sequence[Sample], texts: Sequence[str], path: Path) -> Non
         assert sample.pose_aa is not None
         seen = [draw_poses(sample.pose_aa[None], SIZE, camera)[0] for camera in CAMERAS]
         rows.append(Row(seen, text))
-    sheet(rows, columns=2).save(path)
+    save_sheet(rows, path, columns=2)
