@@ -70,7 +70,7 @@ esac
 # Ubuntu 22.04's Python 3.11 is a release candidate: numbers of any length are read, and torch asks for the limit.
 if ! .venv/bin/python -c 'import sys; sys.get_int_max_str_digits' 2>/dev/null; then
     packages_folder=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    echo 'import sys; sys.__dict__.update(get_int_max_str_digits=lambda: 0, set_int_max_str_digits=lambda digits: None)' \
+    echo 'import sys; sys.__dict__.update(get_int_max_str_digits=lambda: 0, set_int_max_str_digits=lambda maxdigits: None)' \
         >"$packages_folder/no_limit_of_digits.pth"
 fi
 # Every file is the one whose hash is listed; torch alone is taken by its version, since where a build for machines
