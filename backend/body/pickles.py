@@ -32,6 +32,9 @@ MAX_SPARSE_NUMBERS: Final = 2**25
 MAX_VALUES: Final = 2**26
 """In all lists and dictionaries together, a list that stands in several places counted in each."""
 MAX_DEPTH: Final = 32
+MAX_DIGITS: Final = 4300
+"""Of a number that is written out. Python reads as many itself; its release candidates of 3.11 have no limit, and the
+time that they take grows with the square."""
 
 _CORE: Final = ("numpy.core", "numpy._core")
 _RECONSTRUCT: Final = {(f"{core}.multiarray", "_reconstruct") for core in _CORE}
@@ -57,6 +60,7 @@ _KNOWN: Final = {
 _INSTRUCTIONS: Final = {item.code.encode("latin-1"): item for item in pickletools.opcodes}
 
 _NUMBERS: Final = re.compile(r"[iu][1248]|f[248]|b1")
+_DECIMALS: Final = (pickletools.decimalnl_short, pickletools.decimalnl_long)
 _TEXTS: Final = re.compile(r"[SU][1-9]\d{0,3}")
 
 _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -160,10 +164,22 @@ def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
         if instruction.name == "STRING":  # pickletools takes ASCII only
             line = file.readline()
             yield "STRING", codecs.escape_decode(line.strip()[1:-1])[0].decode("latin-1")
+        elif instruction.arg in _DECIMALS and _is_long(file):
+            raise ValueError(f"a number has more than {MAX_DIGITS} digits")
         else:
             yield instruction.name, None if instruction.arg is None else instruction.arg.reader(file)
         if instruction.name == "STOP":
             return
+
+
+def _is_long(file: io.BytesIO) -> bool:
+    """Whether more digits than MAX_DIGITS come next in the file, which stays where it is."""
+    place = file.tell()
+    line = file.readline(
+        MAX_DIGITS + 3
+    )  # a sign, the letter that ends a long number, and the end of the line
+    file.seek(place)
+    return len(line) == MAX_DIGITS + 3 and not line.endswith(b"\n")
 
 
 class _Machine:

@@ -7,7 +7,9 @@ import os
 import pickle
 import random
 import struct
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,8 @@ HOSTILE: dict[str, bytes] = {
     "brackets without end": b"]" * 100_000 + b"a" * 99_999 + b".",
     "bytes without end": b"\x8e" + struct.pack("<Q", 2**62) + b"x.",
     "a number of a million digits": b"I" + b"9" * 1_000_000 + b"\n.",
+    "a long number of a million digits": b"L" + b"9" * 1_000_000 + b"L\n.",
+    "a place of a million digits": b"Np" + b"9" * 1_000_000 + b"\n.",
     "nothing on the stack": b"0000.",
     "two of nothing": b"\x86.",
     "an open mark": b"((((.",
@@ -164,6 +168,26 @@ def test_a_hostile_pickle_is_a_value_error_with_a_short_sentence(name: str) -> N
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
     assert "0x" not in str(caught.value)
+
+
+@pytest.fixture
+def unlimited_digits() -> Iterator[None]:
+    """As in the release candidates of Python 3.11, which have no limit of their own."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        yield
+        return
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(limit)
+
+
+@pytest.mark.usefixtures("unlimited_digits")
+def test_how_many_digits_are_read_is_not_left_to_the_python_that_reads() -> None:
+    assert parse_pickle(b"L-" + b"9" * 4300 + b"L\n.") == 1 - 10**4300
+    for code in (b"I", b"L", b"Np"):
+        with pytest.raises(ValueError, match="more than 4300 digits"):
+            parse_pickle(code + b"9" * 5000 + b"\n.")
 
 
 def bad_matrix(**changes: Any) -> bytes:
