@@ -24,6 +24,8 @@ VIEW_GRAPH: Final = "view.onnx"
 VIEW_OUTPUT: Final = "view_logits"
 """What the answer's graph puts out beside the rest where there is that one: how surely each text is tied to the
 camera."""
+WISH_OUTPUT: Final = "wish_logits"
+"""The same where the model has a head for that: how surely each text asks for nothing."""
 PICTURE_GRAPH: Final = "picture.onnx"
 """From pictures to poses; only where the model has a pose reader."""
 PICTURE_OUTPUTS: Final = ("sums", "spread", "places", "first_spread")

@@ -6,8 +6,9 @@
 It goes on from the weights that ship, without network, DeepSpeed or a renderer. ``FOLDER/pieces`` then holds the run
 with its newest checkpoint, weights in float16, in files of at most 16 MB with a script that checks them and puts them
 together; ``posellava export`` makes the model of it, here or elsewhere. Other answers, weights for words about the
-camera and the voice fit the weights that the run began with and are left out: ``training.variants``, ``training.view``
-and ``posellava train-speech`` teach the new model them, on a CPU.
+camera, the head that hears when nothing is asked and the voice fit the weights that the run began with and are left
+out: ``training.variants``, ``training.view``, ``training.wish`` and ``posellava train-speech`` teach the new model
+them, on a CPU.
 
 May import the rest of training and backend.
 """
@@ -221,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(
         f"done: the run in pieces in {pieces}; once it is exported, python -m training.variants, then "
-        "python -m training.view and posellava train-speech give the model the rest of its parts"
+        "python -m training.view, python -m training.wish and posellava train-speech give the model the rest of its "
+        "parts"
     )
     return 0
 

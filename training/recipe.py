@@ -4,9 +4,9 @@
     python -m training.recipe [--poses FILE] [--output FOLDER] [--minutes M] [--share S] [--quick]
 
 Data is built, the stages are trained and exported one after the other, the model is given other answers to offer,
-weights for words about the camera and a voice, and it is measured. Sizes come from ``configs/mini_recipe.yaml``,
-everything else from the stages' own configurations. What is done is not done again: after an interruption the same
-command goes on, within a stage from its newest checkpoint.
+weights for words about the camera, a head that hears when nothing is asked and a voice, and it is measured. Sizes come
+from ``configs/mini_recipe.yaml``, everything else from the stages' own configurations. What is done is not done again:
+after an interruption the same command goes on, within a stage from its newest checkpoint.
 
 May import the rest of training and backend.
 """
@@ -89,6 +89,7 @@ class Recipe:
         variant_samples, variant_steps: of ``training.variants``, which comes after the stages.
         view_sentences, view_steps: of the head of ``training.view``, which comes then.
         view_weight_steps: of its weights; None for as many as its minutes allow.
+        wish_sentences, wish_steps, wish_held_out: of ``training.wish``, which follows.
         speech_steps: of each lesson of the voice, which comes last; None for as many as its minutes allow.
     """
 
@@ -103,6 +104,9 @@ class Recipe:
     view_sentences: int = 16000
     view_steps: int = 3000
     view_weight_steps: int | None = None
+    wish_sentences: int = 10000
+    wish_steps: int = 3000
+    wish_held_out: int = 2000
     speech_steps: int | None = None
 
 
@@ -130,6 +134,9 @@ def load_recipe(*, minutes: float | None = None, share: float = 1.0, quick: bool
             view_sentences=48,
             view_steps=4,
             view_weight_steps=2,
+            wish_sentences=48,
+            wish_steps=4,
+            wish_held_out=48,
             speech_steps=2,
         )
     if minutes is not None:
@@ -170,6 +177,7 @@ def _run(recipe: Recipe, output: Path, poses: Path | None, workers: int) -> None
         _train(step, step_settings(recipe, step, output), recipe.processes, model)
     _give_variants(recipe, output / "model", output / "data")
     _give_view(recipe, output / "model", output / "data", keep=output / "view.pt")
+    _give_wish(recipe, output / "model", output / "data")
     _give_speech(recipe, output / "model", poses, output / SPEECH)
     _evaluate(output / "model", output / "evaluation", poses, recipe.evaluation_cases)
     _say(
@@ -302,6 +310,22 @@ def _give_view(recipe: Recipe, model: Path, data: Path, *, keep: Path) -> None:
     for sentence in sentences:
         _say(f"view: {sentence}")
     keep.unlink()
+
+
+def _give_wish(recipe: Recipe, model: Path, data: Path) -> None:
+    """Teaches the model to hear when nothing is asked."""
+    from training.wish import give_wish
+
+    if json.loads((model / "config.json").read_text(encoding="utf-8")).get("wish_width"):
+        _say(f"wish: {model} hears already when nothing is asked")
+        return
+    sizes = {
+        "count": recipe.wish_sentences,
+        "steps": recipe.wish_steps,
+        "held_out": recipe.wish_held_out,
+    }
+    for sentence in give_wish(model, model, data, **sizes):
+        _say(f"wish: {sentence}")
 
 
 def _give_speech(recipe: Recipe, model: Path, poses: Path | None, output: Path) -> None:

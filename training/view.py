@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -36,9 +35,8 @@ from backend.prompt.speech import NOT_THE_TRUNKS
 from blender_addon.contract.skeleton import NUM_JOINTS
 from training.added_part import parser_of, write_with_part
 from training.data.directives.slips import type_in
-from training.data.patterns.loading import Pattern, default_patterns
-from training.data.patterns.sampler import Weighted, side_of
-from training.data.patterns.saying import drawn, say
+from training.data.patterns.loading import default_patterns
+from training.data.patterns.sampler import Weighted
 from training.data.patterns.viewing import JOINED_SHARE, varied, view_patterns
 from training.data.patterns.wrapping import in_a_row, wrapped
 from training.data.samples import Sample
@@ -46,6 +44,7 @@ from training.data.shards import INDEX, SampleSource
 from training.stages.batches import Collator
 from training.stages.launch import in_processor_precision
 from training.stages.objectives import instruction_measures, instruction_terms, weighted_sum
+from training.text_heads import ReadTexts, chances, fit, instructions, said, weighted
 
 RANK: Final = 32
 LOSSES: Final = {"gate": 2.0, "moving": 1.0, "still": 0.2, "joints": 4.0}
@@ -58,14 +57,10 @@ FINAL: Final = 0.02
 KEPT_BYTES: Final = 1_000_000_000
 OTHERS_SHARE: Final = 0.2
 """Of the source's sentences that are not about the camera: asked in its frame, they are answered as ever."""
-OTHER_SOURCES: Final = (
-    "directives", "basics", "posefix", "posepart", "nudges", "captions", "descriptions", "actions", "situations",
-)  # fmt: skip
-"""Of whose instructions the head learns what is not about the camera, beside the patterns."""
 WORDS_LEFT_OUT: Final = 0.05
 """Of a sentence's words while the weights learn: no single one is to be what a wish is known by."""
-HEAD_RATE: Final = 2e-3
-WORD_DROPOUT: Final = 0.1
+HEAD_BATCH: Final = (48, 80)
+"""Sentences about the camera, and others."""
 OTHERS_PASS: Final = 0.025
 """Of held-out sentences that are not about the camera so many may be taken for it."""
 THRESHOLDS: Final = (0.5, 0.9)
@@ -263,13 +258,9 @@ def _cosine(share: float) -> float:
 
 def sentences(rng: np.random.Generator, count: int, *, about_camera: bool, held_out: bool) -> list[str]:
     """So many sentences of the patterns as people type them, without poses."""
-    others = _weighted(default_patterns(), held_out)
-    own = _weighted(view_patterns(), held_out) if about_camera else others
+    others = weighted(default_patterns(), held_out)
+    own = weighted(view_patterns(), held_out) if about_camera else others
     return [_sentence(rng, own, others, about_camera, held_out) for _ in range(count)]
-
-
-def _weighted(patterns: Sequence[Pattern], held_out: bool) -> Weighted:
-    return Weighted([one for one in patterns if one.usable(held_out=held_out)], held_out)
 
 
 def _sentence(
@@ -277,7 +268,7 @@ def _sentence(
 ) -> str:
     pattern = own.draw(rng)
     assert pattern is not None
-    text, imperative = _said(rng, pattern, held_out)
+    text, imperative = said(rng, pattern, held_out)
     if about_camera:
         text = varied(rng, text)
     if pattern.lang != "en":
@@ -286,63 +277,9 @@ def _sentence(
     if imperative and rng.random() < JOINED_SHARE:
         other = others.draw(rng)
         if other is not None and other.lang == "en" and other.usable(held_out=held_out, imperative=True):
-            row.insert(int(rng.integers(2)), _said(rng, other, held_out, imperative=True)[0])
+            row.insert(int(rng.integers(2)), said(rng, other, held_out, imperative=True)[0])
     unmoved = np.zeros(NUM_JOINTS, dtype=bool)
     return wrapped(rng, in_a_row(rng, row), imperative=imperative, side=None, unmoved=unmoved)
-
-
-def _said(
-    rng: np.random.Generator, pattern: Pattern, held_out: bool, *, imperative: bool = False
-) -> tuple[str, bool]:
-    usable = pattern.usable(held_out=held_out, imperative=imperative)
-    sentence = usable[rng.integers(len(usable))]
-    _, words = drawn(rng, pattern)
-    return say(rng, pattern, sentence.text, side_of(rng, pattern), words), sentence.imperative
-
-
-def instructions(data: Path, count: int, rng: np.random.Generator) -> list[str]:
-    """About so many instructions of the other sources in a folder of data."""
-    folders = [data / name for name in OTHER_SOURCES if any((data / name).glob("shard-*.npz"))]
-    found: list[str] = []
-    for folder in folders:
-        source = SampleSource(folder)
-        for shard in rng.permutation(len(source.sizes))[:4].tolist():
-            rows = rng.permutation(source.sizes[shard])[: math.ceil(count / len(folders) / 4)]
-            found += [source.read(shard, row).instruction for row in rows.tolist()]
-    return found
-
-
-class _Read:
-    """Texts and what the encoder says of them."""
-
-    def __init__(
-        self, model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcessor, texts: list[str]
-    ) -> None:
-        assert model.model.text_encoder is not None
-        tokenizer = processor.prompter.tokenizer
-        self.states: list[Tensor] = []
-        ids = [
-            torch.tensor([tokenizer.bos_id, *tokenizer.ids(processor.prompter.plain(text)), tokenizer.eos_id])
-            for text in texts
-        ]
-        ids.sort(key=len)
-        for start in range(0, len(ids), BATCH):
-            part = ids[start : start + BATCH]
-            padded = nn.utils.rnn.pad_sequence(
-                part, batch_first=True, padding_value=model.model.text_encoder.padding
-            )
-            with torch.no_grad(), in_processor_precision():
-                states = model.model.text_encoder(padded).bfloat16()
-            self.states += [state[: len(one)].clone() for state, one in zip(states, part, strict=True)]
-
-    def some(self, rng: np.random.Generator, count: int) -> list[Tensor]:
-        return [self.states[row] for row in rng.integers(len(self.states), size=count)]
-
-
-def _padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(one) for one in states])
-    padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True).float()
-    return padded, torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
 
 
 def teach_head(
@@ -360,29 +297,16 @@ def teach_head(
     head, rng = model.view.asks, np.random.default_rng(seed)
     torch.manual_seed(seed)
 
-    def read(about_camera: bool, number: int, held_out: bool, more: Sequence[str] = ()) -> _Read:
+    def read(about_camera: bool, number: int, held_out: bool, more: Sequence[str] = ()) -> ReadTexts:
         texts = sentences(rng, number, about_camera=about_camera, held_out=held_out)
-        return _Read(model, processor, [*texts, *more])
+        return ReadTexts(model, processor, [*texts, *more])
 
     about = read(True, count, False)
     others = read(False, count, False, instructions(data, count, rng))
     yield f"head: read {len(about.states)} sentences about the camera and {len(others.states)} others"
-    head.requires_grad_(True)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=HEAD_RATE, weight_decay=0.05)
-    wanted = torch.cat([torch.full((48,), 0.99), torch.full((80,), 0.01)])
-    for step in range(steps):
-        states, is_word = _padded([*about.some(rng, 48), *others.some(rng, 80)])
-        seen = is_word & (torch.rand(is_word.shape) > WORD_DROPOUT)
-        seen[:, 0] = True
-        loss = nn.functional.binary_cross_entropy_with_logits(head(states, seen), wanted)
-        for group in optimizer.param_groups:
-            group["lr"] = HEAD_RATE * (1 - step / steps)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    head.requires_grad_(False)
-    unseen_others = _chances(head, read(False, count // 4, True))
-    unseen_about = _chances(head, read(True, count // 8, True))
+    fit(head, about, others, shares=HEAD_BATCH, steps=steps, rng=rng)
+    unseen_others = chances(head, read(False, count // 4, True))
+    unseen_about = chances(head, read(True, count // 8, True))
     allowed = float(np.quantile(unseen_others, 1 - OTHERS_PASS))
     threshold = float(np.clip(math.ceil(100 * allowed) / 100, *THRESHOLDS))
     processor.view_threshold = processor.prompter.view_threshold = threshold
@@ -390,14 +314,6 @@ def teach_head(
         f"head: at {threshold:.2f} it takes {np.mean(unseen_about >= threshold):.1%} of held-out sentences about the "
         f"camera and {np.mean(unseen_others >= threshold):.2%} of others"
     )
-
-
-def _chances(head: nn.Module, read: _Read) -> npt.NDArray[np.float64]:
-    parts = []
-    for start in range(0, len(read.states), BATCH):
-        with torch.no_grad():
-            parts.append(head(*_padded(read.states[start : start + BATCH])).sigmoid())
-    return torch.cat(parts).double().numpy()
 
 
 class _Samples:

@@ -42,6 +42,7 @@ def answers_of(
     *,
     in_view: bool = False,
     view_logits: Sequence[float | None] | None = None,
+    wish_logits: Sequence[float | None] | None = None,
 ) -> list[Answer]:
     """The answers to queries: poses, or words where the model would begin with words; then nothing moves.
 
@@ -55,6 +56,8 @@ def answers_of(
         variants: (Q, K, J, 3, 3) other poses that the model offers, best first; None where it offers none.
         in_view: whether the poses stood as their cameras see them.
         view_logits: (Q,) how surely the words of each are tied to the camera, where the model tells it apart.
+        wish_logits: (Q,) how surely they ask for nothing, where it has a head for that. After earlier turns it is not
+            heard: what they leave open the words alone do not tell.
     """
     poses_aa = finish(queries, _turned(matrices, headings))
     others_aa = np.zeros((len(queries), 0, NUM_JOINTS, 3), dtype=np.float32)
@@ -62,11 +65,19 @@ def answers_of(
         each = np.moveaxis(np.asarray(variants), 1, 0)
         others_aa = np.stack([finish(queries, _turned(one, headings)) for one in each], axis=1)
     answers = []
-    tied = [None] * len(queries) if view_logits is None else view_logits
-    for query, pose_aa, others, logits, view in zip(
-        queries, poses_aa, others_aa, first_logits, tied, strict=True
+    untold = [None] * len(queries)
+    tied = untold if view_logits is None else view_logits
+    nothing = untold if wish_logits is None else wish_logits
+    for query, pose_aa, others, logits, view, wish in zip(
+        queries, poses_aa, others_aa, first_logits, tied, nothing, strict=True
     ):
-        words = prompter.in_words(query.task, logits, in_view=in_view, view_logit=view)
+        words = prompter.in_words(
+            query.task,
+            logits,
+            in_view=in_view,
+            view_logit=view,
+            wish_logit=None if query.history else wish,
+        )
         if words is not None:
             answers.append(Answer(None, words))
             continue

@@ -29,6 +29,7 @@ from backend.graph_files import (
     VARIANTS_INPUTS,
     VIEW_GRAPH,
     VIEW_OUTPUT,
+    WISH_OUTPUT,
     WORD_GRAPH,
     check_files,
 )
@@ -70,7 +71,9 @@ class OnnxEngine:
         self._answer = self._session(ANSWER_GRAPH, threads=1)
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="posellava-onnx")
         self._asked = [given.name for given in self._answer.get_inputs()]
-        self._tells_view = VIEW_OUTPUT in {made.name for made in self._answer.get_outputs()}
+        made = {output.name for output in self._answer.get_outputs()}
+        self._tells_view = VIEW_OUTPUT in made
+        self._of_texts = [name for name in (VIEW_OUTPUT, WISH_OUTPUT) if name in made]
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None) -> OnnxEngine:
@@ -142,9 +145,13 @@ class OnnxEngine:
         outputs = ["matrices", "first_logits", *(VARIANTS_INPUTS if wished else ())]
         in_view = views is not None
         graph = self._in_view if in_view and self._tells_view else self._answer
-        if self._tells_view and not in_view:
-            outputs.append(VIEW_OUTPUT)
+        if not in_view:
+            outputs += self._of_texts
         put_out = dict(zip(outputs, graph.run(outputs, given), strict=True))
+        view_logits, wish_logits = (
+            of_texts(put_out[name], prompts.asked()) if name in put_out else None
+            for name in (VIEW_OUTPUT, WISH_OUTPUT)
+        )
         variants = None
         if wished:
             told = {name: put_out[name] for name in ("matrices", *VARIANTS_INPUTS)}
@@ -157,7 +164,8 @@ class OnnxEngine:
             put_out["first_logits"],
             variants,
             in_view=in_view,
-            view_logits=of_texts(put_out[VIEW_OUTPUT], prompts.asked()) if VIEW_OUTPUT in put_out else None,
+            view_logits=view_logits,
+            wish_logits=wish_logits,
         )
 
     def look(self, images: Sequence[Image.Image]) -> Seen:

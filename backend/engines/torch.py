@@ -120,9 +120,10 @@ class TorchEngine:
         ]
         others = output.variant_matrices
         variants = None if others is None else others.float().cpu().numpy()
-        view_logits = None
-        if output.view_logits is not None:
-            view_logits = of_texts(output.view_logits.float().cpu().numpy(), prompts.asked())
+        view_logits, wish_logits = (
+            None if told is None else of_texts(told.float().cpu().numpy(), prompts.asked())
+            for told in (output.view_logits, output.wish_logits)
+        )
         return answers_of(
             prompter,
             queries,
@@ -132,6 +133,7 @@ class TorchEngine:
             variants,
             in_view=views is not None,
             view_logits=view_logits,
+            wish_logits=wish_logits,
         )
 
     @torch.inference_mode()

@@ -45,6 +45,8 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
         pose_variants_hidden_size: width of what makes them.
         pose_view_rank: rank of what is added to the weights for words about the camera, with a text encoder; 0 where
             the model has no weights of their own for them.
+        wish_width: width of what each part of the head sees that tells, with a text encoder, which words ask for
+            nothing that a body can do; 0 where the first token of the answer alone tells it.
         text_encoder_layers: of the encoder that reads each instruction by itself; 0 for none.
         text_encoder_hidden_size, text_encoder_attention_heads, text_encoder_intermediate_size, text_encoder_positions:
             its sizes, those of MiniLM but for the length.
@@ -75,6 +77,7 @@ class PoseLlavaConfig(LlavaNextConfig):  # type: ignore[misc]
     pose_variants: int = 0
     pose_variants_hidden_size: int = 256
     pose_view_rank: int = 0
+    wish_width: int = 0
     text_encoder_layers: int = 0
     text_encoder_hidden_size: int = 384
     text_encoder_attention_heads: int = 12

@@ -45,6 +45,7 @@ from backend.graph_files import (
     VARIANTS_INPUTS,
     VIEW_GRAPH,
     VIEW_OUTPUT,
+    WISH_OUTPUT,
     WORD_GRAPH,
     write_checksums,
 )
@@ -96,7 +97,7 @@ def write_graphs(folder: Path) -> None:
         _write(folder / VARIANTS_GRAPH, VariantsGraph(model.variants), _variants_example(model), weights)
         written.append(VARIANTS_GRAPH)
     if model.view is not None:
-        _write(folder / VIEW_GRAPH, ViewGraph(model), _answer_example(model, tells_view=False), weights)
+        _write(folder / VIEW_GRAPH, ViewGraph(model), _answer_example(model, tells_of_texts=False), weights)
         written.append(VIEW_GRAPH)
     if model.pose_reader is not None:
         _write(folder / PICTURE_GRAPH, PictureGraph(model.pose_reader), _picture_example(), weights)
@@ -118,10 +119,10 @@ class AnswerGraph(nn.Module):
     """One prefill, as the model's ``forward`` does it, for rows that each have one ``<POSE>``, without branches that
     depend on the data."""
 
-    def __init__(self, model: PoseLlavaForConditionalGeneration, *, tells_view: bool = True) -> None:
+    def __init__(self, model: PoseLlavaForConditionalGeneration, *, tells_of_texts: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.tells_view = tells_view
+        self.tells_of_texts = tells_of_texts
 
     def forward(
         self,
@@ -140,7 +141,8 @@ class AnswerGraph(nn.Module):
         """The answers (B, J, 3, 3), joints whose gate is closed at their initial rotation, and the logits (B, K) of the
         tokens that an answer may begin with. Where the model has other answers to offer, also what their graph takes:
         what the decoder thought of each joint (B, J, W), the state of ``<POSE>`` (B, H) and which gates are open
-        (B, J); where it can tell which texts are tied to the camera, last how surely each is (T,).
+        (B, J); where it can tell which texts are tied to the camera, and which ask for nothing, last how surely each is
+        and does (T,).
 
         Args:
             input_ids, attention_mask: (B, L).
@@ -155,7 +157,7 @@ class AnswerGraph(nn.Module):
         """
         model, backbone = self.model, self.model.model
         all_poses = torch.cat([poses, STANDING_ROT6D])
-        embeds, pose_local, view_logits = _embedded(model, input_ids, all_poses, texts, text_places)
+        embeds, pose_local, of_texts = _embedded(model, input_ids, all_poses, texts, text_places)
         positions = torch.arange(input_ids.shape[1])
         visible = (positions <= positions.unsqueeze(1)) & (attention_mask != 0).unsqueeze(1)
         hidden = backbone.language_model(
@@ -193,8 +195,8 @@ class AnswerGraph(nn.Module):
             assert decoded.gate_logits is not None
             assert decoded.thoughts is not None
             put_out += [decoded.thoughts, state, decoded.gate_logits > 0]
-        if view_logits is not None and self.tells_view:
-            put_out.append(view_logits)
+        if self.tells_of_texts:
+            put_out += of_texts
         return tuple(put_out)
 
 
@@ -203,7 +205,7 @@ class ViewGraph(nn.Module):
 
     def __init__(self, model: PoseLlavaForConditionalGeneration) -> None:
         super().__init__()
-        self.answer = AnswerGraph(model, tells_view=False)
+        self.answer = AnswerGraph(model, tells_of_texts=False)
 
     @wraps(AnswerGraph.forward)
     def forward(self, *args: Any, **told: Any) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -281,11 +283,12 @@ def _embedded(
     all_poses: Tensor,
     texts: Tensor | None,
     text_places: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Embeddings (B, L, H) with the poses' tokens and what the text encoder says, Z_local (P + 1, J, D), of the
-    standing pose, too, which comes last, and how surely each text is tied to the camera (T,), where it can be told."""
+    standing pose, too, which comes last, and how surely each text is tied to the camera and asks for nothing (T,), each
+    where it can be told."""
     backbone = model.model
-    view_logits = None
+    of_texts: list[Tensor] = []
     pose_global, pose_local = backbone.pose_encoder(all_poses)
     tokens = backbone.pose_projector(torch.cat([pose_global.unsqueeze(1), pose_local], dim=1)).flatten(0, 1)
     is_pose = input_ids == model.config.pose_token_index
@@ -296,9 +299,12 @@ def _embedded(
         assert text_places is not None
         states = backbone.text_encoder(texts)
         embeds = embeds + backbone.text_projector.added(states, text_places)
+        is_word = texts != backbone.text_encoder.padding
         if model.view is not None:
-            view_logits = model.view.asks(states, texts != backbone.text_encoder.padding)
-    return embeds, pose_local, view_logits
+            of_texts.append(model.view.asks(states, is_word))
+        if model.wish is not None:
+            of_texts.append(model.wish(states, is_word))
+    return embeds, pose_local, of_texts
 
 
 def _said(
@@ -346,7 +352,7 @@ class _Example:
     most: dict[str, int] = field(default_factory=dict)
 
 
-def _answer_example(model: PoseLlavaForConditionalGeneration, *, tells_view: bool = True) -> _Example:
+def _answer_example(model: PoseLlavaForConditionalGeneration, *, tells_of_texts: bool = True) -> _Example:
     """Rows of two, one and no pose; every size differs from every other, so that none is taken for another."""
     config = model.config
     pose, output = config.pose_token_index, config.pose_output_token_index
@@ -376,8 +382,9 @@ def _answer_example(model: PoseLlavaForConditionalGeneration, *, tells_view: boo
         inputs["text_places"] = torch.arange(3 * 70).view(3, 70) % 26 - 1
         free |= {"texts": {0: "texts", 1: "words"}, "text_places": text}
     outputs = ["matrices", "first_logits", *(() if model.variants is None else VARIANTS_INPUTS)]
-    if model.view is not None and tells_view:
-        outputs.append(VIEW_OUTPUT)
+    if tells_of_texts:
+        outputs += [] if model.view is None else [VIEW_OUTPUT]
+        outputs += [] if model.wish is None else [WISH_OUTPUT]
     return _Example(inputs, free, outputs)
 
 

@@ -28,7 +28,14 @@ _ADDED: Final = (
     "alignment.",
 )
 """What LLaVA-NeXT has no weights for."""
-_GROWN: Final = ("model.text_encoder.", "model.text_projector.", "pose_decoder.recall.", "variants.", "view.")
+_GROWN: Final = (
+    "model.text_encoder.",
+    "model.text_projector.",
+    "pose_decoder.recall.",
+    "variants.",
+    "view.",
+    "wish.",
+)
 """What changes may add to a PoseLLaVA model that lacks it."""
 MISTRAL_FORMAT: Final = "[INST] {question} [/INST] "
 

@@ -44,12 +44,15 @@ from .pose_decoder import (
 from .pose_encoder import PoseEncoder, PoseProjector
 from .pose_reader import MapHead, PoseReader
 from .text_encoder import TextEncoder, TextProjector
+from .text_head import TextHead
 from .variants import PoseVariants
 from .view import PoseView, ViewWeights
 from .vision_stem import StemmedVisionModel
 
 EMBEDDING_STD = 0.3
 """Spread of learned queries and positions: about as large as what is added to them, so that joints differ at once."""
+WISH_MIXED_WIDTH = 32
+"""Of the head that hears when nothing is asked."""
 STANDING_ROT6D = matrix_to_rot6d(axis_angle_to_matrix(torch.tensor(STANDING_POSE))).unsqueeze(0)
 """(1, J, 6) the initial pose where the prompt holds none."""
 
@@ -63,6 +66,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
         logits: (B, L, vocabulary), or without the row structure (N, vocabulary), the N labelled positions only.
         first_logits: (B, vocabulary) of the answer's first token, where its position was given.
         view_logits: (T,) with them, how surely each text is tied to the camera, where the model has a head for that.
+        wish_logits: (T,) the same of how surely each text asks for nothing.
         pose_matrices: (Q, J, 3, 3) decoded local rotations, every gate taken as open. With ``every_part`` there is one
             where no pose is asked for, too, which means nothing.
         gate_logits: (Q, J), from the residual decoder: positive where the joint is to turn.
@@ -77,6 +81,7 @@ class PoseLlavaOutput(ModelOutput):  # type: ignore[misc]
     logits: Tensor | None = None
     first_logits: Tensor | None = None
     view_logits: Tensor | None = None
+    wish_logits: Tensor | None = None
     pose_matrices: Tensor | None = None
     gate_logits: Tensor | None = None
     variant_matrices: Tensor | None = None
@@ -252,6 +257,11 @@ class PoseLlavaForConditionalGeneration(
             if config.pose_view_rank
             else None
         )
+        self.wish = (
+            TextHead(config.text_encoder_hidden_size, config.wish_width, WISH_MIXED_WIDTH)
+            if config.wish_width
+            else None
+        )
         self.post_init()
 
     def forward(
@@ -353,12 +363,17 @@ class PoseLlavaForConditionalGeneration(
         texts: Tensor | None,
     ) -> None:
         """Puts out what each answer (B,) may begin with and, where the model tells it apart, how surely the words are
-        tied to the camera; ``states``: the text encoder's of ``texts``."""
+        tied to the camera and ask for nothing; ``states``: the text encoder's of ``texts``."""
         rows = torch.arange(len(hidden), device=hidden.device)
         output["first_logits"] = self.lm_head(hidden[rows, answer_at - 1])
-        if self.view is not None and states is not None and texts is not None:
-            assert self.model.text_encoder is not None
-            output["view_logits"] = self.view.asks(states, texts != self.model.text_encoder.padding)
+        if states is None or texts is None:
+            return
+        assert self.model.text_encoder is not None
+        is_word = texts != self.model.text_encoder.padding
+        if self.view is not None:
+            output["view_logits"] = self.view.asks(states, is_word)
+        if self.wish is not None:
+            output["wish_logits"] = self.wish(states, is_word)
 
     def _decode_poses(
         self, output: PoseLlavaOutput, context: PoseContext, yaw: Tensor | None, with_variants: bool

@@ -43,6 +43,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         verbal_answers: by name, what may be answered in the place of a pose; None where every answer is one.
         pose_threshold: the least probability of a pose among the answers at which it is given.
         view_threshold: the least probability at which words are taken for tied to the camera; see ``Prompter``.
+        wish_threshold: the least probability at which words are taken to ask for nothing; see ``Prompter``.
         view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
         reads_texts: whether the model reads each instruction by itself too.
     """
@@ -59,6 +60,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         verbal_answers: dict[str, str] | None = None,
         pose_threshold: float = 0.5,
         view_threshold: float = 0.5,
+        wish_threshold: float = 0.5,
         view_template: str | None = None,
         reads_texts: bool = False,
         patch_size: int | None = None,
@@ -86,6 +88,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
         self.verbal_answers = verbal_answers
         self.pose_threshold = pose_threshold
         self.view_threshold = view_threshold
+        self.wish_threshold = wish_threshold
         self.view_template = view_template
         self.reads_texts = reads_texts
         self.prompter = Prompter(
@@ -105,6 +108,7 @@ class PoseLlavaProcessor(LlavaNextProcessor):  # type: ignore[misc]
             verbal_answers=verbal_answers,
             pose_threshold=pose_threshold,
             view_threshold=view_threshold,
+            wish_threshold=wish_threshold,
             view_template=view_template,
         )
 

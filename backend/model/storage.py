@@ -28,6 +28,8 @@ IN_INT8: Final = ("model.text_encoder.", _EMBEDDINGS, ON_ITS_OWN)
 """What bears it: answers hardly change, and half of its bytes are saved."""
 VIEW_IN_INT8: Final = ("/down", "/up", "values.weight", "mixed.weight")
 """The same of what is learnt about the camera."""
+WISH_IN_INT8: Final = ("values.weight", "mixed.weight")
+"""The same of the head that hears when nothing is asked."""
 VARIANTS_IN_INT8: Final = (".weight",)
 """The same of the other answers."""
 _DECODER: Final = "pose_decoder."

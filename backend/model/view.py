@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a small model has beside its weights to understand words about the camera.
 
-*Whether* a sentence is tied to the camera is told from what the text encoder says of its words (``ViewHead``). Such a
+*Whether* a sentence is tied to the camera is told from what the text encoder says of its words (``TextHead``). Such a
 sentence is asked as the camera sees the body, with other weights: to each matrix that reads words and poses a product
 of two thin ones is added (Hu et al. 2021, "LoRA"), to each vector another one (``ViewWeights``). All other sentences
 are answered with the model's own weights, to the bit as if none of this were there.
 
-Legend: T texts, N their length, E = width of the text encoder, S heads, V their width; R = rank.
+Legend: R = rank.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-HEADS: Final = 4
+from .text_head import TextHead
+
 HEAD_WIDTH: Final = 48
 ADAPTED: Final = (
     "model.language_model.layers.",
@@ -28,25 +29,6 @@ ADAPTED: Final = (
     "pose_decoder.",
 )
 """Weights under these names are others for what is asked as the camera sees it."""
-
-
-class ViewHead(nn.Module):
-    """States of texts in, and how surely each text is tied to the camera out."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attention = nn.Linear(width, HEADS)
-        self.values = nn.Linear(width, HEADS * HEAD_WIDTH)
-        self.mixed = nn.Linear(HEADS * HEAD_WIDTH, HEAD_WIDTH)
-        self.said = nn.Linear(HEAD_WIDTH, 1)
-
-    def forward(self, states: Tensor, is_word: Tensor) -> Tensor:
-        """Logits (T,) from states (T, N, E) and where these are of words (T, N)."""
-        looks = self.attention(states).masked_fill(~is_word.unsqueeze(-1), -1e4).softmax(dim=1)
-        values = self.values(states).unflatten(-1, (HEADS, HEAD_WIDTH))
-        seen = (looks.unsqueeze(-1) * values).sum(1).flatten(1)
-        logits: Tensor = self.said(nn.functional.gelu(self.mixed(nn.functional.gelu(seen)))).squeeze(-1)
-        return logits.float()
 
 
 class ViewWeights(nn.Module):
@@ -83,7 +65,7 @@ class PoseView(nn.Module):
     def __init__(self, model: nn.Module, text_width: int, rank: int) -> None:
         super().__init__()
         shapes = {name: weight.shape for name, weight in model.named_parameters() if name.startswith(ADAPTED)}
-        self.asks = ViewHead(text_width)
+        self.asks = TextHead(text_width, HEAD_WIDTH, HEAD_WIDTH)
         self.weights = ViewWeights(shapes, rank)
 
     def answer(self, model: nn.Module, inputs: Mapping[str, Any]) -> Any:

@@ -161,6 +161,8 @@ class Prompter:
         pose_threshold: the least probability of a pose among the answers at which it is given.
         view_threshold: the least probability at which words are taken for tied to the camera, where the model tells it
             apart from its answer.
+        wish_threshold: the least probability at which words are taken to ask for nothing, where the model has a head
+            that tells it beside its answer.
         view_template: what stands before a prompt whose poses are as the camera sees them; None where none are.
         spoken_tokens: all that may be said in the model's own words; None for every token.
     """
@@ -178,6 +180,7 @@ class Prompter:
         verbal_answers: Mapping[str, str] | None = None,
         pose_threshold: float = 0.5,
         view_threshold: float = 0.5,
+        wish_threshold: float = 0.5,
         view_template: str | None = None,
         spoken_tokens: Sequence[int] | None = None,
     ) -> None:
@@ -191,6 +194,7 @@ class Prompter:
         self.verbal_answers = dict(verbal_answers or {})
         self.pose_threshold = pose_threshold
         self.view_threshold = view_threshold
+        self.wish_threshold = wish_threshold
         self._view_template = view_template
         self.spoken_tokens = spoken_tokens
 
@@ -216,6 +220,7 @@ class Prompter:
                 verbal_answers=settings.get("verbal_answers"),
                 pose_threshold=settings.get("pose_threshold", 0.5),
                 view_threshold=settings.get("view_threshold", 0.5),
+                wish_threshold=settings.get("wish_threshold", 0.5),
                 view_template=settings.get("view_template"),
                 spoken_tokens=None if speech is None else speech.tokens,
             )
@@ -415,6 +420,7 @@ class Prompter:
         *,
         in_view: bool = False,
         view_logit: float | None = None,
+        wish_logit: float | None = None,
     ) -> str | None:
         """The verbal answer that the model chose, or None where it answers with a pose: where nothing is asked for in
         words, as from a picture, it always does.
@@ -425,12 +431,16 @@ class Prompter:
             in_view: whether it was told where the camera is, and need not ask for it.
             view_logit: how surely the words are tied to the camera, where the model tells it apart from its answer;
                 None where it would begin its answer by asking.
+            wish_logit: how surely the words ask for nothing, where the model has a head for that; None where what it
+                would begin its answer with tells it alone. Of an edit in the body's own frame only it is heard.
         """
         logits = np.array(first_logits, dtype=np.float64)
         if VIEW_ANSWER in self.verbal_answers:
             if not in_view and self._wants_view(task, logits, view_logit):
                 return self.verbal_answers[VIEW_ANSWER]
             logits[1 + list(self.verbal_answers).index(VIEW_ANSWER)] = -np.inf
+        if task == "adjust" and not in_view and _is_as_sure(wish_logit, self.wish_threshold):
+            logits[0] = -np.inf
         chances = np.exp(logits - logits.max())
         if (
             not self.verbal_answers
@@ -447,7 +457,7 @@ class Prompter:
         if self._view_template is None or task != "adjust":
             return False
         if view_logit is not None:
-            return bool(1 / (1 + np.exp(-np.float64(view_logit))) >= self.view_threshold)
+            return _is_as_sure(view_logit, self.view_threshold)
         chances = np.exp(logits - logits.max())
         asks = chances[1 + list(self.verbal_answers).index(VIEW_ANSWER)]
         return bool(asks >= 0.5 * chances.sum())
@@ -665,6 +675,11 @@ class Prompter:
                 f"a template has {IMAGE_PLACEHOLDER}, but nothing says how many places an image takes"
             )
         return self._image_tokens(image)
+
+
+def _is_as_sure(logit: float | None, threshold: float) -> bool:
+    """Whether a probability, told by its logit, is at least so large; not where none is told."""
+    return logit is not None and bool(1 / (1 + np.exp(-np.float64(logit))) >= threshold)
 
 
 def _earlier_pose(sample: PromptSample) -> Floats | None:

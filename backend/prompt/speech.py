@@ -21,7 +21,7 @@ from .templates import Templates
 
 SPEECH_FILE: Final = "speech.json"
 VOICE_FILE: Final = "voice.safetensors"
-NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.", "view.", "voice.")
+NOT_THE_TRUNKS: Final = ("pose_reader.", "variants.", "view.", "voice.", "wish.")
 """Weights whose names begin so have no part in what is said."""
 
 

@@ -114,4 +114,5 @@ def test_it_runs_from_poses_to_pieces_where_packages_are_missing(tmp_path: Path)
     assert has_graphs(tmp_path / "model")
     # What fits the weights that it began with is not taken over to the new ones.
     assert "training.view" in done.stderr
+    assert "training.wish" in done.stderr
     assert not any((tmp_path / "model" / graph).exists() for graph in (VIEW_GRAPH, VARIANTS_GRAPH))

@@ -115,7 +115,7 @@ def test_two_runs_of_the_recipe_end_with_the_same_model(tmp_path: Path) -> None:
     for name in ("one", "other"):
         recipe_says(["--quick", "--output", str(tmp_path / name), "--workers", "1"])
     files = {file.name for file in (tmp_path / "one" / "model").iterdir()}
-    assert {"view.safetensors", "variants.safetensors", "voice.safetensors"} <= files
+    assert {"view.safetensors", "variants.safetensors", "voice.safetensors", "wish.safetensors"} <= files
     same, different, missing = filecmp.cmpfiles(
         tmp_path / "one" / "model", tmp_path / "other" / "model", files, shallow=False
     )
@@ -155,6 +155,7 @@ def test_the_recipe_goes_from_poses_to_a_measured_model_and_does_nothing_twice(t
     assert "is there already" in said
     assert "has some already" in said
     assert "knows words about the camera already" in said
+    assert "hears already when nothing is asked" in said
     assert "speaks already" in said
 
 

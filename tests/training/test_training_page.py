@@ -76,6 +76,8 @@ def small(command: str) -> list[str]:
         words += ["--steps", "2", "--samples", "16"]
     if "training.view" in words:
         words += ["--minutes", "0.05", "--sentences", "48"]
+    if "training.wish" in words:
+        words += ["--sentences", "48"]
     if "eval" in words:
         words += ["--count", "2", "--threads", "1"]
     if "train-retrieval" in words:

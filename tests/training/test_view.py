@@ -17,7 +17,7 @@ from torch import nn
 from backend.engines.onnx import OnnxEngine
 from backend.engines.torch import TorchEngine
 from backend.model.llava import load_whole
-from backend.model.view import ViewHead
+from backend.model.text_head import TextHead
 from backend.prompt import VERBAL_ANSWERS, VIEW_ANSWER, Prompter
 from backend.prompt.prompter import NO_PLACE
 from backend.query import Query
@@ -28,7 +28,8 @@ from training.data.build import write_index
 from training.data.patterns.viewing import varied, view_patterns
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
-from training.view import KeptStates, give_view, instructions, main, sentences
+from training.text_heads import instructions
+from training.view import KeptStates, give_view, main, sentences
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +164,7 @@ def test_what_was_kept_beside_other_weights_is_no_beginning(plain: Path, data: P
 
 def test_a_head_learns_which_texts_are_tied_to_the_camera() -> None:
     torch.manual_seed(0)
-    head = ViewHead(16)
+    head = TextHead(16, 48, 48)
     states, is_word = torch.randn(64, 7, 16), torch.ones(64, 7, dtype=torch.bool)
     is_word[:, 5:] = False
     tied = torch.arange(64) % 2 == 0

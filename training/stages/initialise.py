@@ -102,6 +102,7 @@ def grown(model: PoseLlavaForConditionalGeneration, processor: PoseLlavaProcesso
         templates=processor.templates,
         max_instruction_tokens=processor.max_instruction_tokens,
         view_threshold=processor.view_threshold,
+        wish_threshold=processor.wish_threshold,
     )
 
 
@@ -113,6 +114,7 @@ def _small_processor(
     templates: Any,
     max_instruction_tokens: int,
     view_threshold: float = 0.5,
+    wish_threshold: float = 0.5,
 ) -> PoseLlavaProcessor:
     return PoseLlavaProcessor(
         images,
@@ -127,6 +129,7 @@ def _small_processor(
         verbal_answers=dict(VERBAL_ANSWERS) if config.pose_history else None,
         view_template=COMPACT_VIEW if config.pose_history else None,
         view_threshold=view_threshold,
+        wish_threshold=wish_threshold,
         reads_texts=config.text_encoder_layers > 0,
     )
 

@@ -25,7 +25,7 @@ _EMBEDDINGS: Final = ("embed_tokens.weight", "lm_head.weight")
 _READER: Final = "pose_reader."
 _TRUNK: Final = _READER + "trunk."
 _TEXT_ENCODER: Final = "text_encoder."
-BESIDE: Final = ("pose_variants", "pose_view_rank")
+BESIDE: Final = ("pose_variants", "pose_view_rank", "wish_width")
 """Of the configuration: 0 where the model goes without what was learnt beside its weights."""
 _log = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ class AlignmentTask(nn.Module):
 def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableSettings) -> Any:
     """Freezes what does not learn and adds LoRA; returns the model, wrapped by peft where LoRA is used.
 
-    Other answers and weights for words about the camera were learnt beside the model's own: they are left out where
-    more than the pose reader learns.
+    Other answers, weights for words about the camera and the head that hears when nothing is asked were learnt beside
+    the model's own: they are left out where more than the pose reader learns.
     """
     model.requires_grad_(False)
     parts: list[tuple[nn.Module | nn.Parameter | None, bool]] = [
@@ -142,13 +142,14 @@ def prepare_parts(model: PoseLlavaForConditionalGeneration, settings: TrainableS
 
 
 def _leave_out_what_is_beside(model: PoseLlavaForConditionalGeneration) -> None:
-    if model.variants is None and model.view is None:
+    if model.variants is None and model.view is None and model.wish is None:
         return
     _log.warning(
-        "left out: other answers and weights for words about the camera, which fit the weights as they were; "
-        "teach them anew with python -m training.variants and python -m training.view"
+        "left out: other answers, weights for words about the camera and the head that hears when nothing is asked, "
+        "which fit the weights as they were; teach them anew with python -m training.variants, "
+        "python -m training.view and python -m training.wish"
     )
-    model.variants = model.view = None
+    model.variants = model.view = model.wish = None
     for name in BESIDE:
         setattr(model.config, name, 0)
 
