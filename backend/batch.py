@@ -338,9 +338,8 @@ def _read_request(record: dict[str, Any], folder: Path) -> Request:
         raise ProtocolError("bad_message", 'A request needs a task, such as "task": "adjust".')
     if not isinstance(task, str) or not isinstance(instruction, str):
         raise ProtocolError("bad_message", "task and instruction must be texts.")
-    if (
-        task in PAINTED_TASKS
-    ):  # the line has no prompt and the answer no picture, whatever the backend could do
+    if task in PAINTED_TASKS:
+        # The line has no prompt and the answer no picture, whatever the backend could do.
         raise ProtocolError(
             "unknown_task", "A batch is answered with poses and words; posellava repaint paints pictures."
         )

@@ -181,9 +181,8 @@ class _Opened(AbstractContextManager[tuple[IO[bytes], int]]):
         return self._content, self._start
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        missing = (
-            getattr(self._content, "length", 0) if error is None else 0
-        )  # http.client reads on without a word
+        # Where less came than was told, http.client ends without a word.
+        missing = getattr(self._content, "length", 0) if error is None else 0
         self._content.close()
         if missing or isinstance(error, HTTPException | TimeoutError | ConnectionError):
             raise OSError("the connection broke: the same command goes on from there") from error

@@ -27,9 +27,8 @@ MAX_PIXELS: Final = 64_000_000
 MODEL_SIDE: Final = 1024
 """LLaVA-NeXT's largest grid has 1008 pixels."""
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_HEADER: Final = struct.Struct(
-    ">I4sII"
-)  # after the signature: length of the first chunk, its name, width, height
+_HEADER: Final = struct.Struct(">I4sII")
+"""After the signature: length of the first chunk, its name, width, height."""
 _SIZES_OF_JPEG: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The markers of the segments that hold the size."""
 

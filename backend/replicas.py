@@ -93,9 +93,8 @@ class Replicas:
                 address=options.address, namespace=APPLICATION, log_to_driver=False, include_dashboard=False,
                 logging_level=logging.WARNING,
             )  # fmt: skip
-        serve.start(
-            proxy_location="Disabled"
-        )  # its own web server is not needed: the websocket server is the way in
+        # Ray's own web server is not needed: the websocket server is the way in.
+        serve.start(proxy_location="Disabled")
         deployment = serve.deployment(
             _Replica,
             ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},

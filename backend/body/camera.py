@@ -29,9 +29,8 @@ class Camera:
     def framing(self, vertices: Array, margin: float = 1.06) -> Camera:
         """This camera, moved to where all of ``vertices`` (N, 3) fill the height of the image and no more."""
         centre = (vertices.max(0) + vertices.min(0)) / 2
-        seen = (vertices - centre) @ self.view()[
-            :3, :3
-        ].T  # the camera at the centre: x right, y up, z towards it
+        # As from a camera at the centre: x right, y up, z towards it.
+        seen = (vertices - centre) @ self.view()[:3, :3].T
         spread = np.abs(seen[:, :2]).max(1) * margin / math.tan(math.radians(self.fov) / 2)
         distance = float((spread + seen[:, 2]).max())
         return replace(self, target=(float(centre[0]), float(centre[1]), float(centre[2])), distance=distance)

@@ -175,11 +175,10 @@ def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
 def _is_long(file: io.BytesIO) -> bool:
     """Whether more digits than MAX_DIGITS come next in the file, which stays where it is."""
     place = file.tell()
-    line = file.readline(
-        MAX_DIGITS + 3
-    )  # a sign, the letter that ends a long number, and the end of the line
+    longest = MAX_DIGITS + 3  # with a sign, the letter that ends a long number, and the end of the line
+    line = file.readline(longest)
     file.seek(place)
-    return len(line) == MAX_DIGITS + 3 and not line.endswith(b"\n")
+    return len(line) == longest and not line.endswith(b"\n")
 
 
 class _Machine:
@@ -436,9 +435,8 @@ class _Result:
         if not isinstance(raw, bytes) or len(raw) != count * dtype.itemsize:
             raise ValueError("an array has not as many bytes as its shape says")
         if kind.code == "b1":
-            flat: npt.NDArray[Any] = (
-                np.frombuffer(raw, np.uint8) != 0
-            )  # a bool of any other byte confuses numpy
+            # A bool of any byte but 0 and 1 confuses numpy.
+            flat: npt.NDArray[Any] = np.frombuffer(raw, np.uint8) != 0
         else:
             flat = np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="))
         if dtype.kind == "U" and (flat.view(np.uint32) > 0x10FFFF).any():

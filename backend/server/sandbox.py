@@ -120,9 +120,8 @@ class Sandbox:
             raise ProtocolError(
                 "too_large", "Reading it took too much memory or failed; send something smaller."
             ) from None
-        except (
-            asyncio.CancelledError
-        ):  # what it is at nobody waits for, and its answer would be taken for the next
+        except asyncio.CancelledError:
+            # What it is at nobody waits for, and its answer would be taken for the next.
             await self.close()
             raise
         finally:

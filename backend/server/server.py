@@ -107,9 +107,8 @@ def listen(options: ServerOptions) -> list[socket.socket]:
         try:
             sockets += _listen("::1", first.getsockname()[1])
         except OSError as error:
-            if (
-                error.errno == errno.EADDRINUSE and options.port
-            ):  # somebody else would answer to ws://localhost
+            if error.errno == errno.EADDRINUSE and options.port:
+                # Somebody else would answer to ws://localhost.
                 first.close()
                 raise
             log.info("not listening on ::1: %s", error)

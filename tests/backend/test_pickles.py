@@ -96,9 +96,8 @@ def test_no_function_is_called(protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with pytest.raises(ForbiddenPickleError, match="system"):
         parse_pickle(pickle.dumps(Runs(os.system, (f"touch {mark}",)), protocol))
-    with pytest.raises(
-        ForbiddenPickleError, match="numpy"
-    ):  # of numpy, too, only what arrays are written with
+    # Of numpy, too, only what arrays are written with is known.
+    with pytest.raises(ForbiddenPickleError, match="numpy"):
         parse_pickle(pickle.dumps(Runs(np.fromfile, ("/etc/passwd", np.uint8)), protocol))
     assert not mark.exists()
 

@@ -446,9 +446,8 @@ def test_cancel_ends_a_request_and_its_remaining_batches(start_backend: Start, e
         assert (error.id, error.code) == ("long", "cancelled")
         engine.gate.set()
         assert_still_answers(websocket)
-    assert [batch[0].instruction for batch in engine.batches] == [
-        "raise it"
-    ] * 4  # one of the long, three good
+    # One of the long, three good.
+    assert [batch[0].instruction for batch in engine.batches] == ["raise it"] * 4
 
 
 def test_a_client_that_leaves_costs_no_more_work(start_backend: Start, engine: Any) -> None:
