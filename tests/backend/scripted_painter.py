@@ -2,8 +2,8 @@
 """In the place of the process that paints: speaks as it does, and does what the prompt says.
 
 It paints a red picture of the request's size in three steps; a prompt that begins with ``keep`` gets the first picture
-that came as it came. ``die`` ends it before, ``fail`` answers a reason, ``break`` one after which it is of no more use,
-``hang`` never comes back, ``wait`` makes a step only every twentieth of a second, for a minute.
+that came as it came. ``die`` ends it before, ``fail`` answers a reason, ``break`` one after which it is of no more use
+and never comes back, ``hang`` never comes back, ``wait`` makes a step only every twentieth of a second, for a minute.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(told: str) -> None:
             continue
         if prompt == "break":
             send(target, b"F", [b"<Device at 0x7f00deadbeef>\nis in disorder"])
-            continue
+            time.sleep(60)
         total = 1200 if prompt == "wait" else 3
         for step in range(total):
             time.sleep(0.05 if prompt == "wait" else 0)

@@ -172,6 +172,7 @@ def test_a_process_that_fails_or_dies_costs_its_picture_alone(connect: Connect) 
     assert failure_of(connection, paint("fail")).sentence == "The picture could not be painted: no such luck."
     broken = failure_of(connection, paint("break")).sentence
     assert broken == "The picture could not be painted: <Device at …> is in disorder."
+    assert size_of(connection.ask(paint(), timeout=30)) == (16, 24), "by another process"
     died = failure_of(connection, paint("die"))
     assert died.code == "engine_failed"
     assert "The process that paints ended" in died.sentence
