@@ -213,13 +213,12 @@ class _Machine:
             case "GET" | "BINGET" | "LONG_BINGET":
                 self.stack.append(self._memo[argument])
             case "LIST" | "TUPLE" | "DICT" | "TUPLE1" | "TUPLE2" | "TUPLE3":
-                made = self._container(name)
+                made = self._container(name)  # first, as it may put another stack in this one's place
                 self.stack.append(made)
             case "APPEND" | "APPENDS" | "SETITEM" | "SETITEMS" | "BUILD":
                 self._fill(name)
             case "GLOBAL" | "INST" | "STACK_GLOBAL" | "REDUCE" | "NEWOBJ":
-                made = self._called(name, argument)
-                self.stack.append(made)
+                self.stack.append(self._called(name, argument))
             case _:
                 self.stack.append(_constant(name, argument))
 
