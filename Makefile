@@ -10,6 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 LIMIT := timeout --signal=KILL
 
 # For train-mini: where everything goes, and how. POSES is a file or folder of poses; without it poses are constructed.
+# make figures needs POSES.
 OUT := runs/train-mini
 POSES :=
 MINUTES :=
@@ -23,7 +24,7 @@ SEED := 1
 # Two tests at a time, those of a file one after the other.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup setup-gui demo check fast test test-all test-gui test-matrix ray bench chaos fuzz coverage train-mini lint docs addon lock clean
+.PHONY: help setup setup-gui demo check fast test test-all test-gui test-matrix ray bench figures chaos fuzz coverage train-mini lint docs addon lock clean
 
 help:
 	@echo "make demo      type four instructions in headless Blender and render what they did (out/demo.png)"
@@ -34,6 +35,7 @@ help:
 	@echo "make test-gui  use the add-on with mouse and keyboard in a real Blender window (needs root)"
 	@echo "make test-matrix  the add-on's headless tests in every Blender that it supports and this machine can install"
 	@echo "make bench     measure; one JSON object a line"
+	@echo "make figures POSES=FILE   measure the weights that ship: the figures of the documentation, into out/figures"
 	@echo "make chaos     10,000 requests of clients that behave badly, to a backend whose engine breaks down"
 	@echo "make fuzz      200,000 damaged messages, 5,000 pictures and 5,000 pickles"
 	@echo "make coverage  which branches of contract, session and server the tests do not reach"
@@ -79,6 +81,9 @@ test-matrix: setup
 
 bench: setup
 	@$(LIMIT) 1200 $(PYTHON) -m benchmarks
+
+figures: setup
+	@scripts/figures.sh "$(POSES)"
 
 chaos: setup
 	$(LIMIT) 900 $(PYTHON) -m tests.robustness.chaos --requests 10000
