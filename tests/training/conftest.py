@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def write_json(path: Path, samples: list[Sample]) -> Path:
 def write_yaml(path: Path, values: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
+
+
+def weights_added(before: Path, after: Path) -> set[str]:
+    """The files of weights that a model has beside those that were there before, which stayed byte for byte."""
+    files = {file.name for file in before.glob("*.safetensors")}
+    assert files
+    for name in files:
+        assert (before / name).read_bytes() == (after / name).read_bytes(), name
+    return {file.name for file in after.glob("*.safetensors")} - files
+
+
+def copied_with(model: Path, place: Path, **settings: object) -> Path:
+    """A copy of a model whose processor is set otherwise."""
+    shutil.copytree(model, place)
+    file = place / "processor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | settings), encoding="utf-8")
+    return place
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from backend.prompt.prompter import NO_PLACE
 from backend.query import Query
 from blender_addon.contract.messages import Turn, View
 from blender_addon.contract.rotations import axis_angle_to_matrix, geodesic_degrees
+from tests.training.conftest import copied_with, weights_added
 from tests.training.test_variants import plain as plain
 from training.data.build import write_index
 from training.data.patterns.viewing import varied, view_patterns
@@ -64,18 +64,8 @@ def seeing(plain: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-def _with_threshold(folder: Path, threshold: float, place: Path) -> Path:
-    shutil.copytree(folder, place)
-    file = place / "processor_config.json"
-    settings = json.loads(file.read_text()) | {"view_threshold": threshold}
-    file.write_text(json.dumps(settings))
-    return place
-
-
 def test_the_weights_that_were_there_stay_byte_for_byte(plain: Path, seeing: Path) -> None:
-    files = sorted(file.name for file in plain.glob("*.safetensors"))
-    assert all((plain / name).read_bytes() == (seeing / name).read_bytes() for name in files)
-    assert {file.name for file in seeing.glob("*.safetensors")} == {*files, "view.safetensors"}
+    assert weights_added(plain, seeing) == {"view.safetensors"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -86,7 +76,7 @@ def test_other_words_are_answered_as_before_with_and_without_a_view(
     tmp_path: Path,
 ) -> None:
     before = engine.load(plain, threads=1).answer(QUERIES)
-    now = engine.load(_with_threshold(seeing, 1.1, tmp_path / "model"), threads=1)
+    now = engine.load(copied_with(seeing, tmp_path / "model", view_threshold=1.1), threads=1)
     for queries in (QUERIES, [replace(query, view=VIEW) for query in QUERIES]):
         for one, other in zip(before, now.answer(queries), strict=True):
             np.testing.assert_array_equal(one.pose_aa, other.pose_aa)
@@ -97,7 +87,7 @@ def test_words_about_the_camera_are_answered_by_other_weights_alike_in_both_engi
     seeing: Path,
     tmp_path: Path,
 ) -> None:
-    folder = _with_threshold(seeing, 0.0, tmp_path / "model")
+    folder = copied_with(seeing, tmp_path / "model", view_threshold=0.0)
     small, large = (engine.load(folder, threads=1) for engine in ENGINES)
     told = [replace(query, view=VIEW) for query in QUERIES]
     own = OnnxEngine.load(plain, threads=1).answer(QUERIES)
@@ -125,7 +115,7 @@ def test_a_file_that_is_missing_or_damaged_is_said(
 
 
 def test_the_graph_of_the_camera_is_made_at_the_first_question_about_it(seeing: Path, tmp_path: Path) -> None:
-    engine = OnnxEngine.load(_with_threshold(seeing, 0.0, tmp_path / "model"), threads=1)
+    engine = OnnxEngine.load(copied_with(seeing, tmp_path / "model", view_threshold=0.0), threads=1)
     assert "_in_view" not in vars(engine)
     engine.answer([replace(QUERIES[0], view=VIEW)])
     assert "_in_view" in vars(engine)

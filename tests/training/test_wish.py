@@ -4,8 +4,6 @@ agree, and only an edit without turns before it is answered by it."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from backend.model.llava import load_whole
 from backend.prompt import VERBAL_ANSWERS, VIEW_ANSWER, Prompter
 from backend.query import Query
 from blender_addon.contract.messages import Turn
+from tests.training.conftest import copied_with, weights_added
 from tests.training.test_variants import plain as plain
 from training.data.build import write_index
 from training.data.patterns.loading import default_patterns
@@ -40,9 +39,7 @@ IN_WORDS = [text for name, text in VERBAL_ANSWERS.items() if name != VIEW_ANSWER
 def telling(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, which may answer in words, and as good as never does so."""
     folder = tmp_path_factory.mktemp("telling") / "model"
-    shutil.copytree(plain, folder)
-    _set(folder, verbal_answers=VERBAL_ANSWERS, pose_threshold=1e-12)
-    return folder
+    return copied_with(plain, folder, verbal_answers=VERBAL_ANSWERS, pose_threshold=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +51,6 @@ def hearing(telling: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def _set(folder: Path, **values: object) -> None:
-    file = folder / "processor_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
-
-
-def _with_threshold(folder: Path, threshold: float, place: Path) -> Path:
-    shutil.copytree(folder, place)
-    _set(place, wish_threshold=threshold)
-    return place
-
-
 def test_a_model_has_none_unless_it_is_taught_one(plain: Path) -> None:
     model, processor = load_whole(plain, dtype=torch.float32)
     assert model.config.wish_width == 0
@@ -73,9 +59,7 @@ def test_a_model_has_none_unless_it_is_taught_one(plain: Path) -> None:
 
 
 def test_the_weights_that_were_there_stay_byte_for_byte(telling: Path, hearing: Path) -> None:
-    files = sorted(file.name for file in telling.glob("*.safetensors"))
-    assert all((telling / name).read_bytes() == (hearing / name).read_bytes() for name in files)
-    assert {file.name for file in hearing.glob("*.safetensors")} == {*files, "wish.safetensors"}
+    assert weights_added(telling, hearing) == {"wish.safetensors"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -83,7 +67,8 @@ def test_what_it_does_not_hear_is_answered_as_before_to_the_bit(
     engine: type, telling: Path, hearing: Path, tmp_path: Path
 ) -> None:
     [before] = engine.load(telling, threads=1).answer([EDIT])
-    [now] = engine.load(_with_threshold(hearing, 1.1, tmp_path / "model"), threads=1).answer([EDIT])
+    deaf = copied_with(hearing, tmp_path / "model", wish_threshold=1.1)
+    [now] = engine.load(deaf, threads=1).answer([EDIT])
     assert before.pose_aa is not None
     np.testing.assert_array_equal(before.pose_aa, now.pose_aa)
     assert before.text == now.text
@@ -93,7 +78,7 @@ def test_what_it_does_not_hear_is_answered_as_before_to_the_bit(
 def test_what_it_hears_moves_nothing_and_is_answered_in_words_that_ask_for_no_view(
     engine: type, hearing: Path, tmp_path: Path
 ) -> None:
-    folder = _with_threshold(hearing, 0.0, tmp_path / "model")
+    folder = copied_with(hearing, tmp_path / "model", wish_threshold=0.0)
     [answer] = engine.load(folder, threads=1).answer([EDIT])
     assert answer.pose_aa is None
     assert answer.text in IN_WORDS
@@ -101,7 +86,7 @@ def test_what_it_hears_moves_nothing_and_is_answered_in_words_that_ask_for_no_vi
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_turns_other_tasks_and_no_words_do_not_ask_it(engine: type, hearing: Path, tmp_path: Path) -> None:
-    folder = _with_threshold(hearing, 0.0, tmp_path / "model")
+    folder = copied_with(hearing, tmp_path / "model", wish_threshold=0.0)
     others = [
         replace(EDIT, history=(Turn("right knee", POSE),)),
         Query("generate", "raise the left arm"),
