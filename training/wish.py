@@ -123,9 +123,11 @@ def give_wish(
     """Writes the model in ``source``, which learns to hear when nothing is asked, to ``output``; yields how far it is.
 
     Raises:
-        FileNotFoundError: no model there.
+        FileNotFoundError: no model there, or no folder of data.
         ValueError: the model has no text encoder or always answers with a pose, or ``output`` holds something else.
     """
+    if not data.is_dir():
+        raise FileNotFoundError(f"there is no folder {data}: build data there with posellava data build")
     torch.manual_seed(seed)
     model, processor = load_whole(source, {"wish_width": WIDTH}, dtype=torch.float32)
     if model.model.text_encoder is None or model.wish is None:

@@ -21,10 +21,10 @@ from blender_addon.contract.messages import Turn
 from tests.training.conftest import copied_with, weights_added
 from tests.training.test_variants import plain as plain
 from training.data.build import write_index
-from training.data.patterns.loading import default_patterns
+from training.data.patterns.loading import Pattern, default_patterns
 from training.data.samples import Sample
 from training.data.shards import shard_name, write_shard
-from training.text_heads import ReadTexts, chances, fit, instructions
+from training.text_heads import ReadTexts, chances, fit, instructions, said
 from training.wish import NOTHING, give_wish, main, sentences
 
 pytestmark = pytest.mark.slow
@@ -147,14 +147,39 @@ def test_the_same_seed_ends_with_the_same_weights(telling: Path, hearing: Path, 
         assert (tmp_path / "again" / name).read_bytes() == (hearing / name).read_bytes()
 
 
-def test_sentences_are_wishes_or_not_and_of_the_part_that_is_wished_for() -> None:
-    rng = np.random.default_rng(0)
-    for wishes in (False, True):
-        for held_out in (False, True):
-            made = sentences(rng, 30, wishes=wishes, held_out=held_out)
-            assert len(set(made)) > 20
+@pytest.mark.parametrize("wishes", [False, True])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_sentences_are_wishes_or_not_and_of_the_part_that_is_wished_for(
+    monkeypatch: pytest.MonkeyPatch, wishes: bool, held_out: bool
+) -> None:
+    asked: list[Pattern] = []
+
+    def noted(rng: np.random.Generator, pattern: Pattern, of_held_out: bool) -> tuple[str, bool]:
+        assert of_held_out is held_out
+        asked.append(pattern)
+        return said(rng, pattern, of_held_out)
+
+    monkeypatch.setattr("training.wish.said", noted)
+    made = sentences(np.random.default_rng(0), 60, wishes=wishes, held_out=held_out)
+    assert len(set(made)) > 40
+    assert len(asked) == 60
+    assert all(one.reply is None if wishes else one.reply in NOTHING for one in asked)
+    if held_out:  # what the head is asked about
+        assert all(one.first is None and one.task != "generate" for one in asked)
     kinds = {one.reply for one in default_patterns() if one.usable(held_out=True)}
     assert kinds >= set(NOTHING)
+
+
+def test_a_sentence_is_of_the_part_that_is_wished_for() -> None:
+    pattern = next(one for one in default_patterns() if len({text.held_out for text in one.sentences}) == 2)
+    for held_out in (False, True):
+        own = tuple(text for text in pattern.sentences if text.held_out is held_out)
+        alone = replace(pattern, sentences=own)
+        made, expected = (
+            {said(np.random.default_rng(seed), one, held_out) for seed in range(20)}
+            for one in (pattern, alone)
+        )
+        assert made == expected
 
 
 def test_of_other_sources_only_what_is_answered_with_a_pose_is_a_wish(tmp_path: Path) -> None:
@@ -170,11 +195,13 @@ def test_of_other_sources_only_what_is_answered_with_a_pose_is_a_wish(tmp_path: 
     assert sorted(instructions(tmp_path, 8, rng)) == ["sing", "sit down"]
 
 
-def test_a_model_that_has_no_words_to_say_it_in_is_said(
+def test_what_it_cannot_be_taught_with_is_said(
     plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path)]) == 1
     assert "verbal_answers" in capsys.readouterr().err
+    assert main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path / "dta")]) == 1
+    assert "no folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(plain), str(tmp_path / "model"), "--data", str(tmp_path), "--sentences", "0"])
     assert "0 is not" in capsys.readouterr().err
