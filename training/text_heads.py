@@ -2,7 +2,7 @@
 """What the trainings of ``backend.model.text_head`` share: sentences without poses, what the frozen text encoder says
 of them, and how a head learns from it.
 
-May import backend and training.data.
+May import backend, training.data and training.stages.
 """
 
 from __future__ import annotations

@@ -43,7 +43,6 @@ PLAIN_SHARE: Final = 0.5
 """Of sentences that are typed as they stand; the others are wrapped."""
 WISHES_PASS: Final = 0.005
 """Of held-out wishes so many may be taken for nothing."""
-HELD_OUT_WISHES: Final = 2000
 
 
 def sentences(rng: np.random.Generator, count: int, *, wishes: bool, held_out: bool) -> list[str]:
@@ -80,8 +79,8 @@ def teach_head(
     held_out: int,
     seed: int,
 ) -> Iterator[str]:
-    """Trains the head on so many sentences that ask for nothing and three times as many wishes, and sets the
-    processor's threshold by ``held_out`` wishes; says what it tells apart."""
+    """Trains the head on so many sentences that ask for nothing, twice as many wishes of the patterns and up to as many
+    of the other sources; sets the processor's threshold by ``held_out`` wishes and says what it tells apart."""
     assert model.wish is not None
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -117,7 +116,7 @@ def give_wish(
     *,
     count: int = 10000,
     steps: int = 3000,
-    held_out: int = HELD_OUT_WISHES,
+    held_out: int = 2000,
     seed: int = 0,
 ) -> Iterator[str]:
     """Writes the model in ``source``, which learns to hear when nothing is asked, to ``output``; yields how far it is.

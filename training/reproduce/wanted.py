@@ -15,7 +15,7 @@ class Wanted:
     """What to reproduce, and of what.
 
     Attributes:
-        table: a key of COLUMNS beside the order.
+        table: a key of COLUMNS in the module of the paper.
         output: the folder; the contestants are kept in it for other tables.
         poses: a pose file or folder for the project's own data; None for constructed poses.
         count: cases of each column.

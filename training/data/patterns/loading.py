@@ -32,8 +32,9 @@ where the words do not ("the raised arm"). Further keys, all optional:
 - ``alone: true``: neither joined with others nor wrapped.
 - ``weight``: how often it is drawn beside others of its kind; 1 where it is left out.
 
-A fifth of the sentences, told by a hash of their text, is never trained on; but none of a file with ``learnt: true``
-beside ``words``, whose words earlier weights have learnt from elsewhere, so that they would flatter these.
+A fifth of the sentences, told by a hash of their text, is never trained on. A file that says ``learnt: true`` beside
+``words`` is trained on whole: the weights that ship learnt its words from another source, so that a sentence of it that
+is held out would not be unseen.
 """
 
 from __future__ import annotations
