@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a finished model that was given one part more beside its weights, which stay the same byte for byte; and what
-is asked of the commands that do so.
+"""Writes a finished model that was given one part more beside its weights, which stay the same byte for byte; and the
+arguments that the commands for it share.
 
 May import backend and training.writing.
 """
