@@ -228,6 +228,20 @@ def test_a_pose_that_is_not_read_in_time_is_not_read_after_it(start_backend: Any
         assert not backend.server._scheduler._jobs, "it would keep its place, and be read for nobody"
 
 
+def test_a_picture_to_paint_is_kept_decoded_and_not_as_it_came(start_backend: Any, engine: Any) -> None:
+    backend = start_backend(images=PaintOptions(Path("sd"), {"openpose": Path("net")}))
+    engine.gate.clear()
+    with Connection(Address.parse(backend.url)) as connection:
+        connection.submit(repaint())
+        assert engine.entered.wait(20)
+        connection.submit(paint())
+        wait_for(lambda: len(backend.server._painter._waiting) == 1)
+        first, second = backend.server._painter._job, backend.server._painter._waiting[0]
+        assert (first.picture.size, first.request.image_png) == ((40, 30), None)
+        assert (second.maps["openpose"].size, second.request.painting.maps) == ((16, 24), {})
+        engine.gate.set()
+
+
 def test_two_pictures_of_a_client_wait_and_a_third_is_refused(connect: Connect) -> None:
     connection = connect()
     handles: list[Handle] = [connection.submit(paint("wait")) for _ in range(3)]
