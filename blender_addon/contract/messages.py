@@ -273,6 +273,11 @@ class Cancel:
 Message = Hello | Welcome | Request | Progress | Result | ErrorMessage | Cancel
 
 
+def not_painted(tasks: tuple[str, ...]) -> str:
+    """Why a backend of ``tasks`` does not do one of PAINTED_TASKS that is not among them, a sentence."""
+    return NO_REPAINTING if set(PAINTED_TASKS) & set(tasks) else NO_PICTURES
+
+
 def check_request(
     request: Request, limits: Limits, tasks: tuple[str, ...] = (*TASKS, *PAINTED_TASKS)
 ) -> None:
@@ -294,7 +299,7 @@ def check_request(
                 f"The model was not taught to {lack}{request.task}; {known}. Load one that was.",
             )
         if request.task in PAINTED_TASKS:
-            raise refuse("unknown_task", NO_REPAINTING if set(PAINTED_TASKS) & set(tasks) else NO_PICTURES)
+            raise refuse("unknown_task", not_painted(tasks))
         raise refuse("unknown_task", f"Unknown task {quote(request.task)}; {known}.")
     if len(request.instruction) > limits.max_text_chars:
         raise refuse(

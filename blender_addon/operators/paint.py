@@ -16,7 +16,7 @@ from typing import Final
 import bpy
 
 from ..contract.control_maps import png_of
-from ..contract.messages import MAP_KINDS, NO_PICTURES, NO_REPAINTING, PAINTED_TASKS, Painting, Request
+from ..contract.messages import MAP_KINDS, Painting, Request, not_painted
 from ..rig.armature import Rig
 from ..rig.blender_types import current_scene
 from ..rig.control import control_maps, sight
@@ -148,10 +148,9 @@ def lack(context: bpy.types.Context, task: str) -> str:
     """Why one of PAINTED_TASKS cannot be done, a sentence, or an empty text. The extension's own backend, which has no
     torch, does none of them, so it need not be started to say so."""
     welcome = backend.status().welcome
-    tasks: tuple[str, ...] = () if welcome is None else welcome.tasks
-    if task in tasks or (welcome is None and not local_backend.is_chosen(context)):
-        return ""
-    return NO_REPAINTING if set(PAINTED_TASKS) & set(tasks) else NO_PICTURES
+    if welcome is None:
+        return not_painted(()) if local_backend.is_chosen(context) else ""
+    return "" if task in welcome.tasks else not_painted(welcome.tasks)
 
 
 class Paint(Ask):
