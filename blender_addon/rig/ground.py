@@ -127,9 +127,8 @@ def pelvis_steps(
     was, becomes = (_stand(local, offsets, stage, upward) for local in (before, after))
     lift = was.floor - becomes.floor
     slide = _slide(was, becomes, upward, np.asarray(frames, dtype=np.float64))
-    still = STILL * size(offsets)
     steps = (axes @ -slide[..., None])[..., 0]
-    steps[:, 2] = np.where(np.abs(lift) > still, lift * length, 0.0)
+    steps[:, 2] = np.where(np.abs(lift) > STILL * was.scale, lift * length, 0.0)
     return np.asarray(steps)
 
 
@@ -219,8 +218,6 @@ def _gradually(parts: Array, frames: Array) -> Array:
     total, weights = parts.copy(), np.ones(len(frames))
     for step in range(1, 3 * CHANGE_FRAMES + 1):
         near = np.exp(-0.5 * ((frames[step:] - frames[:-step]) / CHANGE_FRAMES) ** 2)
-        if not len(near):
-            break
         total[:, step:] += near * parts[:, :-step]
         total[:, :-step] += near * parts[:, step:]
         weights[step:] += near
