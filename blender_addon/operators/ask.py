@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every operator that asks the model shares: when it may run, and how its request runs to the end.
+"""What every operator that asks a backend shares: when it may run, and how its request runs to the end.
 
 Called by a button (invoke) it runs on window timer events and adds one undo step when the keys are there. Called by a
 script, or in background (execute), it returns when the keys are there and raises RuntimeError with the sentence for the
