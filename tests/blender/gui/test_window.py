@@ -566,9 +566,8 @@ def _type(window: Window, instruction: str, place: tuple[int, int] = INSTRUCTION
         before = window.state["presses"]
         window.click(place)
         window.click_unseen(place)
-        if (
-            window.state["presses"] == before + 1
-        ):  # the field has the second press for itself: it is being edited
+        # While the field is being edited, it has the second press for itself.
+        if window.state["presses"] == before + 1:
             window.key("ctrl+a")
             window.type(instruction)
             window.key("Return")
