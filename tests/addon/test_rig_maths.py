@@ -174,7 +174,7 @@ def steps(
     positions = rest_positions() @ BLENDER_FROM_SMPL.T / scale
     frame = body_frame(positions)
     positions[[JOINT_INDEX[name] for name in missing]] = np.nan
-    pair = [axis_angle_to_matrix(np.atleast_3d(pose).reshape(-1, 24, 3)) for pose in (before, after)]
+    pair = [axis_angle_to_matrix(pose.reshape(-1, 24, 3)) for pose in (before, after)]
     world = np.tile(scale * np.asarray(turned), (len(pair[0]), 1, 1))
     frames = [apart * row for row in range(len(pair[0]))]
     found = pelvis_steps(*pair, frames, positions, frame, stage_of(world, frame.axes), world)
