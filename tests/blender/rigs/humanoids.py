@@ -133,9 +133,9 @@ def build(
         plain: leave out the bones that play no joint.
     """
     turned, places = forward_kinematics(Rotation.from_rotvec(_rest_pose(rest)).as_matrix())
-    body = _Body(names, axes, up, height, plain, up.apply(height * (places + np.array([0, 0.96, 0]))), turned)
+    places = up.apply(height * (places + np.array([0, 0.96, 0])))
     armature = _in_edit_mode()
-    body.bones = armature.data.edit_bones
+    body = _Body(armature.data.edit_bones, names, axes, up, height, plain, places, turned)
     pelvis, chest = body.add_trunk()
     for side, word in zip(("left", "right"), names.sides, strict=True):
         hand = body.add_limb(names.arm, chest, [f"{side}_{one}" for one in _ARM[-1 - len(names.arm) :]], word)
@@ -162,9 +162,10 @@ def _in_edit_mode() -> Any:
 
 @dataclass
 class _Body:
-    """An armature in the making; see ``build``. ``places`` (24, 3) are its joints, ``turned`` (24, 3, 3) their
-    rotations."""
+    """An armature in the making; see ``build``. ``bones`` are Blender's edit bones, ``places`` (24, 3) the joints,
+    ``turned`` (24, 3, 3) their rotations."""
 
+    bones: Any
     names: Names
     axes: str
     up: Rotation
@@ -172,7 +173,6 @@ class _Body:
     plain: bool
     places: np.ndarray
     turned: np.ndarray
-    bones: Any = None
 
     def at(self, joint: str) -> np.ndarray:
         return self.places[JOINT_INDEX[joint]]
