@@ -64,13 +64,14 @@ def take_pictures(arguments: argparse.Namespace) -> None:
     bpy.context.scene.camera = camera
     bpy.context.scene.world = bpy.data.worlds.new("World")  # grey, as in a new file
     bpy.ops.posellava.add_figure()
-    rig = importlib.import_module(f"{EXTENSION}.rig.armature").Rig.of(bpy.context.object)
+    armature = importlib.import_module(f"{EXTENSION}.rig.armature")
+    rig, whole = armature.Rig.of(bpy.context.object), armature.WriteOptions(planted=False)
     picture = importlib.import_module(f"{EXTENSION}.operators.picture")
     body = load_neutral_body("coarse")
     records = []
     for number, pose in enumerate(poses):
         pose_aa = turn_to(pose, draw_heading(rng))
-        rig.write([1], pose_aa[None], joints=frozenset(range(len(pose_aa))))
+        rig.write([1], pose_aa[None], joints=frozenset(range(len(pose_aa))), options=whole)
         bpy.context.scene.frame_set(1)
         vertices = body.pose_vertices(torch.from_numpy(pose_aa)[None])[0].numpy()
         look_through(camera, draw_camera(rng, vertices, viewport=True))

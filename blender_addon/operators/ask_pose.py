@@ -79,6 +79,13 @@ class AskPose(Ask):
             strength=self.share_of_answer(),
             variants=self.variants if len(frames) == 1 else 1,
             take_picture=self.picture_taking(context, armature),
-            options=WriteOptions(self.anchors, self.is_range(), keyed, self.limits, self.ik_targets),
+            options=WriteOptions(
+                self.anchors,
+                self.is_range(),
+                keyed,
+                self.limits,
+                self.ik_targets,
+                planted=self.task == "adjust" and not at_picture,
+            ),
             **self.own_fields(rig, frames),
         )

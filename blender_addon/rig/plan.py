@@ -47,6 +47,8 @@ class WriteOptions:
         keyed: set keys; otherwise the bones are only posed, at the current frame.
         limits: hold joints to the table of ``contract.limits``.
         ik_targets: where inverse kinematics drives a limb, move what it follows (see ``ik``).
+        planted: feet that carry the body stay where they stand; otherwise the pelvis does, along the floor. For a whole
+            new pose that has nothing to do with the one before: of a row of them a body would wander off.
     """
 
     anchors: AnchorKind = "NONE"
@@ -54,6 +56,7 @@ class WriteOptions:
     keyed: bool = True
     limits: bool = False
     ik_targets: bool = False
+    planted: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ def make_plan(
         wished = pelvis_steps(
             before.local, reached, before.frames, body.positions, body.tree.frame, before.stage, before.world
         )
+        if not options.planted:
+            wished[:, :2] = 0.0
     steps = _carrier_steps(body, before, after, wished if may_follow else np.zeros_like(wished))
     locations, taken = _plan_locations(body, before, steps, curves)
     channels = [*rotations.values(), *locations]

@@ -114,12 +114,14 @@ bpy.context.scene.posellava.strength = 0.5
 call(bpy.ops.posellava.edit_pose, instruction="raise it")
 call(bpy.ops.posellava.generate_pose, instruction="a person")
 result["orders"] = [[list(order.frames), order.strength] for order in orders]
+result["planted"] = [order.options.planted for order in orders]
 """,
     )
     assert result == {
         "options": ["edit_pose"],
         "error": "",
         "orders": [[[3, 4], 0.25], [[1], 0.5], [[1], 1.0]],
+        "planted": [True, True, False],
     }
 
 

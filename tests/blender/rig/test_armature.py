@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from blender_addon.contract.kinematics import forward_kinematics
 from blender_addon.contract.rotations import axis_angle_to_matrix
 from blender_addon.contract.skeleton import JOINT_INDEX, REST_OFFSETS
-from blender_addon.rig.armature import Rig, find_armature
+from blender_addon.rig.armature import Rig, WriteOptions, find_armature
 from blender_addon.rig.bone_map import RigError
 from blender_addon.rig.sample import is_plain
 
@@ -258,6 +258,16 @@ def test_feet_stay_where_they_stand_at_every_frame(extra: bool, make_armature) -
         assert world_matrices(rig, frame)[ANKLES, :3, 3] == pytest.approx(before, abs=1e-4)
         assert np.linalg.norm(shift[:2]) > 0.02 * 0.03
     assert report.slid == 0
+
+
+def test_a_row_of_whole_poses_leaves_the_pelvis_at_its_place_along_the_floor(make_armature) -> None:
+    rig = Rig.of(make_armature())
+    before = world_matrices(rig, 1)[0, :3, 3]
+    for pose in (sitting(), squat(), 0.5 * sitting()):
+        report = rig.write([1], pose[None], joints=ALL, options=WriteOptions(planted=False))
+        assert report.slid == 0
+        assert world_matrices(rig, 1)[0, :2, 3] == pytest.approx(before[:2], abs=1e-6)
+    assert world_matrices(rig, 1)[0, 2, 3] < before[2] - 0.01
 
 
 def test_where_one_channel_is_locked_the_others_follow_and_what_is_left_is_told(make_armature) -> None:
